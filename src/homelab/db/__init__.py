@@ -1,0 +1,1 @@
+"""The one door to Postgres: connection pool, transactions, numbered forward-only migrations."""

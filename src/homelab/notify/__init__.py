@@ -1,0 +1,1 @@
+"""Alerts out: which events deserve one, what it says, and its durable delivery through apprise."""

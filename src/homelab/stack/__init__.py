@@ -1,0 +1,1 @@
+"""Processes on this machine: the supervisor and one file per service it can run."""

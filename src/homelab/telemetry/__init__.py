@@ -1,0 +1,1 @@
+"""What we say about ourselves: structured logs and metrics. Imports nothing above core."""

@@ -1,0 +1,1 @@
+"""Runs things on one node: claim, wait for the instant, execute, record, report."""
