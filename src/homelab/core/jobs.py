@@ -229,7 +229,7 @@ def effective_schedules(jobs: Mapping[str, Job]) -> dict[str, tuple[str | None, 
 
 
 def topological(jobs: Iterable[Job]) -> list[Job]:
-    """Jobs so that each comes after those it needs, ties in the given order. Needs outside the given jobs don't count."""
+    """Jobs so that each comes after those it needs, ties in the given order; needs of jobs not given don't count."""
     waiting = list(jobs)
     names = {job.name for job in waiting}
     done: set[str] = set()
