@@ -50,8 +50,8 @@ def _read_name(line: str) -> tuple[str, int] | None:
 def split_command(text: str) -> tuple[str, str | None]:
     """Command and standard input of the text behind the schedule, after cron's `%` rules.
 
-    The first `%` without a backslash ends the command; `\\%` is a plain `%`. Behind it further `%` are newlines, and the
-    input ends with one. None: there is no such `%` (the job's standard input is then empty).
+    The first `%` without a backslash ends the command; `\\%` is a plain `%`. Behind it further `%` are newlines, and
+    the input ends with one. None: there is no such `%` (the job's standard input is then empty).
     """
     command: list[str] = []
     escaped = False

@@ -33,11 +33,14 @@ _LEADING_WORD = {"flock": "-w -E", "timeout": "-k -s", "chroot": ""}  # a wrappe
 _INTERPRETERS = re.compile(
     r"^(sh|bash|dash|zsh|ksh|fish|python[\d.]*|perl|ruby|php[\d.]*|node|Rscript|lua|tclsh|source|\.)$"
 )
-_PREPARING = frozenset({"cd", "test", "[", "[[", "export", "sleep", "umask", "set", "ulimit", "source", ".", "mkdir", ":"})
+_PREPARING = frozenset(
+    {"cd", "test", "[", "[[", "export", "sleep", "umask", "set", "ulimit", "source", ".", "mkdir", ":"}
+)
 _ASSIGNMENT = re.compile(r"^[A-Za-z_]\w*=")
 _SUFFIX = re.compile(r"\.(sh|bash|py|pl|php|rb|js|cgi|cron|ksh|zsh)$", re.IGNORECASE)
 _PLAIN = re.compile(r"^[A-Za-z][\w.-]*$")
 _TOKEN = re.compile(r""""(?:\\.|[^"\\])*"?|'[^']*'?|\\.|&&|\|\||[;|&()]|\d*[<>]+&?\d*|[^\s"'\\;|&()<>]+|\s+|[<>]""")
+_CUTS = ("&&", "||", ";", "|", "&", "(", ")")
 _MOST = 48
 _SHORT = 3
 
@@ -98,20 +101,23 @@ def _simple_commands(command: str) -> list[list[str]]:
     word = ""
     is_target = False
     for token in _TOKEN.findall(command):
-        if token.isspace() or token in ("&&", "||") or token in ";|&()" or token[-1] in "<>" or "<" in token or ">" in token:
-            if word and not is_target:
+        if token[0] in "\"'":
+            word += token.strip("\"'")
+            continue
+        redirects = "<" in token or ">" in token
+        if not (redirects or token.isspace() or token in _CUTS):
+            word += token
+            continue
+        if word:
+            if not is_target:
                 parts[-1].append(word)
-            if word:
-                is_target = False
+            is_target = False
             word = ""
-            if not token.isspace():
-                if "<" in token or ">" in token:
-                    is_target = "&" not in token
-                else:
-                    is_target = False
-                    parts.append([])
-        else:
-            word += token.strip("\"'") if token[0] in "\"'" else token
+        if redirects:
+            is_target = "&" not in token
+        elif not token.isspace():
+            is_target = False
+            parts.append([])
     if word and not is_target:
         parts[-1].append(word)
     return [part for part in parts if part]
@@ -177,6 +183,8 @@ def _telling(words: list[str]) -> list[str]:
     if not words:
         return ["job"]
     telling = [_SUFFIX.sub("", _base(words[0])) or _base(words[0])]
+    if telling[0] == "run-parts":
+        return ["run-parts", *(_base(word) for word in words[-1:] if "/" in word)]
     behind_option = False
     for word in words[1:]:
         if word.startswith("-") or behind_option or _ASSIGNMENT.match(word):

@@ -7,10 +7,10 @@ comment, blank, or an error; a bad line never costs a good one. Entry point: `pa
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from homelab.core.crontab.lines import read_assignment, split_command
 from homelab.core.crontab.names import names_of
+from homelab.core.crontab.problems import CronProblem, Report, shown
 from homelab.core.schedule import Schedule, ScheduleError, check_zone, scan
 
 DEFAULT_PATH = "/usr/bin:/bin"
@@ -23,21 +23,9 @@ _MAX_GARBAGE = 32768
 _BLANKS = " \t"
 _POSIX_ZONE = re.compile(r"^[A-Za-z]{3,}([+-]?)0?(\d{1,2})$")
 _ACCOUNT = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]*\$?$")
-_WELL_KNOWN = frozenset({"root", "www-data", "nobody", "postgres", "mysql", "nginx", "apache", "daemon", "git", "redis"})
-
-Severity = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CronProblem:
-    """Something about one line. `line` and `column` are 1-based; column counts characters of the line as it is."""
-
-    line: int
-    column: int = 1
-    severity: Severity
-    code: str
-    message: str
-    hint: str = ""
+_WELL_KNOWN = frozenset(
+    {"root", "www-data", "nobody", "postgres", "mysql", "nginx", "apache", "daemon", "git", "redis"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +91,13 @@ class _Reader:
     timezone: str
     accounts: Mapping[str, str]
     jobs: list[CronJob] = field(default_factory=list[CronJob])
-    problems: list[CronProblem] = field(default_factory=list[CronProblem])
+    report: Report = field(default_factory=Report)
     assigned: dict[str, str] = field(default_factory=dict[str, str])
     zone: str = ""
     first_words: list[tuple[int, str, bool]] = field(default_factory=list[tuple[int, str, bool]])
     entries: int = 0
     assignments: int = 0
     garbage: int = 0
-    noted: set[str] = field(default_factory=set[str])
 
     # --- lines --------------------------------------------------------------------------------------------------------
 
@@ -118,8 +105,12 @@ class _Reader:
         self.zone = self.timezone
         if text.startswith("\ufeff"):
             text = text[1:]
-            self.warn(1, "byte-order-mark", "the file begins with a byte order mark, for which cron refuses this line",
-                      hint="It is ignored here. Save the file without it.")  # fmt: skip
+            self.report.warn(
+                1,
+                "byte-order-mark",
+                "the file begins with a byte order mark, for which cron refuses this line",
+                hint="It is ignored here. Save the file without it.",
+            )
         lines = text.split("\n")
         for number, raw in enumerate(lines, start=1):
             self.read_line(number, raw, ends=number < len(lines))
@@ -130,9 +121,13 @@ class _Reader:
         line = raw
         if line.endswith("\r"):
             line = line.rstrip("\r")
-            self.once(number, "carriage-return", "lines end with a carriage return, which cron takes as part of the line: "
-                      "it refuses the blank ones and hands it to the shell of the others",
-                      hint="They are read without it here. Convert the file to Unix line ends.")  # fmt: skip
+            self.report.once(
+                number,
+                "carriage-return",
+                "lines end with a carriage return, which cron takes as part of the line: "
+                "it refuses the blank ones and hands it to the shell of the others",
+                hint="They are read without it here. Convert the file to Unix line ends.",
+            )
         body = line.lstrip(_BLANKS)
         if not body or body.startswith("#"):
             self.garbage += len(raw) + 1
@@ -142,8 +137,13 @@ class _Reader:
         indent = len(line) - len(body)
         if "\0" in body:
             column = indent + body.index("\0") + 1
-            self.error(number, column, "nul-byte", "the line holds a NUL byte, at which cron would cut it in two",
-                       hint="Remove the byte.")  # fmt: skip
+            self.report.error(
+                number,
+                column,
+                "nul-byte",
+                "the line holds a NUL byte, at which cron would cut it in two",
+                hint="Remove the byte.",
+            )
             return
         assignment = read_assignment(body)
         if assignment is not None:
@@ -153,29 +153,54 @@ class _Reader:
         count = len(self.jobs)
         self.read_job(number, line, indent)
         if not ends and len(self.jobs) > count:
-            self.warn(number, "no-final-newline", "the last line has no newline, so cron would ignore it",
-                      hint="It is kept as a job here. Add a newline at the end of the file.")  # fmt: skip
+            self.report.warn(
+                number,
+                "no-final-newline",
+                "the last line has no newline, so cron would ignore it",
+                hint="It is kept as a job here. Add a newline at the end of the file.",
+            )
 
     def assign(self, number: int, column: int, name: str, value: str) -> None:
         self.assignments += 1
         if not name:
-            self.warn(number, "bad-name", "an assignment without a name has no effect", column=column)
+            self.report.warn(number, "bad-name", "an assignment without a name has no effect", column=column)
             return
         if name in ("LOGNAME", "USER"):
-            self.warn(number, "fixed-variable", f"{name} cannot be changed: cron sets it to the owner of the job",
-                      column=column, hint="Remove the line.")  # fmt: skip
+            self.report.warn(
+                number,
+                "fixed-variable",
+                f"{name} cannot be changed: cron sets it to the owner of the job",
+                column=column,
+                hint="Remove the line.",
+            )
         elif name == "CRON_TZ":
             self.zone = self.zone_of(number, column, value)
-            self.note(number, "debian-cron-tz", "CRON_TZ is read as cronie does; Debian's cron ignores it", column=column)
+            self.report.note(
+                number, "debian-cron-tz", "CRON_TZ is read as cronie does; Debian's cron ignores it", column=column
+            )
         elif name == "TZ":
-            self.note(number, "tz-is-no-schedule", "TZ sets the clock the job sees, not the zone of its schedule",
-                      column=column, hint="CRON_TZ sets the zone of the schedules below it.")  # fmt: skip
+            self.report.note(
+                number,
+                "tz-is-no-schedule",
+                "TZ sets the clock the job sees, not the zone of its schedule",
+                column=column,
+                hint="CRON_TZ sets the zone of the schedules below it.",
+            )
         elif name == "RANDOM_DELAY" and value.strip(" 0"):
-            self.warn(number, "random-delay", f"cron starts the jobs below up to {value} minutes late, at random; "
-                      "here they start on time", column=column)  # fmt: skip
+            self.report.warn(
+                number,
+                "random-delay",
+                f"cron starts the jobs below up to {value} minutes late, at random; here they start on time",
+                column=column,
+            )
         if value == "":
-            self.note(number, "debian-empty-value", f"{name} is set to nothing; without quotes Debian's cron refuses that",
-                      column=column, hint=f'{name}="" is understood by every cron.')  # fmt: skip
+            self.report.note(
+                number,
+                "debian-empty-value",
+                f"{name} is set to nothing; without quotes Debian's cron refuses that",
+                column=column,
+                hint=f'{name}="" is understood by every cron.',
+            )
         self.assigned[name] = value
 
     def zone_of(self, number: int, column: int, value: str) -> str:
@@ -188,8 +213,13 @@ class _Reader:
             name = name if _is_zone(name) else f"Etc/GMT{fixed[1] or '+'}{hours}" if hours else "UTC"
         if _is_zone(name):
             return name
-        self.warn(number, "unknown-zone", f"unknown time zone '{_shown(value)}'; cron takes it for UTC", column=column,
-                  hint="Use a name such as Europe/Berlin.")  # fmt: skip
+        self.report.warn(
+            number,
+            "unknown-zone",
+            f"unknown time zone '{shown(value)}'; cron takes it for UTC",
+            column=column,
+            hint="Use a name such as Europe/Berlin.",
+        )
         return "UTC"
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
@@ -198,23 +228,35 @@ class _Reader:
         flags: list[str] = []
         if line[at] == "-":
             if not self.system and self.user not in (None, "root"):
-                self.error(number, at + 1, "bad-option", "only root may begin a line with '-' (run without a log entry)",
-                           hint="Remove the '-'.")  # fmt: skip
+                self.report.error(
+                    number,
+                    at + 1,
+                    "bad-option",
+                    "only root may begin a line with '-' (run without a log entry)",
+                    hint="Remove the '-'.",
+                )
                 return
             flags.append("-")
             at += 1
-            self.note(number, "debian-no-log", "Debian's cron refuses a '-' before the minute", column=at)
+            self.report.note(number, "debian-no-log", "Debian's cron refuses a '-' before the minute", column=at)
         try:
             schedule, at = scan(line, at, timezone=self.zone)
         except ScheduleError as error:
-            self.error(number, error.column, "bad-schedule", error.message, hint=error.hint or self.hint_for(line))
+            self.report.error(
+                number, error.column, "bad-schedule", error.message, hint=error.hint or self.hint_for(line)
+            )
             return
         if at >= len(line):
-            self.error(number, at + 1, "no-command", "there is no command after the schedule")
+            self.report.error(number, at + 1, "no-command", "there is no command after the schedule")
             return
         if line[at] == "*":
-            self.error(number, at + 1, "bad-command", "the command begins with '*': there is a field too many",
-                       hint="Cron has five fields: minute, hour, day of month, month, day of week.")  # fmt: skip
+            self.report.error(
+                number,
+                at + 1,
+                "bad-command",
+                "the command begins with '*': there is a field too many",
+                hint="Cron has five fields: minute, hour, day of month, month, day of week.",
+            )
             return
         self.first_words.append((number, *_first_word(line, at)))
         user = self.user or ""
@@ -233,16 +275,31 @@ class _Reader:
         while behind < len(line) and line[behind] in _BLANKS:
             behind += 1
         if behind >= len(line):
-            self.error(number, at + 1, "no-command", f"there is no command after the user '{_shown(user)}'",
-                       hint="Lines of a system crontab have a user before the command. For a user's crontab leave out "
-                       "--system.")  # fmt: skip
+            self.report.error(
+                number,
+                at + 1,
+                "no-command",
+                f"there is no command after the user '{shown(user)}'",
+                hint="Lines of a system crontab have a user before the command. For a user's crontab leave out "
+                "--system.",
+            )
             return "", behind
         if not _ACCOUNT.match(user):
-            self.warn(number, "no-user-column", f"'{_shown(user)}' stands where a system crontab has the user",
-                      column=at + 1, hint="If this is a user's crontab, read it without --system.")  # fmt: skip
+            self.report.warn(
+                number,
+                "no-user-column",
+                f"'{shown(user)}' stands where a system crontab has the user",
+                column=at + 1,
+                hint="If this is a user's crontab, read it without --system.",
+            )
         elif self.accounts and user not in self.accounts:
-            self.warn(number, "unknown-user", f"there is no user '{user}' here; cron would not run the job",
-                      column=at + 1, hint="Debian's cron refuses the line. Correct the name, or make the account.")  # fmt: skip
+            self.report.warn(
+                number,
+                "unknown-user",
+                f"there is no user '{user}' here; cron would not run the job",
+                column=at + 1,
+                hint="Debian's cron refuses the line. Correct the name, or make the account.",
+            )
         return user, behind
 
     def options(self, number: int, line: str, at: int, flags: list[str]) -> int:
@@ -251,33 +308,48 @@ class _Reader:
             option = line[at : at + 2]
             if option != "-n" or "-n" in flags or line[at + 2 : at + 3] not in (" ", "\t"):
                 word, _ = _first_word(line, at)
-                what = "-n is given twice" if word == "-n" else f"unknown option '{_shown(word)}' before the command"
-                self.error(number, at + 1, "bad-option", what, hint="Cronie has one: -n, mail only when the job fails.")
+                what = "-n is given twice" if word == "-n" else f"unknown option '{shown(word)}' before the command"
+                self.report.error(
+                    number, at + 1, "bad-option", what, hint="Cronie has one: -n, mail only when the job fails."
+                )
                 return -1
             flags.append("-n")
-            self.note(number, "debian-option", "Debian's cron would take -n for the command", column=at + 1)
+            self.report.note(number, "debian-option", "Debian's cron would take -n for the command", column=at + 1)
             at += 2
             while at < len(line) and line[at] in _BLANKS:
                 at += 1
             if at >= len(line):
-                self.error(number, at + 1, "no-command", "there is no command after the options")
+                self.report.error(number, at + 1, "no-command", "there is no command after the options")
                 return -1
         return at
 
     def add_job(self, number: int, line: str, at: int, schedule: Schedule, user: str, flags: tuple[str, ...]) -> None:
         size = len(line[at:].encode(errors="surrogateescape"))
         if size > _MAX_COMMAND_BYTES:
-            self.error(number, at + 1, "too-long", f"the command is {size} bytes long; cron cuts it at {_MAX_COMMAND_BYTES}",
-                       hint="Put it into a script.")  # fmt: skip
+            self.report.error(
+                number,
+                at + 1,
+                "too-long",
+                f"the command is {size} bytes long; cron cuts it at {_MAX_COMMAND_BYTES}",
+                hint="Put it into a script.",
+            )
             return
         if size > _DEBIAN_MAX_COMMAND_BYTES:
-            self.note(number, "debian-too-long", f"the command is {size} bytes long; Debian's cron refuses more than "
-                      f"{_DEBIAN_MAX_COMMAND_BYTES}", column=at + 1)  # fmt: skip
+            self.report.note(
+                number,
+                "debian-too-long",
+                f"the command is {size} bytes long; Debian's cron refuses more than {_DEBIAN_MAX_COMMAND_BYTES}",
+                column=at + 1,
+            )
         for warning in schedule.warnings:
-            self.warn(number, "odd-schedule", warning)
+            self.report.warn(number, "odd-schedule", warning)
         if "~" in schedule.expression:
-            self.note(number, "random-time", "'~' is a time that cron picks anew at each start; here it is picked once, "
-                      "from the job's name", hint="Debian's cron refuses '~'.")  # fmt: skip
+            self.report.note(
+                number,
+                "random-time",
+                "'~' is a time that cron picks anew at each start; here it is picked once, from the job's name",
+                hint="Debian's cron refuses '~'.",
+            )
         command, stdin = split_command(line[at:])
         environment = self.environment(user)
         self.jobs.append(
@@ -327,8 +399,13 @@ class _Reader:
 
     def check_garbage(self, number: int) -> None:
         if self.garbage > _MAX_GARBAGE and not self.system:
-            self.once(number, "too-many-comments", f"more than {_MAX_GARBAGE} characters of comments and blanks between two "
-                      "entries: cronie refuses the whole file", hint="Remove some.")  # fmt: skip
+            self.report.once(
+                number,
+                "too-many-comments",
+                f"more than {_MAX_GARBAGE} characters of comments and blanks between two "
+                "entries: cronie refuses the whole file",
+                hint="Remove some.",
+            )
 
     def check_limits(self, lines: int) -> None:
         if self.system:
@@ -338,7 +415,9 @@ class _Reader:
             (self.assignments, _MAX_ASSIGNMENTS, "assignments"),
         ):
             if count > limit:
-                self.warn(lines, "too-many", f"{count} {what}: cronie refuses a user's crontab with more than {limit}")
+                self.report.warn(
+                    lines, "too-many", f"{count} {what}: cronie refuses a user's crontab with more than {limit}"
+                )
 
     def check_user_column(self) -> None:
         """A user's crontab whose commands all begin with the name of an account is a system crontab."""
@@ -347,36 +426,19 @@ class _Reader:
         users = [(n, w) for n, w, more in self.first_words if more and (w in _WELL_KNOWN or w == self.user)]
         if 2 * len(users) > len(self.first_words):
             number, word = users[0]
-            self.warn(number, "user-column", f"the commands begin with a user ('{word}'): this looks like a system crontab",
-                      hint="Read it with --system.")  # fmt: skip
-
-    # --- reporting ----------------------------------------------------------------------------------------------------
-
-    def error(self, line: int, column: int, code: str, message: str, *, hint: str = "") -> None:
-        self.report("error", line, column, code, message, hint)
-
-    def warn(self, line: int, code: str, message: str, *, column: int = 1, hint: str = "") -> None:
-        self.report("warning", line, column, code, message, hint)
-
-    def note(self, line: int, code: str, message: str, *, column: int = 1, hint: str = "") -> None:
-        self.report("note", line, column, code, message, hint)
-
-    def once(self, line: int, code: str, message: str, *, hint: str = "") -> None:
-        if code not in self.noted:
-            self.noted.add(code)
-            self.warn(line, code, message, hint=hint)
-
-    def report(self, severity: Severity, line: int, column: int, code: str, message: str, hint: str) -> None:
-        self.problems.append(
-            CronProblem(line=line, column=column, severity=severity, code=code, message=message, hint=hint)
-        )
+            self.report.warn(
+                number,
+                "user-column",
+                f"the commands begin with a user ('{word}'): this looks like a system crontab",
+                hint="Read it with --system.",
+            )
 
     def result(self) -> ParsedCrontab:
         identities = [
             (job.command, "\0".join((job.schedule, job.timezone, job.user, job.stdin or ""))) for job in self.jobs
         ]
         named = [replace(job, name=name) for job, name in zip(self.jobs, names_of(identities), strict=True)]
-        return ParsedCrontab(jobs=tuple(named), problems=tuple(sorted(self.problems, key=lambda p: (p.line, p.column))))
+        return ParsedCrontab(jobs=tuple(named), problems=self.report.problems())
 
 
 def _first_word(line: str, at: int) -> tuple[str, bool]:
@@ -393,8 +455,3 @@ def _is_zone(name: str) -> bool:
     except ScheduleError:
         return False
     return True
-
-
-def _shown(text: str) -> str:
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    return clean if len(clean) <= 40 else clean[:37] + "..."
