@@ -145,6 +145,10 @@ class _Reader:
                 hint="Remove the byte.",
             )
             return
+        if len(body) > 2 * _MAX_COMMAND_BYTES:
+            hint = "Is this file a crontab?"
+            self.report.error(number, indent + 1, "too-long", f"the line is {len(body)} characters long", hint=hint)
+            return
         assignment = read_assignment(body)
         if assignment is not None:
             self.assign(number, indent + 1, *assignment)
