@@ -94,11 +94,13 @@ def _chain(job: CronJob, chain: RunParts, timezone: str | None, taken: set[str])
     folder = chain.folder.rstrip("/").rpartition("/")[2]
     made: list[NewJob] = []
     for script in chain.scripts:
-        name = f"{folder}-{script.rpartition('/')[2]}"[:90].lstrip("-._")
+        name = re.sub(r"[^A-Za-z0-9_]+", "-", f"{folder}-{script.rpartition('/')[2]}")[:90].strip("-_")
         while name in taken:
             name += "-parts"
         taken.add(name)
         settings = {**_settings(job, timezone), "run": script}
+        if re.search(r"\bcd\s+/\s*&&", job.command):
+            settings["cwd"] = "/"
         needs = (made[-1].name,) if made else ()
         made.append(NewJob(name=name, line=job.line, settings=settings, needs=needs, chain=chain.folder))
     return made

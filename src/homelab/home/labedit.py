@@ -283,7 +283,7 @@ def _needs(job: NewJob, names: Mapping[str, str]) -> Any:
 
 def _item(value: Any) -> Any:
     if isinstance(value, Mapping):
-        table = tomlkit.inline_table()
+        table: Any = tomlkit.inline_table()
         for key, inner in cast("Mapping[str, Any]", value).items():
             table[key] = _item(inner)
         return table

@@ -352,7 +352,7 @@ class _Reader:
                 number,
                 "random-time",
                 "'~' is a time that cron picks anew at each start; here it is picked once, from the job's name",
-                hint="Debian's cron refuses '~'.",
+                hint="Debian's cron reads only the number before '~', and refuses the field without one.",
             )
         command, stdin = split_command(line[at:])
         environment = self.environment(user)
