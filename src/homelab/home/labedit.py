@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -141,11 +142,6 @@ def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source
     gone = [old for old in known if not old.taken]
     result = Merged(texts=dict(texts))
     touched: set[str] = set()
-    for old in gone:
-        if old.is_as_imported:
-            docs[old.file]["jobs"].remove(old.name)
-            touched.add(old.file)
-        (result.removed if old.is_as_imported else result.kept).append(old.name)
     names = _final_names(pairs, {name for doc in docs.values() for name in _jobs(doc)})
     for job, old in pairs:
         if old is not None:
@@ -155,6 +151,11 @@ def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source
             getattr(result, what).append(old.name)
     for file in touched:
         result.texts[file] = tomlkit.dumps(docs[file])
+    result.removed = [old.name for old in gone if old.is_as_imported]
+    result.kept = [old.name for old in gone if not old.is_as_imported]
+    for file in {old.file for old in gone}:
+        names_there = [old.name for old in gone if old.file == file and old.name in result.removed]
+        result.texts[file] = _without(result.texts[file], names_there) if names_there else result.texts[file]
     fresh = [job for job, old in pairs if old is None]
     if fresh:
         result.added = [names[job.name] for job in fresh]
@@ -250,6 +251,44 @@ def _renew(old: _Known, job: NewJob, source: str, names: Mapping[str, str]) -> s
     return "updated"
 
 
+def _without(text: str, names: Sequence[str]) -> str:
+    """The text without the tables of those jobs. Comments behind one belong to what follows, so they stay."""
+    doc: Any = tomlkit.parse(text)
+    wanted: dict[str, Any] = doc.unwrap()
+    lines = text.splitlines(keepends=True)
+    for name in names:
+        del wanted["jobs"][name]
+        lines = _without_table(lines, name)
+    if not wanted["jobs"]:
+        del wanted["jobs"]
+    shorter = "".join(lines)
+    if _means(shorter) == wanted:
+        return shorter
+    for name in names:  # written in another style: comments inside the tables go too
+        del doc["jobs"][name]
+    return tomlkit.dumps(doc)
+
+
+def _without_table(lines: list[str], name: str) -> list[str]:
+    header = re.compile(rf"""\s*\[\s*jobs\s*\.\s*(["']?){re.escape(name)}\1\s*\]""")
+    start = next((n for n, line in enumerate(lines) if header.match(line)), None)
+    if start is None:
+        return lines
+    end = next((n for n in range(start + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+    while lines[end - 1].strip() == "" or lines[end - 1].lstrip().startswith("#"):
+        end -= 1
+    if end < len(lines) and lines[end].strip() == "":
+        end += 1
+    return lines[:start] + lines[end:]
+
+
+def _means(text: str) -> dict[str, Any] | None:
+    try:
+        return tomlkit.parse(text).unwrap()
+    except TOMLKitError:
+        return None
+
+
 def _appended(text: str, jobs: Sequence[NewJob], source: str, names: Mapping[str, str]) -> str:
     tables = tomlkit.table(is_super_table=True)
     for job in jobs:
@@ -295,7 +334,8 @@ def _item(value: Any) -> Any:
     if isinstance(value, str):
         is_quoted = ('"' in value or "\\" in value) and "'" not in value and value.isprintable()
         return tomlkit.string(value, literal=is_quoted)
-    return tomlkit.item(value)
+    item: Any = cast("Any", tomlkit).item(value)
+    return item
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
