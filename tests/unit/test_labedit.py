@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from homelab.core.errors import InputError
+from homelab.core.errors import InputError, RefusedError
 from homelab.home.labedit import NewJob, lab_timezone, locked, merge, new_lab, write
 
 LAB = """\
@@ -72,9 +72,17 @@ def test_a_job_keeps_the_name_it_has_in_the_lab_file() -> None:
 
 def test_a_job_that_left_the_crontab_is_removed_unless_it_was_changed_by_hand() -> None:
     text = merged(LAB, job("a"), job("b")).replace('run = "b"', 'run = "b"\nretries = 1')
-    result = merge({"lab.toml": text}, "lab.toml", [], source="/etc/c")
-    assert (result.removed, result.kept) == (["a"], ["b"])
-    assert set(jobs_of(result.texts["lab.toml"])) == {"mine", "b"}
+    result = merge({"lab.toml": text}, "lab.toml", [job("c")], source="/etc/c")
+    assert (result.added, result.removed, result.kept) == (["c"], ["a"], ["b"])
+    assert set(jobs_of(result.texts["lab.toml"])) == {"mine", "b", "c"}
+
+
+def test_nothing_is_removed_when_the_source_is_in_doubt() -> None:
+    text = merged(LAB, job("a"), job("b"))
+    result = merge({"lab.toml": text}, "lab.toml", [job("a")], source="/etc/c", removes=False)
+    assert (result.removed, result.kept, result.texts["lab.toml"]) == ([], ["b"], text)
+    with pytest.raises(RefusedError):
+        merged(text)
 
 
 def test_removing_a_job_keeps_the_comments_around_it() -> None:
@@ -87,7 +95,6 @@ def test_removing_a_job_keeps_the_comments_around_it() -> None:
     assert set(jobs_of(shorter)) == {"mine", "b"}
     assert "# about a\n" in shorter
     assert "# about b\n[jobs.b]" in shorter
-    assert merged(text) == LAB + "\n# about a\n# about b\n"
 
 
 def test_jobs_of_another_source_and_of_hand_are_not_touched() -> None:

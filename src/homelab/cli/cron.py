@@ -76,7 +76,9 @@ def import_(
             known_as = cronimport.source_of(reading, user or crontabs.owner_of(reading.file))
             chains = labedit.chains(texts, source=known_as)
             jobs = cronimport.new_jobs(reading, accept=accept, timezone=zone, chains=chains)
-            merged = labedit.merge(texts, str(path), jobs, source=known_as)
+            # A line with a mistake in it is not a job that was taken out.
+            is_sound = not any(problem.severity == "error" for problem in reading.problems)
+            merged = labedit.merge(texts, str(path), jobs, source=known_as, removes=is_sound)
             texts = merged.texts
             done.append(merged)
         is_new = not path.exists()
@@ -90,7 +92,8 @@ def import_(
         for line in cronimport.undecodable(reading):
             click.echo(f"{reading.file}:{line}: not imported: it holds bytes that are not UTF-8", err=True)
     for name in total.kept:
-        click.echo(f"job '{name}' is no longer in the crontab; it stays because you changed it", err=True)
+        why = "it was changed by hand, or the crontab has bad lines"
+        click.echo(f"job '{name}' is no longer in the crontab; it stays: {why}", err=True)
     if as_json_:
         names = ("added", "updated", "removed", "kept", "unchanged")
         lists = {name: getattr(total, name) for name in names}

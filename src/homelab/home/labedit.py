@@ -57,8 +57,8 @@ class NewJob:
 class Merged:
     """The texts after a merge, and the names of the jobs by what happened to them.
 
-    `renumbered`: only their line in the source is another. `kept`: no longer in the source, but changed by hand since
-    the import, so they stay.
+    `renumbered`: only their line in the source is another. `kept`: no longer in the source, but they stay:
+    changed by hand since the import, or removing was not asked for.
     """
 
     texts: dict[str, str]
@@ -128,18 +128,24 @@ def chains(texts: Mapping[str, str], *, source: str) -> set[str]:
     return {str(old.table["imported"]["chain"]) for old in _known(docs, source) if "chain" in old.table["imported"]}
 
 
-def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source: str) -> Merged:
+def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source: str, removes: bool = True) -> Merged:
     """Have `jobs` in the lab, as all that comes from `source`.
 
     `texts` maps the lab file and its includes to their text; new jobs go to the end of `main`. Jobs of the same source
     are matched by what they are, then by name, then by command, and keep the name they have in the lab file; those no
-    longer there are removed. A name that another job has is not taken: the new one gets a suffix. The same jobs again
-    change no byte. InputError when a text is not TOML.
+    longer there are removed (if `removes`). A name that another job has is not taken: the new one gets a suffix. The
+    same jobs again change no byte. InputError when a text is not TOML. RefusedError when nothing of the source is left:
+    an empty input is more often a failed command than a wish to delete everything.
     """
     docs = {name: _parse(text, name) for name, text in texts.items()}
     known = _known(docs, source)
     pairs = _pairs(jobs, known)
     gone = [old for old in known if not old.taken]
+    if known and not jobs:
+        raise RefusedError(
+            f"no jobs in {source}, but {len(known)} of the lab came from there",
+            hint="If they are to go, delete them from the lab file.",
+        )
     result = Merged(texts=dict(texts))
     touched: set[str] = set()
     names = _final_names(pairs, {name for doc in docs.values() for name in _jobs(doc)})
@@ -151,8 +157,8 @@ def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source
             getattr(result, what).append(old.name)
     for file in touched:
         result.texts[file] = tomlkit.dumps(docs[file])
-    result.removed = [old.name for old in gone if old.is_as_imported]
-    result.kept = [old.name for old in gone if not old.is_as_imported]
+    result.removed = [old.name for old in gone if removes and old.is_as_imported]
+    result.kept = [old.name for old in gone if old.name not in result.removed]
     for file in {old.file for old in gone}:
         names_there = [old.name for old in gone if old.file == file and old.name in result.removed]
         result.texts[file] = _without(result.texts[file], names_there) if names_there else result.texts[file]
