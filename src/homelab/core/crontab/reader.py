@@ -205,6 +205,9 @@ class _Reader:
                 column=column,
                 hint=f'{name}="" is understood by every cron.',
             )
+        elif value != value.rstrip():
+            message = f"{name} ends with blanks, which Debian's cron takes off even in quotes"
+            self.report.note(number, "debian-trims", message, column=column)
         self.assigned[name] = value
 
     def zone_of(self, number: int, column: int, value: str) -> str:
