@@ -109,6 +109,27 @@ def test_a_folder_of_system_crontabs_is_read_as_cron_reads_it(there: Path) -> No
     assert remarks == {".hidden": "ignored-file", "old.rpmsave": "ignored-file", "site.local": "debian-ignored-file"}
 
 
+def test_a_spool_folder_holds_the_crontabs_of_its_users(there: Path) -> None:
+    spool = there / "var/spool/cron/crontabs"
+    spool.mkdir(parents=True)
+    (there / "etc").mkdir()
+    (there / "etc/passwd").write_text("ada:x:7:7::/srv/ada:/bin/sh\n")
+    (spool / "ada").write_text("0 1 * * * root-check\n")
+    (job,) = inspect(there, str(spool), "--root", str(there))["jobs"]
+    assert (job["user"], job["cwd"], job["command"]) == ("ada", "/srv/ada", "root-check")
+
+
+def test_a_folder_that_cannot_hold_the_lab_file_is_exit_2(there: Path) -> None:
+    (there / "file").write_text("")
+    environment = {**os.environ, "HOMELAB_LAB": str(there / "file/lab.toml")}
+    done = subprocess.run(
+        [sys.executable, "-m", "homelab", "cron", "import", "crontab.txt"],
+        cwd=there, capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
 def test_import_writes_a_lab_file_and_importing_again_changes_no_byte(there: Path) -> None:
     homelab(there, "import", "crontab.txt", "--user", "ada", "--timezone", "Europe/Oslo")
     first = (there / "lab.toml").read_bytes()

@@ -3,6 +3,7 @@
 `inspect` and `next` never change anything; `import` changes the lab file only, never a crontab.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def import_(
 
     readings = read(source, Options(system=system, user=user, root=root, timezone=timezone))
     path = cronimport.lab_path()
-    with labedit.locked(path):
+    with contextlib.nullcontext() if dry_run else labedit.locked(path):
         before = cronimport.read_lab(path, timezone=timezone or crontabs.zone(root))
         zone = labedit.lab_timezone(before[str(path)], str(path))
         texts = dict(before)
@@ -118,12 +119,16 @@ def next_(expression: str, timezone: str, after: str, count: int, seed: str, as_
     from datetime import UTC, datetime
     from itertools import islice
 
-    from homelab.core.schedule import check_zone, describe, parse
+    from homelab.core.schedule import ScheduleError, check_zone, describe, parse
     from homelab.home import crontabs
 
     timezone = timezone or crontabs.zone(None)
     zone = check_zone(timezone)
-    schedule = parse(expression, timezone, seed=seed)
+    try:
+        schedule = parse(expression, timezone, seed=seed)
+    except ScheduleError as error:
+        pointer = f"  {_clean(expression)}\n  {'^':>{error.column}}"
+        raise InputError(error.message + (f". {error.hint}" if error.hint else ""), hint=pointer) from error
     try:
         start = datetime.fromisoformat(after) if after else datetime.now(UTC)
     except ValueError as error:

@@ -53,6 +53,11 @@ def owner_of(source: str) -> str:
         return os.environ.get("LOGNAME", "")
 
 
+def is_spool(folder: Path) -> bool:
+    """Whether it is a folder of users' crontabs, each named like its owner."""
+    return _SPOOLS.search(f"{folder.absolute()}/any") is not None
+
+
 def files_of_folder(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """Of a folder like /etc/cron.d: the files that cron reads, by name, and those it ignores with the reason."""
     taken: list[Path] = []

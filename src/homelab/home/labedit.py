@@ -350,10 +350,12 @@ def _item(value: Any) -> Any:
 @contextlib.contextmanager
 def locked(path: Path) -> Generator[None]:
     """Only one process at a time edits lab files in this folder. RefusedError after waiting for 20 s."""
-    folder = path.parent
-    folder.mkdir(parents=True, exist_ok=True)
     # The folder itself is locked, not the file: the file is replaced by each write, and no lock file is left behind.
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"cannot use the folder of the lab file: {error.strerror}", where=str(path.parent)) from error
     try:
         _wait_for_lock(descriptor, path)
         yield
