@@ -219,6 +219,16 @@ def test_a_run_parts_folder_is_suggested_and_imported_as_a_chain(there: Path) ->
     assert (there / "lab.toml").read_bytes() == before
 
 
+def test_the_path_is_that_of_the_machines_cron(there: Path) -> None:
+    (there / "usr/sbin").mkdir(parents=True)
+    paths = []
+    for daemon in ("cron", "crond"):
+        (there / "usr/sbin" / daemon).write_text("")
+        paths.append(inspect(there, "-", "--root", str(there), stdin="@daily x\n")["jobs"][0]["environment"]["PATH"])
+        (there / "usr/sbin" / daemon).unlink()
+    assert paths == ["/usr/bin:/bin", "/usr/bin:/bin:/usr/sbin:/sbin"]
+
+
 def test_next_lists_instants_strictly_after_a_time(there: Path) -> None:
     done = homelab(there, "next", "30 2 * * *", "--timezone", "America/New_York", "--after", "2026-03-07T07:30:00Z",
                    "--count", "2", "--json")  # fmt: skip

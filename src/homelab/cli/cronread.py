@@ -109,6 +109,7 @@ def _read_one(source: str, text: str, options: Options) -> Reading:
         home=None if system else accounts.get(user),
         timezone=options.timezone or crontabs.zone(options.root),
         accounts=accounts,
+        path=crontabs.default_path(options.root),
     )
     reading = Reading(file=source, jobs=parsed.jobs, problems=list(parsed.problems))
     for job in parsed.jobs:

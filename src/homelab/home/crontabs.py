@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from homelab.core.crontab import DEFAULT_PATH
 from homelab.core.errors import InputError
+from homelab.core.schedule import ScheduleError, check_zone
 
 _LARGEST_BYTES = 16 * 1024 * 1024
 _SPOOLS = re.compile(r"(?:/spool/cron/crontabs|/spool/cron|/cron/tabs)/([^/]+)$")
@@ -121,9 +123,14 @@ def zone(root: Path | None) -> str:
     return _plain_zone(target.partition("zoneinfo/")[2])
 
 
-def _plain_zone(name: str) -> str:
-    from homelab.core.schedule import ScheduleError, check_zone
+def default_path(root: Path | None) -> str:
+    """The PATH that the machine's cron gives a job. `crond` is cronie, which since 1.7 adds the system folders."""
+    base = root or Path("/")
+    is_cronie = (base / "usr/sbin/crond").exists() and not (base / "usr/sbin/cron").exists()
+    return DEFAULT_PATH + ":/usr/sbin:/sbin" if is_cronie else DEFAULT_PATH
 
+
+def _plain_zone(name: str) -> str:
     if name in _UTC_NAMES or not name:
         return "UTC"
     try:
