@@ -90,6 +90,13 @@ def test_what_cannot_be_read_is_exit_2_with_its_name(there: Path) -> None:
     assert "Nowhere/Land" in homelab(there, "inspect", "crontab.txt", "--timezone", "Nowhere/Land", status=2).stderr
 
 
+def test_what_is_far_too_large_to_be_a_crontab_is_exit_2(there: Path) -> None:
+    (there / "lines").write_text("a\n" * 200_000)
+    (there / "line").write_bytes(b"x" * 50_000_000)
+    assert "no crontab" in homelab(there, "inspect", "lines", status=2).stderr
+    assert "no crontab" in homelab(there, "inspect", "line", status=2).stderr
+
+
 def test_bytes_that_are_no_text_and_control_codes_are_harmless(there: Path) -> None:
     (there / "odd").write_bytes(b"0 1 * * * echo \xff\xfe\n0 2 * * * printf '\x1b[2J'\n0 3 * * * a\0b\n")
     assert [job["line"] for job in inspect(there, "odd")["jobs"]] == [1, 2]

@@ -17,6 +17,7 @@ from homelab.core.errors import InputError
 from homelab.core.schedule import ScheduleError, check_zone
 
 _LARGEST_BYTES = 16 * 1024 * 1024
+_MOST_LINES = 100_000  # cron itself takes 10,000 jobs
 _SPOOLS = re.compile(r"(?:/spool/cron/crontabs|/spool/cron|/cron/tabs)/([^/]+)$")
 _UTC_NAMES = frozenset({"Etc/UTC", "UCT", "Etc/UCT", "Zulu", "Etc/Zulu", "Universal", "Etc/Universal"})
 
@@ -36,6 +37,8 @@ def read_text(source: str) -> str:
         raise InputError(f"cannot read the crontab: {error.strerror}", where=source) from error
     if len(data) > _LARGEST_BYTES:
         raise InputError(f"larger than {_LARGEST_BYTES} bytes: this is no crontab", where=source)
+    if data.count(b"\n") > _MOST_LINES:
+        raise InputError(f"more than {_MOST_LINES} lines: this is no crontab", where=source)
     return data.decode("utf-8", "surrogateescape")
 
 
