@@ -4,7 +4,7 @@ Made and served by the `control` role. Never logs a request's URL: a sign-in lin
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
 from urllib.parse import urlsplit
 
 import structlog
@@ -239,4 +239,12 @@ def server(application: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
         ws_max_size=1024 * 1024,
         lifespan="on",
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: set `should_exit` to stop it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield

@@ -63,7 +63,9 @@ async def resume(asked: Asked) -> Response:
 
 def wrapped(name: str, value: Any) -> Any:
     """`{name: value}`, unless control gave it so already."""
-    return cast("Any", value) if isinstance(value, dict) and name in value else {name: value}
+    if isinstance(value, dict) and name in value:
+        return cast("dict[str, Any]", value)
+    return {name: value}
 
 
 ROUTES = (
