@@ -1,4 +1,4 @@
-"""Starts the sender for one target and waits for it, a bounded time. Called by `watcher`; never by a scheduling path."""
+"""Starts the sender for one target and waits for it, a bounded time. Called by `watcher` alone."""
 
 import asyncio
 import contextlib

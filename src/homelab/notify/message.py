@@ -90,7 +90,7 @@ def body(
     tail: Sequence[str] = (),
     link: str = "",
 ) -> str:
-    """The text under the title: the reason, when, which attempt, what did not run because of it, the last lines, a link."""
+    """The text under the title: the reason, when, which attempt, what waits for it, the last lines, a link."""
     lines = [harmless(reason, limit=600), "", f"When: {stamp(time)}"]
     if due is not None:
         lines.append(f"Due: {stamp(due)}")

@@ -19,8 +19,8 @@ from homelab.notify.rules import Alert
 GIVE_UP_AFTER = timedelta(hours=48)
 LEASE = timedelta(seconds=90)
 """A claimed row is offered again after this, should the process that claimed it die."""
-SINGLES = 5
-"""Messages a target gets within the throttle window; what is more waits and comes as one digest."""
+SINGLES, WINDOW = 5, timedelta(seconds=60)
+"""A target gets at most five messages within a minute; the last of them is a digest of all the others."""
 QUEUE_MAX = 1000
 """Waiting rows of one target; beyond it the older half is merged into one summary."""
 _BACKOFF_S, _BACKOFF_MAX_S = 30.0, 3600.0
@@ -67,28 +67,37 @@ def backoff_s(attempts: int) -> float:
 async def enqueue(conn: Connection, alert: Alert, targets: Sequence[str], *, now: datetime) -> int:
     """Queue an alert for each target; a dedupe key that a target was already given is not given again. Returns how
     many rows are new. Atomic with the caller's transaction."""
+    return await _insert(conn, alert, targets, "queued", "", now)
+
+
+async def suppress(conn: Connection, alert: Alert, targets: Sequence[str], reason: str, *, now: datetime) -> int:
+    """List an alert that is not sent, with the reason. Returns how many rows are new."""
+    return await _insert(conn, alert, targets, "suppressed", reason, now)
+
+
+async def _insert(conn: Connection, alert: Alert, targets: Sequence[str], state: str, error: str, now: datetime) -> int:
     added = 0
     for target in targets:
         cursor = await conn.execute(
-            "insert into notification (created, kind, job, run, title, body, target, dedupe_key, next_attempt)"
-            " select %s, %s, %s, %s, %s, %s, %s, %s, %s where not exists"
+            "insert into notification (created, kind, job, run, title, body, target, dedupe_key, next_attempt, state,"
+            " last_error) select %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s where not exists"
             " (select 1 from notification where dedupe_key = %s and target = %s)",
             (
-                now,
-                alert.kind,
-                alert.job or None,
-                alert.run,
-                alert.title,
-                alert.body,
-                target,
-                alert.dedupe_key,
-                now,
-                alert.dedupe_key,
-                target,
+                *(now, alert.kind, alert.job or None, alert.run, alert.title, alert.body, target, alert.dedupe_key),
+                *(now, state, error, alert.dedupe_key, target),
             ),
         )
         added += cursor.rowcount
     return added
+
+
+async def was_told(conn: Connection, kind: str, job: str, *, since: datetime) -> bool:
+    """Whether an alert of this kind about this job was queued after `since`."""
+    cursor = await conn.execute(
+        "select 1 from notification where kind = %s and job = %s and created > %s and state <> 'suppressed' limit 1",
+        (kind, job, since),
+    )
+    return await cursor.fetchone() is not None
 
 
 async def waiting(conn: Connection) -> dict[str, datetime]:
@@ -99,8 +108,8 @@ async def waiting(conn: Connection) -> dict[str, datetime]:
     return {row["target"]: row["next_attempt"] for row in await cursor.fetchall()}
 
 
-async def claim(conn: Connection, target: str, *, now: datetime, window_s: float = 60.0) -> Claim | datetime | None:
-    """Take what `target` may get now: up to the messages left in the throttle window, or a digest of all that waits
+async def claim(conn: Connection, target: str, *, now: datetime) -> Claim | datetime | None:
+    """Take what `target` may get now: up to the messages left in the window, or a digest of all that waits
     when that is more. A time: nothing before then. None: nothing waits, or another process has it."""
     async with conn.transaction():
         cursor = await conn.execute(
@@ -113,15 +122,14 @@ async def claim(conn: Connection, target: str, *, now: datetime, window_s: float
             return None
         if rows[0]["next_attempt"] > now:
             return rows[0]["next_attempt"]
-        window = timedelta(seconds=window_s)
         cursor = await conn.execute(
             "select distinct sent from notification where target = %s and sent > %s order by sent",
-            (target, now - window),
+            (target, now - WINDOW),
         )
         sent = [row["sent"] for row in await cursor.fetchall()]
         left = SINGLES - len(sent)
         if left <= 0:
-            return sent[0] + window
+            return sent[0] + WINDOW
         # When there are more than may go singly, the last message of the window is the digest of the rest.
         singles = len(rows) if len(rows) <= left else left - 1
         is_digest = singles == 0
@@ -236,7 +244,8 @@ async def troubles(conn: Connection, *, now: datetime) -> list[dict[str, Any]]:
         " count(*) filter (where state = 'failed') as given_up, max(attempts) as attempts, min(created) as since,"
         " (array_agg(last_error order by (last_error <> '') desc, id))[1] as error"
         " from notification n where ((state = 'queued' and last_error <> '') or (state = 'failed' and created > %s))"
-        " and not exists (select 1 from notification s where s.target = n.target and s.sent > n.created and n.state = 'failed')"
+        " and not exists (select 1 from notification s"
+        "   where n.state = 'failed' and s.target = n.target and s.sent > n.created)"
         " group by target order by target",
         (now - timedelta(days=7),),
     )

@@ -72,7 +72,7 @@ class Context:
 
     on: Collection[str] = KINDS
     open: Mapping[str, Condition] = field(default_factory=dict[str, Condition])
-    past: Past = Past()
+    past: Past = field(default_factory=Past)
     dependants: tuple[str, ...] = ()
     link: str = ""
 
@@ -155,8 +155,8 @@ def _silent(report: Mapping[str, Any], context: Context) -> tuple[str, str] | No
         return None
     usual = round(_middle(context.past.output_bytes))
     amount = "printed nothing" if printed == 0 else f"printed only {printed} bytes"
-    reason = f"It succeeded but {amount}; each of its last {len(context.past.output_bytes)} runs printed, usually {usual} bytes."
-    return amount, reason
+    runs = len(context.past.output_bytes)
+    return amount, f"It succeeded but {amount}; each of its last {runs} runs printed, usually {usual} bytes."
 
 
 def late(
@@ -237,8 +237,8 @@ def missed(
 
 
 def blocked(*, flow: str, due: datetime, reason: str, upstream_told: bool, now: datetime, context: Context) -> Verdict:
-    """Judge a run that did not happen because something it needs is not fresh. Told once a day, and not at all while the
-    failure of what it needs was told (`upstream_told`)."""
+    """Judge a run that did not happen because something it needs is not fresh. Told once a day, and not at all while
+    the failure of what it needs was told (`upstream_told`)."""
     known = context.open.get("blocked")
     grown = (
         replace(known, count=known.count + 1, due=due)
@@ -314,9 +314,8 @@ def _alert(
     tail: bool = False,
 ) -> Alert:
     job, run = report["job"], report.get("run")
-    lines = (
-        tuple(message.harmless(str(line)) for line in report.get("tail") or ())[-message.TAIL_LINES :] if tail else ()
-    )
+    given = list(report.get("tail") or ())[-message.TAIL_LINES :] if tail else []
+    lines = tuple(message.harmless(str(line)) for line in given)
     due = report.get("due")
     link = context.link if run else ""
     return Alert(

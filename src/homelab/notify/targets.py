@@ -1,8 +1,8 @@
 """Where notifications go: the name of a target that may be stored and shown, and the URL behind it.
 
 A lab file may hold a reference (`env:NAME`, `file:PATH`, `keychain:NAME`) or a URL itself. Most notification URLs carry
-a secret somewhere in them, so the database, logs and pages only ever see `label(url)`. Pure, except `resolve`, which only
-the short-lived sender calls.
+a secret somewhere in them, so the database, logs and pages only ever see `label(url)`. Pure, except `resolve`, which
+only the short-lived sender calls.
 """
 
 import hashlib

@@ -7,7 +7,7 @@ takes a report (so an alert is queued exactly when its report is taken), `tick` 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -75,7 +75,7 @@ class Watcher:
         self._flows: dict[str, tuple[str, ...]] = {}
         self._urls: dict[str, str] = {}
         self._lab = JobAlerts(on=frozenset(rules.KINDS), targets=())
-        self._window_s = 60.0
+        self._throttle = timedelta(0)
         self._changed = asyncio.Event()
         self._busy: set[str] = set()
         self._pruned: datetime | None = None
@@ -84,8 +84,8 @@ class Watcher:
         """Take the settings of a lab file that was applied. Queued notifications keep their targets."""
         settings = lab.notify
         self._urls = {label(url): url for url in settings.urls}
-        self._lab = JobAlerts(on=frozenset(settings.on or rules.KINDS), targets=tuple(self._urls))
-        self._window_s = settings.throttle_s
+        self._lab = JobAlerts(on=frozenset(settings.on), targets=tuple(self._urls))
+        self._throttle = timedelta(seconds=settings.throttle_s)
         needed_by: dict[str, list[str]] = {}
         for job in lab.jobs:
             for need in job.needs:
@@ -126,30 +126,36 @@ class Watcher:
 
     async def _job_finished(self, conn: Connection, report: Mapping[str, Any], job: str) -> None:
         is_good = report["state"] == "succeeded"
-        past = await store.past(conn, job, run=report["run"]) if is_good else rules.Past()
+        past = await store.past(conn, job, run=report["run"]) if is_good else None
         context = await self._context(conn, job, run=report["run"], past=past)
         await self._carry_out(conn, rules.finished(report, context), job, now=rules.instant(report, "ended", "time"))
 
     async def _started(self, conn: Connection, flow: str) -> None:
         await store.apply(conn, Verdict(closes=((flow, "late"), (flow, "missed"))))
 
-    async def _context(
-        self, conn: Connection, job: str, *, run: str | None, past: rules.Past = rules.Past()
-    ) -> Context:  # noqa: B008
+    async def _context(self, conn: Connection, job: str, *, run: str | None, past: rules.Past | None = None) -> Context:
         settings = self._jobs.get(job, self._lab)
         return Context(
             on=settings.on,
             open=(await store.conditions(conn, [job])).get(job, {}),
-            past=past,
+            past=past or rules.Past(),
             dependants=settings.dependants,
             link=f"{self._control_url}/runs/{run}" if run else "",
         )
 
     async def _carry_out(self, conn: Connection, verdict: Verdict, job: str, *, now: datetime) -> None:
-        await store.apply(conn, verdict)
         targets = self._jobs.get(job, self._lab).targets
+        opens = {(condition.job, condition.kind): condition for condition in verdict.opens}
         for alert in verdict.alerts:
-            await self._tell(conn, alert, targets, now=now)
+            # A failure that was told gets its end told, always; anything else at most once in the throttle's time.
+            since = now - self._throttle
+            if alert.kind != "recovered" and await queue.was_told(conn, alert.kind, alert.job, since=since):
+                await queue.suppress(conn, alert, targets, "the same alert was sent a short time before", now=now)
+                if known := opens.get((alert.job, alert.kind)):
+                    opens[known.job, known.kind] = replace(known, told=None)  # told the next time it is seen
+            else:
+                await self._tell(conn, alert, targets, now=now)
+        await store.apply(conn, replace(verdict, opens=tuple(opens.values())))
 
     async def _tell(self, conn: Connection, alert: Alert, targets: Sequence[str], *, now: datetime) -> None:
         added = await queue.enqueue(conn, alert, targets, now=now)
@@ -251,8 +257,8 @@ class Watcher:
     # Delivering
 
     async def deliver_loop(self, pool: Pool) -> None:
-        """Deliver what is queued until cancelled: targets beside each other, each target's messages in order. A database
-        that does not answer is waited for."""
+        """Deliver what is queued until cancelled: targets beside each other, each target's messages in order. A
+        database that does not answer is waited for."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._changed.clear()
@@ -283,7 +289,7 @@ class Watcher:
     async def _serve(self, pool: Pool, target: str) -> None:
         try:
             async with pool.connection() as conn:
-                claim = await queue.claim(conn, target, now=datetime.now(UTC), window_s=self._window_s)
+                claim = await queue.claim(conn, target, now=datetime.now(UTC))
             if isinstance(claim, Claim):
                 results = await self._send(claim)
                 async with pool.connection() as conn:
@@ -297,7 +303,7 @@ class Watcher:
     async def deliver_once(self, conn: Connection, now: datetime) -> dict[str, datetime]:
         """Deliver what may be delivered at `now`, each target once, and say when each target's next row is due."""
         for target in await queue.waiting(conn):
-            claim = await queue.claim(conn, target, now=now, window_s=self._window_s)
+            claim = await queue.claim(conn, target, now=now)
             if isinstance(claim, Claim):
                 await self.settle(conn, claim, await self._send(claim), now=now)
         return await queue.waiting(conn)
@@ -337,15 +343,17 @@ class Watcher:
         """What a person should know about notifications: targets that take none, alerts that were given up."""
         found: list[dict[str, Any]] = []
         for trouble in await queue.troubles(conn, now=now):
-            lost = f", {trouble['given_up']} given up" if trouble["given_up"] else ""
+            target, error = trouble["target"], trouble["error"]
+            counts = f"{trouble['waiting']} waiting" + (
+                f", {trouble['given_up']} given up" if trouble["given_up"] else ""
+            )
             found.append(
                 {
                     "code": "notify_failed",
                     "severity": "error" if trouble["given_up"] else "warning",
-                    "subject": trouble["target"],
+                    "subject": target,
                     "since": trouble["since"],
-                    "message": f"notifications to {trouble['target']} do not arrive ({trouble['waiting']} waiting{lost}): "
-                    f"{trouble['error']}",
+                    "message": f"notifications to {target} do not arrive ({counts}): {error}",
                     "hint": "See: homelab notify ls. After correcting the target: homelab notify test",
                 }
             )
