@@ -155,9 +155,7 @@ class Execution:
             if self._cancelled.is_set():
                 state, reason = RunState.CANCELLED, self._cancel_reason
             self._journal.run_finished(state=state, reason=reason, time=utc_now())
-            self._report(
-                "run.finished", state=state, started=_iso(self.started), ended=_iso(utc_now()), reason=reason
-            )
+            self._report("run.finished", state=state, started=_iso(self.started), ended=_iso(utc_now()), reason=reason)
             self._record.state(records.proposal(state, reason), final=True)
         finally:
             self._node.admission.leave(facts.flow.name, facts.id)
@@ -174,9 +172,7 @@ class Execution:
             self._after_crash(crash.job, crash.attempt, crash.started, past.crash_reason)
         self._journal.run_started(time=self.started)
         self._report("run.started", time=_iso(self.started), worker=self._node.worker, node=self._node.name)
-        self._record.state(
-            records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed
-        )
+        self._record.state(records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed)
 
     def _on_running(self, verdict: Verdict) -> None:
         """Running was not taken: somebody cancelled or deleted the run between claim and start, and wins."""
@@ -240,7 +236,11 @@ class Execution:
         )
         after = self._progress[job.name]
         self._journal.attempt_finished(
-            job=job.name, attempt=attempt, state=outcome.state, exit_code=outcome.exit_code, reason=outcome.reason,
+            job=job.name,
+            attempt=attempt,
+            state=outcome.state,
+            exit_code=outcome.exit_code,
+            reason=outcome.reason,
             time=outcome.ended,
         )
         tail = [] if path is None else [runlog.text(record) for record in runlog.tail(path, TAIL_LINES)]
@@ -272,8 +272,13 @@ class Execution:
 
     def _tell_started(self, job: Job, attempt: int, started: datetime, pid: int) -> None:
         self._report(
-            "job.started", job=job.name, attempt=attempt, time=_iso(started), pid=pid,
-            worker=self._node.worker, node=self._node.name,
+            "job.started",
+            job=job.name,
+            attempt=attempt,
+            time=_iso(started),
+            pid=pid,
+            worker=self._node.worker,
+            node=self._node.name,
         )
         self._task_event(job, RunState.RUNNING, started, attempt, "", started=started)
 
@@ -281,9 +286,21 @@ class Execution:
         settled = self._progress[name]
         now = utc_now()
         self._report(
-            "job.finished", job=name, attempt=settled.attempts, started=None, ended=_iso(now), state=settled.state,
-            exit_code=None, signal=None, reason=settled.reason, output_bytes=0, output_lines=0, tail=[],
-            retry_at=None, worker=self._node.worker, node=self._node.name,
+            "job.finished",
+            job=name,
+            attempt=settled.attempts,
+            started=None,
+            ended=_iso(now),
+            state=settled.state,
+            exit_code=None,
+            signal=None,
+            reason=settled.reason,
+            output_bytes=0,
+            output_lines=0,
+            tail=[],
+            retry_at=None,
+            worker=self._node.worker,
+            node=self._node.name,
         )
         self._task_event(self.facts.flow.job(name), settled.state, now, settled.attempts, settled.reason, started=None)
 
@@ -293,8 +310,14 @@ class Execution:
         self._record.events(
             [
                 records.task_run_event(
-                    run_id=self.facts.id, flow=self.facts.flow, job=job, state=state, time=time, attempt=attempt,
-                    reason=reason, started=started,
+                    run_id=self.facts.id,
+                    flow=self.facts.flow,
+                    job=job,
+                    state=state,
+                    time=time,
+                    attempt=attempt,
+                    reason=reason,
+                    started=started,
                 )
             ]
         )
