@@ -66,7 +66,7 @@ def layers(graph: Graph) -> dict[str, int]:
 
 
 def text(graph: Graph) -> str:
-    """A tree for a terminal: each job under what it needs; one that needs several is drawn once and then referred to."""
+    """A tree for a terminal: each job under what it needs; one that needs several is drawn in full once."""
     lines: list[str] = []
     drawn: set[str] = set()
 
@@ -115,6 +115,11 @@ def dot(graph: Graph) -> str:
 
 
 _ROW, _GAP, _BOX, _MARGIN = 44, 64, 28, 16
+_SVG_STYLE = (
+    "<style>text{font:13px system-ui,sans-serif;fill:#1c2127}rect{fill:#fff;stroke:#8892a0}"
+    "path{fill:none;stroke:#8892a0}"
+    "@media(prefers-color-scheme:dark){rect{fill:#1c2026}text{fill:#e6e9ed}}</style>"
+)
 
 
 def rows_of(graph: Graph) -> dict[str, int]:
@@ -166,10 +171,8 @@ def svg(graph: Graph) -> str:
     wide = max((left[i] + widths[i] for i in left), default=0) + _MARGIN
     high = (max(row.values(), default=-1) + 1) * _ROW + 2 * _MARGIN
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}"'
-        ' font-family="system-ui, sans-serif" font-size="13">',
-        "<style>rect{fill:#fff;stroke:#8892a0}path{fill:none;stroke:#8892a0}text{fill:#1c2127}"
-        "@media(prefers-color-scheme:dark){rect{fill:#1c2026}text{fill:#e6e9ed}}</style>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}">',
+        _SVG_STYLE,
     ]
     for a, b, kind in graph.edges:
         x1, y1 = left[layer[a]] + widths[layer[a]], row[a] * _ROW + _MARGIN + _BOX // 2

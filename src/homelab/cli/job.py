@@ -3,7 +3,7 @@
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -47,7 +47,7 @@ def ls(as_json: bool) -> None:
     now = datetime.now(UTC)
     rows: list[list[str]] = []
     for item in answer["jobs"]:
-        last = item.get("last_run") or {}
+        last: dict[str, Any] = item.get("last_run") or {}
         shown = "paused" if item.get("paused") else str(last.get("state") or "-")
         rows.append(
             [
@@ -56,7 +56,7 @@ def ls(as_json: bool) -> None:
                 output.relative(last.get("started"), now=now),
                 "-" if item.get("paused") else output.relative(item.get("next_due"), now=now),
                 output.text_of(item.get("schedule")),
-                output.safe(", ".join(need_name(n) for n in item.get("needs") or [])) or "-",
+                output.safe(", ".join(need_name(n) for n in cast("list[object]", item.get("needs") or []))) or "-",
             ]
         )
     output.table(["job", "last", "started", "next", "schedule", "needs"], rows, empty="The lab has no jobs.")

@@ -15,7 +15,7 @@ _PREFIX = re.compile(r"[0-9a-f-]{4,36}")
 SHORTEST_PREFIX = 4
 
 
-class JobType(click.ParamType):
+class JobType(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - generic only in newer versions
     """A job's name, completed from the running lab; any failure there just completes nothing."""
 
     name = "name"
@@ -28,7 +28,7 @@ class JobType(click.ParamType):
             return []
 
 
-class RunType(click.ParamType):
+class RunType(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - generic only in newer versions
     """A run's id or what stands for one, completed with the newest runs and the jobs."""
 
     name = "run"

@@ -166,7 +166,7 @@ def logs(id: str, follow: bool, task: str | None, tail: int | None, raw: bool, a
         return
     query = {"task": task, "tail": tail, "format": "ndjson"}
     found = client.get(f"/api/v1/runs/{segment(identity)}")
-    jobs = found.get("run", found).get("jobs") or []
+    jobs: list[Any] = found.get("run", found).get("jobs") or []
     printer = Printer(prefix=task is None and len(jobs) > 1)
     records = _followed(client, identity, path, query) if follow else map(json.loads, client.lines(path, query))
     for record in records:
