@@ -50,7 +50,14 @@ def test_a_failure_says_why_when_which_attempt_the_last_lines_and_where_to_look(
     alert = rules.finished(report(attempt=2, tail=[f"line {n}" for n in range(30)]), context).alerts[0]
     assert alert.title == "homelab: backup-db failed"
     assert alert.reason == "It ended with exit status 3 after 2 attempts."
-    for part in ("2026-03-01 02:00:00 UTC", "Attempt: 2", "Needed by: upload", "http://lab/runs/1", "line 29", "line 10"):
+    for part in (
+        "2026-03-01 02:00:00 UTC",
+        "Attempt: 2",
+        "Needed by: upload",
+        "http://lab/runs/1",
+        "line 29",
+        "line 10",
+    ):
         assert part in alert.body
     assert "line 9\n" not in alert.body
     assert len(alert.tail) == 20
@@ -145,9 +152,13 @@ def test_an_outage_of_many_missed_runs_is_one_alert_with_their_number() -> None:
     for n in range(180):
         ledger.take(
             rules.missed(
-                flow="f", dues=dues[: n + 1], reason="the lab was down", first_seen=T0, context=Context(open=ledger.open),
+                flow="f",
+                dues=dues[: n + 1],
+                reason="the lab was down",
+                first_seen=T0,
+                context=Context(open=ledger.open),
                 now=T0 + timedelta(milliseconds=n),
-            )  # fmt: skip
+            )
         )
     assert ledger.told == []
     later = T0 + rules.MISSED_SETTLE
@@ -166,7 +177,9 @@ def test_a_blocked_flow_is_told_once_a_day_and_not_while_the_failure_above_it_wa
             now = T0 + timedelta(hours=hour)
             context = Context(open=dict(ledger.open))
             ledger.take(
-                rules.blocked(flow="b", due=now, reason="a is stale", upstream_told=upstream_told, now=now, context=context)
+                rules.blocked(
+                    flow="b", due=now, reason="a is stale", upstream_told=upstream_told, now=now, context=context
+                )
             )
         return ledger.told
 
@@ -193,7 +206,7 @@ def test_a_stable_job_with_noise_raises_no_alarm_in_thousands_of_runs() -> None:
         "long-tailed": lambda: chance.lognormvariate(3, 0.4),
         "weekly full backup": lambda: chance.choice([30, 30, 30, 30, 30, 30, 600]) * chance.uniform(0.9, 1.1),
     }
-    alarms = {name: 0 for name in shapes}
+    alarms = dict.fromkeys(shapes, 0)
     for name, draw in shapes.items():
         past: list[float] = [draw() for _ in range(20)]
         for _ in range(1000):
