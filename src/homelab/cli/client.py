@@ -36,6 +36,10 @@ _BY_STATUS: dict[int, type[HomelabError]] = {
 }
 
 
+class NoAnswerError(NotFoundError):
+    """Nothing listens where the lab should be; it may be starting again."""
+
+
 def segment(name: str) -> str:
     """A name as one segment of a path, whatever is in it."""
     return quote(name, safe="")
@@ -92,7 +96,7 @@ class Client:
             if rest:
                 yield rest
         except http.client.HTTPException as error:
-            raise HomelabError("the lab closed the connection in the middle of its answer") from error
+            raise NoAnswerError("the lab closed the connection in the middle of its answer") from error
         except TimeoutError as error:
             raise TimedOutError(f"the lab at {self.url} has said nothing for {quiet_s:.0f} s") from error
         except OSError as error:
@@ -141,9 +145,9 @@ class Client:
             raise error_of(response.status, text, self.url)
         return connection, response
 
-    def _no_answer(self, error: Exception) -> NotFoundError:
+    def _no_answer(self, error: Exception) -> NoAnswerError:
         why = getattr(error, "strerror", None) or type(error).__name__
-        return NotFoundError(
+        return NoAnswerError(
             f"no lab answers at {self.url}: {str(why).lower()}", hint="Start it with: homelab up. See: homelab status"
         )
 

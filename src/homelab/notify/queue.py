@@ -192,27 +192,36 @@ async def merge(conn: Connection, target: str) -> int:
     place of the oldest row. Returns how many rows it stands for (0: nothing to do)."""
     async with conn.transaction():
         cursor = await conn.execute(
-            "select id, kind, job, title, created from notification where state = 'queued' and target = %s order by id",
+            "select id, kind from notification where state = 'queued' and target = %s order by id",
             (target,),
         )
         rows = await cursor.fetchall()
         if len(rows) <= QUEUE_MAX:
             return 0
-        first, others = rows[0], rows[1 : len(rows) // 2]
-        note = f"told in the summary {first['id']}"
-        earlier = await conn.execute(
-            "select kind, job, title, created from notification where target = %s and last_error = %s order by id",
+        first, others = rows[0]["id"], [row["id"] for row in rows[1 : len(rows) // 2]]
+        note = f"told in the summary {first}"
+        if rows[0]["kind"] != "summary":
+            # The oldest row becomes the summary; what it said stays listed in a copy.
+            await conn.execute(
+                "insert into notification (created, kind, job, run, title, body, target, dedupe_key, state, last_error)"
+                " select created, kind, job, run, title, body, target, dedupe_key, 'suppressed', %s"
+                " from notification where id = %s",
+                (note, first),
+            )
+        await conn.execute(
+            "update notification set state = 'suppressed', last_error = %s where id = any(%s)", (note, others)
+        )
+        cursor = await conn.execute(
+            "select kind, job, title, created from notification where target = %s and last_error = %s"
+            " order by created, id",
             (target, note),
         )
-        told = [*([] if first["kind"] == "summary" else [first]), *await earlier.fetchall(), *others]
+        told = await cursor.fetchall()
         text = message.digest([_item(row) for row in told])
         await conn.execute(
-            "update notification set state = 'suppressed', last_error = %s where id = any(%s)",
-            (note, [row["id"] for row in others]),
-        )
-        await conn.execute(
-            "update notification set kind = 'summary', job = null, run = null, title = %s, body = %s where id = %s",
-            (text.title, text.body, first["id"]),
+            "update notification set kind = 'summary', job = null, run = null, title = %s, body = %s, dedupe_key = %s"
+            " where id = %s",
+            (text.title, text.body, f"summary:{first}", first),
         )
     return len(told)
 

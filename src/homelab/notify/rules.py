@@ -350,4 +350,5 @@ def _middle(values: Sequence[float]) -> float:
 
 def _sentence(text: str) -> str:
     text = " ".join(text.split())
+    text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else text + "."

@@ -1,6 +1,6 @@
 """Jobs: list, show, explain, run, pause, resume; the graph of all jobs."""
 
-from typing import Any, cast
+from typing import Any
 
 from starlette.responses import Response
 
@@ -63,9 +63,8 @@ async def resume(asked: Asked) -> Response:
 
 def wrapped(name: str, value: Any) -> Any:
     """`{name: value}`, unless control gave it so already."""
-    if isinstance(value, dict) and name in value:
-        return cast("dict[str, Any]", value)
-    return {name: value}
+    is_wrapped = isinstance(value, dict) and name in value
+    return value if is_wrapped else {name: value}
 
 
 ROUTES = (

@@ -47,7 +47,7 @@ _SHORT = 3
 
 def names_of(identities: Sequence[tuple[str, str]]) -> list[str]:
     """One name for each `(command, rest)`, where `rest` is what else tells two jobs of one command apart (schedule,
-    user). Names match `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 100 characters, and are unique."""
+    user). Names match `[A-Za-z0-9][A-Za-z0-9_-]*`, at most 100 characters, and are unique."""
     words = [_words(command) for command, _ in identities]
     names = [_joined(w[:_SHORT]) for w in words]
     for longer in (_SHORT + 2, _SHORT + 5):
@@ -81,8 +81,8 @@ def _numbered(names: list[str]) -> list[str]:
 
 def _joined(words: Sequence[str]) -> str:
     name = "-".join(words)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-    name = re.sub(r"-{2,}", "-", name).strip("-._")[:_MOST].strip("-._")
+    # No dots: the lab file writes [jobs.NAME], where a dot would need quotes.
+    name = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-_")[:_MOST].strip("-_")
     return name or "job"
 
 
@@ -179,7 +179,8 @@ def _base(word: str) -> str:
 
 
 def _telling(words: list[str]) -> list[str]:
-    """The program, then plain arguments. Nothing of an option and no word right behind one: it may be a secret."""
+    """The program, then plain arguments. Nothing of an option, and of what is right behind one only the last part of a
+    path or the host of a URL: another word there may be a secret."""
     if not words:
         return ["job"]
     telling = [_SUFFIX.sub("", _base(words[0])) or _base(words[0])]
@@ -187,9 +188,10 @@ def _telling(words: list[str]) -> list[str]:
         return ["run-parts", *(_base(word) for word in words[-1:] if "/" in word)]
     behind_option = False
     for word in words[1:]:
-        if word.startswith("-") or behind_option or _ASSIGNMENT.match(word):
+        if word.startswith("-") or (behind_option and "/" not in word) or _ASSIGNMENT.match(word):
             behind_option = word.startswith("-") and "=" not in word
             continue
+        behind_option = False
         plain = word
         if "://" in plain:
             plain = plain.split("://", 1)[1].split("/", 1)[0].split("@")[-1].split(":")[0]

@@ -145,6 +145,10 @@ class _Reader:
                 hint="Remove the byte.",
             )
             return
+        if len(body) > 2 * _MAX_COMMAND_BYTES:
+            hint = "Is this file a crontab?"
+            self.report.error(number, indent + 1, "too-long", f"the line is {len(body)} characters long", hint=hint)
+            return
         assignment = read_assignment(body)
         if assignment is not None:
             self.assign(number, indent + 1, *assignment)
@@ -348,7 +352,7 @@ class _Reader:
                 number,
                 "random-time",
                 "'~' is a time that cron picks anew at each start; here it is picked once, from the job's name",
-                hint="Debian's cron refuses '~'.",
+                hint="Debian's cron reads only the number before '~', and refuses the field without one.",
             )
         command, stdin = split_command(line[at:])
         environment = self.environment(user)

@@ -229,4 +229,4 @@ def interval_s(schedule: Schedule, at: datetime) -> float | None:
         if count >= 2 and day.year > first.year + 4:
             break
         previous = day
-    return float(longest) if longest else None
+    return float(longest) if longest and previous is not None else None
