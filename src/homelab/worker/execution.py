@@ -8,8 +8,7 @@ before a command starts. Called by `worker.loop`, one task a run.
 import asyncio
 import random
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,14 @@ from typing import Any
 import structlog
 
 from homelab.core import dag
-from homelab.core.jobs import Flow, Job, RunState
+from homelab.core.jobs import Job, RunState
 from homelab.flows import records
 from homelab.flows.api import PrefectApi, Verdict
 from homelab.home.paths import Home
 from homelab.worker import launch, runlog
 from homelab.worker.admission import Admission, Turn, overlap_of
 from homelab.worker.control_link import Reports
+from homelab.worker.facts import RunFacts
 from homelab.worker.journal import Journal
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.process import Outcome
@@ -32,25 +32,6 @@ from homelab.worker.record import Gate, Record
 log = structlog.get_logger()
 
 TAIL_LINES = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFacts:
-    """What is settled about a run when it is claimed.
-
-    `due`: the instant it is for (None: started by hand). `start_at`: when to start it, later than `due` for a retry.
-    `only`, `skip`: names of jobs. `resumed`: an earlier attempt of this run exists (a retry, or a recovery).
-    """
-
-    id: str
-    flow: Flow
-    digest: str
-    due: datetime | None
-    start_at: datetime
-    params: Mapping[str, str] = field(default_factory=dict[str, str])
-    only: frozenset[str] | None = None
-    skip: frozenset[str] = frozenset()
-    resumed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +147,12 @@ class Execution:
         past = self._journal.state
         self.started = utc_now()
         self._progress = dag.start(
-            facts.flow, only=facts.only, skip=facts.skip, kept=past.kept(), attempts=past.attempts()
+            facts.flow,
+            only=facts.only,
+            skip=facts.skip,
+            kept=past.kept(),
+            attempts=past.attempts(),
+            base=past.base(),
         )
         for crash in past.in_flight():
             self._after_crash(crash.job, crash.attempt, crash.started, past.crash_reason)
@@ -218,7 +204,13 @@ class Execution:
 
             try:
                 outcome = await self._node.launcher.run(
-                    job, self.facts, attempt=attempt, log_path=path, cancel=self._cancelled, on_start=on_start
+                    job,
+                    self.facts,
+                    attempt=attempt,
+                    log_path=path,
+                    cancel=self._cancelled,
+                    cancel_reason=lambda: self._cancel_reason,
+                    on_start=on_start,
                 )
             finally:
                 self.running.pop(job.name, None)
