@@ -1,4 +1,4 @@
-"""What the API answers: runs and parameters as given, logs live and whole, events, pages, metrics; and the CLI on it."""
+"""What the API answers: parameters as given, logs live and whole, events, pages, metrics; and the CLI on it."""
 
 import asyncio
 import json
@@ -203,7 +203,8 @@ async def test_worker_calls_are_passed_on(site: Running) -> None:
 async def test_metrics_are_prometheus_text(site: Running) -> None:
     async with site.access.pool.connection() as connection:
         await connection.execute(
-            "insert into job_run (run, job, attempt, flow, state, ended) values (%s, 'a\"b', 1, 'f', 'succeeded', now())"
+            "insert into job_run (run, job, attempt, flow, state, ended)"
+            " values (%s, 'a\"b', 1, 'f', 'succeeded', now())"
             " on conflict do nothing",
             (RUN,),
         )

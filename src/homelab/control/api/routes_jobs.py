@@ -1,6 +1,6 @@
 """Jobs: list, show, explain, run, pause, resume; the graph of all jobs."""
 
-from typing import Any
+from typing import Any, cast
 
 from starlette.responses import Response
 
@@ -61,10 +61,11 @@ async def resume(asked: Asked) -> Response:
     return answer({"job": asked.path("name"), "paused": False})
 
 
-def wrapped(name: str, value: Any) -> Any:
+def wrapped(name: str, value: object) -> Any:
     """`{name: value}`, unless control gave it so already."""
-    is_wrapped = isinstance(value, dict) and name in value
-    return value if is_wrapped else {name: value}
+    if isinstance(value, dict) and name in value:
+        return cast("dict[str, Any]", value)
+    return {name: value}
 
 
 ROUTES = (
