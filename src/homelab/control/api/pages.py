@@ -196,8 +196,7 @@ def run_page(run: Mapping[str, Any], run_id: str, lines: Sequence[logs.Line], *,
     ]
     several = len({line.job for line in lines}) > 1
     shown = "".join(
-        f'<span class="{line.stream}">{escape(line.job) + ": " if several else ""}'
-        f"{escape(logs.safe(line.line[:4000]))}</span>\n"
+        f'<span class="{line.stream}">{escape(line.job) + ": " if several else ""}{escape(line.text[:4000])}</span>\n'
         for line in lines
     )
     link = quote(run_id, safe="")

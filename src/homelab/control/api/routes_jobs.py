@@ -61,11 +61,14 @@ async def resume(asked: Asked) -> Response:
     return answer({"job": asked.path("name"), "paused": False})
 
 
-def wrapped(name: str, value: object) -> Any:
+def wrapped(name: str, value: Any) -> Any:
     """`{name: value}`, unless control gave it so already."""
-    if isinstance(value, dict) and name in value:
-        return cast("dict[str, Any]", value)
-    return {name: value}
+    return value if name in fields_of(value) else {name: value}
+
+
+def fields_of(value: object) -> dict[str, Any]:
+    """The fields of an object; none of anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 ROUTES = (
