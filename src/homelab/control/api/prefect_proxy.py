@@ -232,7 +232,7 @@ async def socket(site: Site, gate: Gate, browser: WebSocket) -> None:
                 await _join(browser, server)
     except (OSError, TimeoutError, WebSocketDisconnect, websockets.WebSocketException, HttpError):
         pass  # either side may go at any time; the browser connects again by itself
-    with contextlib.suppress(RuntimeError):
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
         await browser.close(1001)
 
 
