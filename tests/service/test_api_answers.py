@@ -192,12 +192,22 @@ async def test_worker_calls_are_passed_on(site: Running) -> None:
     node = site.bearer("node")
     sent = await site.http.post("/api/v1/worker/reports", json={"reports": [{"id": "1"}]}, headers=node)
     assert sent.json() == {"taken": 1}
+    reports = [{"id": "2", "tail": ["a\0b", "c"]}]
+    await site.http.post("/api/v1/worker/reports", json={"reports": reports}, headers=node)
+    assert site.lab.did[-1] == ("reports", [{"id": "2", "tail": ["a\ufffdb", "c"]}])
     assert (await site.http.get("/api/v1/worker/wake?worker=w", headers=node)).json() == {
         "commands": [{"kind": "poll"}]
     }
     taken = await site.http.post("/api/v1/worker/heartbeat", json={"worker": "taken"}, headers=node)
     assert taken.status_code == 409
     assert (await site.http.get(f"/api/v1/definitions/{'a' * 64}", headers=node)).json() == {"name": "fetch"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/jobs/a%00b", "/runs/%00", "/api/v1/runs?job=%00", "/api/v1/jobs/" + "x" * 3000]
+)
+async def test_a_name_that_no_table_can_hold_is_refused(site: Running, path: str) -> None:
+    assert (await site.http.get(path, headers=site.bearer("read"))).status_code == 400
 
 
 async def test_metrics_are_prometheus_text(site: Running) -> None:
