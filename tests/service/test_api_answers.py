@@ -272,6 +272,14 @@ async def test_every_reading_command_prints_one_json_document(site: Running) -> 
         assert isinstance(json.loads(text), dict), arguments
 
 
+async def test_the_token_of_a_home_is_not_told_to_another_address(site: Running, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("homelab")), "job", "ls"]
+    environment = {"PATH": os.environ["PATH"], "HOMELAB_URL": site.url, "HOMELAB_HOME": str(tmp_path / "fresh")}
+    done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, timeout=30)
+    assert done.returncode == 2
+    assert b"HOMELAB_TOKEN" in done.stderr
+
+
 async def test_a_token_made_by_the_command_works_until_it_is_revoked(site: Running) -> None:
     _, made, _ = await homelab(site, "token", "create", "phone", "--scope", "read")
     bearer = {"Authorization": f"Bearer {made.strip()}"}

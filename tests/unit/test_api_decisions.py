@@ -1,5 +1,8 @@
 """The gate's decisions: hosts, origins, scopes, the passage to Prefect."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,6 +103,24 @@ def test_an_event_is_one_frame_whatever_it_says(kind: str, text: str) -> None:
     lines = frame[:-2].split(b"\n")
     assert [line.partition(b":")[0] for line in lines] == [b"id", b"event", b"data"]
     assert b"\r" not in frame
+
+
+async def test_a_silent_stream_is_kept_alive_and_closes_its_source() -> None:
+    closed: list[bool] = []
+
+    async def source() -> AsyncIterator[dict[str, object]]:
+        try:
+            yield {"id": 1, "kind": "a"}
+            await asyncio.Event().wait()
+        finally:
+            closed.append(True)
+
+    frames = events.frames(source(), keep_alive_s=0.01)
+    seen = [await anext(frames) for _ in range(4)]
+    await frames.aclose()
+    assert seen[1].startswith(b"id: 1\n")
+    assert seen[2:] == [b": still here\n\n"] * 2
+    assert closed == [True]
 
 
 @given(st.text())
