@@ -89,7 +89,7 @@ def test_a_path_that_leaves_prefects_tree_is_refused(path: bytes) -> None:
     assert upstream_path(b"/prefect") == "/"
 
 
-@given(st.recursive(st.integers(), lambda inner: st.lists(inner, max_size=3), max_leaves=20))
+@given(st.recursive(st.integers(-(2**63), 2**63 - 1), lambda inner: st.lists(inner, max_size=3), max_leaves=20))
 def test_an_ordinary_body_is_read(value: object) -> None:
     import json
 
