@@ -43,12 +43,14 @@ def _mark(url: str) -> str:
 def resolve(url: str) -> str:
     """The URL behind a reference (a URL is itself). InputError names the reference, never its value.
 
-    `file:` paths that are relative lie below HOMELAB_HOME; the first line that is not empty counts.
+    `env:` is looked up in HOMELAB_HOME/secrets/environment (lines `NAME=VALUE`), then in the environment: a lab started
+    at boot has no shell's variables. Relative `file:` paths lie below HOMELAB_HOME; the first line that is not empty
+    counts.
     """
     kind, _, name = url.partition(":")
     value = url
     if kind == "env" and is_reference(url):
-        value = os.environ.get(name, "")
+        value = _kept(name) or os.environ.get(name, "")
     elif kind == "file" and is_reference(url):
         path = Path(name).expanduser()
         try:
@@ -64,6 +66,16 @@ def resolve(url: str) -> str:
     if not value:
         raise InputError(f"{url} is empty or not set", hint="Set it where `homelab up` is started, then try again.")
     return value
+
+
+def _kept(name: str) -> str:
+    path = Path(os.environ.get("HOMELAB_HOME", "")) / "secrets" / "environment"
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return ""
+    found = (line.strip().removeprefix("export ").partition("=") for line in lines)
+    return next((value.strip() for key, _, value in found if key.strip() == name), "")
 
 
 def redact(text: str, url: str) -> str:
