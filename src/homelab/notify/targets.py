@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from homelab.core.errors import InputError
+from homelab.home.paths import Home
 
 _REFERENCES = ("env:", "file:", "keychain:")
 _PLAIN = frozenset({"log", "json", "jsons", "xml", "xmls", "form", "forms", "syslog"})
@@ -54,7 +55,7 @@ def resolve(url: str) -> str:
     elif kind == "file" and is_reference(url):
         path = Path(name).expanduser()
         try:
-            text = (Path(os.environ.get("HOMELAB_HOME", "")) / path).read_text()
+            text = (Home.default().root / path).read_text()
         except OSError as error:
             raise InputError(f"cannot read the notification URL from {url}: {error.strerror}") from error
         value = next((line.strip() for line in text.splitlines() if line.strip()), "")
@@ -69,7 +70,7 @@ def resolve(url: str) -> str:
 
 
 def _kept(name: str) -> str:
-    path = Path(os.environ.get("HOMELAB_HOME", "")) / "secrets" / "environment"
+    path = Home.default().secrets / "environment"
     try:
         lines = path.read_text().splitlines()
     except OSError:
