@@ -6,7 +6,7 @@ before anything running is touched.
 
 import importlib
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final, cast
 
@@ -14,7 +14,7 @@ from homelab.core.errors import InputError
 from homelab.core.jobs import Job, Need, Retries, flows_of
 from homelab.core.labfile.graph import Placed, check_graph
 from homelab.core.labfile.kinds import NAME, UnusableError
-from homelab.core.labfile.model import Lab, Node, NotifySettings, ServiceSettings, WorkerSettings
+from homelab.core.labfile.model import Lab, Node, NotifySettings, SecretUse, ServiceSettings, WorkerSettings
 from homelab.core.labfile.problems import At, Collector, Problem, nearest, shown
 from homelab.core.labfile.settings import DEFAULTS, INCLUDABLE, JOB, NAMED_TABLES, SINGLE_TABLES, TOP
 from homelab.core.labfile.source import Source, read_source
@@ -24,13 +24,19 @@ _MERGED: Final = ("environment", "secrets", "params", "requires", "retries")
 """Settings of a job that add to those of [defaults] instead of replacing them."""
 
 
-def parse(files: Mapping[str, str], *, main: str) -> tuple[Lab | None, list[Problem]]:
+def parse(
+    files: Mapping[str, str], *, main: str, exists: Callable[[str], bool] | None = None
+) -> tuple[Lab | None, list[Problem]]:
     """Read `files` (displayed path -> text), of which `main` may hold the lab's own settings.
 
+    `exists` says whether a reference (`env:NAME`, ...) leads to a secret here; with it, one that does not is an error.
     The lab is None when any problem is an error. Problems come sorted by file (as given), line and column.
     """
     collector = Collector([main, *(f for f in files if f != main)])
     lab = _Reader(files, main, collector).lab()
+    if exists is not None:
+        for problem in _absent(collector.secrets, exists):
+            collector.add(problem)
     problems = collector.result()
     if collector.dropped:
         problems.append(
@@ -44,6 +50,54 @@ def parse(files: Mapping[str, str], *, main: str) -> tuple[Lab | None, list[Prob
             )
         )
     return (None if collector.has_errors else lab), problems
+
+
+def secret_problems(lab: Lab, exists: Callable[[str], bool]) -> list[Problem]:
+    """An error for each place in the lab file that names a secret which is not there, in file order."""
+    return _absent(lab.secrets, exists)
+
+
+def _absent(uses: Iterable[SecretUse], exists: Callable[[str], bool]) -> list[Problem]:
+    known: dict[str, bool] = {}
+    problems: list[Problem] = []
+    for use in uses:
+        if use.reference not in known:
+            known[use.reference] = exists(use.reference)
+        if not known[use.reference]:
+            problems.append(_absence(use))
+    return problems
+
+
+def _absence(use: SecretUse) -> Problem:
+    kind, _, name = use.reference.partition(":")
+    what = {
+        "env": (
+            f"the variable {shown(name)} is not set",
+            "Set it in the environment in which `homelab up` is started.",
+        ),
+        "file": (f"there is no file {shown(name)} that can be read", "A relative path is below HOMELAB_HOME."),
+        "keychain": (
+            f"the keychain has no item {shown(name)}",
+            "Add it with: security add-generic-password -s NAME -a USER -w",
+        ),
+    }[kind]
+    return Problem(
+        file=use.file,
+        line=use.line,
+        column=use.column,
+        severity="error",
+        code="no-secret",
+        message=f"the secret of {shown(use.setting)} is not there: {what[0]}",
+        hint=what[1],
+    )
+
+
+def includes(text: str) -> tuple[str, ...]:
+    """The patterns of `[lab] include`, as far as the text can be read: what else is to be given to `parse`."""
+    lab = read_source("", text, Collector([])).data.get("lab")
+    found = cast("dict[str, Any]", lab).get("include", ()) if isinstance(lab, dict) else ()
+    patterns = cast("list[Any]", found) if isinstance(found, list) else [found]
+    return tuple(p for p in patterns if isinstance(p, str) and p)
 
 
 class _Reader:
@@ -233,13 +287,18 @@ class _Reader:
             (at / "flow").error(
                 "run-or-flow", f"job {shown(name)} has both run and flow", "Keep one of them.", key=True
             )
-        elif "run" not in written and "flow" not in written and self.is_whole:
+        elif "run" not in written and "flow" not in written and self.is_complete(at):
             at.error(
                 "run-or-flow",
                 f"job {shown(name)} has neither run nor flow",
                 'Give it a command: run = "...".',
                 key=True,
             )
+
+    def is_complete(self, at: At) -> bool:
+        """Whether nothing of the table was left out for its syntax."""
+        source = next(s for s in self.sources if s.file == at.file)
+        return source.is_whole and at.path not in source.partial
 
     def written(self, at: At) -> dict[str, Any]:
         """The job's table as written, whether its values were usable or not."""
@@ -294,6 +353,7 @@ class _Reader:
             queues={"default": worker.concurrency, **queues},
             worker=worker,
             notify=NotifySettings(**notify),
+            secrets=tuple(self.collector.secrets),
             services={
                 name: ServiceSettings(**self.single.get(name, {})) for name in ("postgres", "prefect", "control")
             },
