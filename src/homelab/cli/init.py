@@ -120,9 +120,8 @@ def _crontabs() -> list[Crontab]:
     folder = Path("/etc/cron.d")
     if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir():
         names += sorted(p for p in folder.iterdir() if re.fullmatch(r"[A-Za-z0-9_-]+", p.name))
-    for path in names:
-        if text := _read(path):
-            found.append(Crontab(label=str(path), source=str(path), text=text, is_system=True))
+    texts = {path: _read(path) for path in names}
+    found += [Crontab(label=str(p), source=str(p), text=t, is_system=True) for p, t in texts.items()]
     return [c for c in found if c.jobs]
 
 

@@ -4,13 +4,12 @@ Pure: texts in, `Lab` or problems out; nothing in the text makes it raise. Calle
 before anything running is touched.
 """
 
-import importlib
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final, cast
 
-from homelab.core.errors import InputError
+from homelab.core import schedule
 from homelab.core.jobs import Job, Need, Retries, flows_of
 from homelab.core.labfile.graph import Placed, check_graph
 from homelab.core.labfile.kinds import NAME, UnusableError
@@ -263,11 +262,11 @@ class _Reader:
         self.check_queue(settings, at)
         self.check_variables(own, at)
         timezone = settings.get("timezone") or self.single.get("lab", {}).get("timezone", "UTC")
-        schedule = own.get("schedule")
-        if schedule is not None:
-            check_schedule(schedule, timezone, at / "schedule")
-            schedule = " ".join(schedule.split())
-        return _made(name, settings, schedule, timezone, f"{at.file}:{at.line}")
+        expression = own.get("schedule")
+        if expression is not None:
+            check_schedule(expression, timezone, at / "schedule")
+            expression = " ".join(expression.split())
+        return _made(name, settings, expression, timezone, f"{at.file}:{at.line}")
 
     def with_defaults(self, own: dict[str, Any], file: str) -> dict[str, Any]:
         merged: dict[str, Any] = {}
@@ -366,7 +365,7 @@ def _folder_name(main: str) -> str:
     return folder if NAME.fullmatch(folder) else "lab"
 
 
-def _made(name: str, settings: dict[str, Any], schedule: str | None, timezone: str, source: str) -> Job:
+def _made(name: str, settings: dict[str, Any], expression: str | None, timezone: str, source: str) -> Job:
     values = {k: v for k, v in settings.items() if k not in ("imported", "notify", "needs", "retries")}
     for written, field in (("timeout", "timeout_s"), ("grace", "grace_s"), ("output_limit", "output_limit_bytes")):
         if written in values:
@@ -387,27 +386,16 @@ def _made(name: str, settings: dict[str, Any], schedule: str | None, timezone: s
         for n in settings.get("needs", ())
         if "job" in n
     )
-    values |= {"schedule": schedule, "timezone": timezone, "needs": needs, "source": source}
+    values |= {"schedule": expression, "timezone": timezone, "needs": needs, "source": source}
     return Job(name=name, retries=Retries(**retries), **values)
 
 
 def check_schedule(expression: str, timezone: str, at: At) -> None:
     """Report what is wrong with a schedule, at the column of the mistake, and what its warnings say."""
-    read = _schedule_parser()
-    if read is None:
-        return
     try:
-        schedule = read(expression, timezone)
-    except InputError as error:
-        column = cast("int | None", getattr(error, "column", None))
-        at.error("schedule", error.message, error.hint, inside=(column or 1) - 1)
+        read = schedule.parse(expression, timezone)
+    except schedule.ScheduleError as error:
+        at.error("schedule", error.message, error.hint, inside=error.column - 1)
     else:
-        for warning in schedule.warnings:
+        for warning in read.warnings:
             at.warning("schedule", warning)
-
-
-def _schedule_parser() -> Callable[[str, str], Any] | None:
-    try:
-        return importlib.import_module("homelab.core.schedule").parse
-    except ImportError:
-        return None
