@@ -139,6 +139,22 @@ def test_a_mistake_in_one_statement_does_not_hide_the_others() -> None:
     assert codes(found) == [("syntax", 2, 7), ("unknown-need", 3, 10), ("run-or-flow", 4, 7)]
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ('jobs.a.run = "x"\n[jobs.a]\nschedule = "@daily"\n', 2, "job 'a' is defined twice, first at line 1"),
+        ('[jobs]\na = { run = "x" }\n[jobs.a]\nrun = "y"\n', 3, "job 'a' is defined twice, first at line 2"),
+        ('jobs = { a = { run = "x" } }\n[jobs.b]\nrun = "y"\n', 2, "job 'b' cannot be added to what line 1 defines"),
+        ('[jobs.a]\nrun = "x"\nrun.more = "y"\n', 3, "cannot be added to what line 2 defines"),
+        ('[jobs.a]\nrun = "x"\n"run" = "y"\n', 3, "'run' in 'jobs.a' is defined twice, first at line 2"),
+    ],
+)
+def test_what_is_defined_twice_in_other_words_names_the_first_place(text: str, line: int, words: str) -> None:
+    found = problems_of(text)
+    assert [(p.code, p.line) for p in found] == [("duplicate", line)]
+    assert words in found[0].message
+
+
 def test_a_job_in_two_files_names_both_places() -> None:
     found = problems_of("lab.include = 'jobs/*.toml'\n[jobs.a]\nrun = 'x'\n", more="\n[jobs.a]\nrun = 'y'\n")
     assert [(p.file, p.line, p.column) for p in found] == [("jobs/more.toml", 2, 7)]

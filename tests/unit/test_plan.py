@@ -3,9 +3,11 @@
 import json
 from textwrap import dedent
 
+import click
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homelab.cli.plan import render
 from homelab.control.plan import Plan, plan
 from homelab.core.jobs import Job, Need, flows_of
 from homelab.core.labfile import Lab, parse
@@ -112,6 +114,24 @@ def test_the_password_in_a_url_is_not_in_the_plan_but_its_change_is() -> None:
     found = difference('notify.urls = "json://u:secret1@host"', 'notify.urls = "json://u:secret2@host"')
     assert [f.field for f in found.settings] == ["notify.urls"]
     assert "secret" not in json.dumps(found.to_json())
+
+
+def test_the_plan_is_shown_one_line_a_change_and_no_control_character_reaches_the_terminal() -> None:
+    found = difference(
+        'jobs.a.run = "x"\njobs.gone.run = "y"',
+        'worker.name = "w"\njobs.a.run = "one\\ntwo\\u001b[31m"\njobs.new.run = "z"',
+    )
+    lines = click.unstyle(render(json.loads(json.dumps(found.to_json())))).splitlines()
+    assert lines == [
+        "~ job a",
+        "    run: x -> one\\ntwo\\x1b[31m",
+        "+ job new",
+        "- job gone",
+        "~ worker.name: (not set) -> w",
+        "Waiting runs are made anew for: a, gone. Runs under way end as they began.",
+        "Needs a restart to count: worker (homelab down, homelab up)",
+        "1 to add, 1 to change, 1 to remove, 1 setting of the lab to change; 0 jobs unchanged",
+    ]
 
 
 NAMES = st.sampled_from("abcdef")

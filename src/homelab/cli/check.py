@@ -6,11 +6,13 @@ Also how `plan` and `apply` read the lab file: `checked` refuses a bad one befor
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from homelab.cli.output import has_colour
 from homelab.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def check(file: str | None, as_json: bool, schema: bool) -> int:
         click.echo(json.dumps({"problems": [p.to_json() for p in problems]}, indent=2))
     else:
         for problem in problems:
-            click.echo(render(problem, texts))
+            click.echo(render(problem, texts), color=has_colour(sys.stdout))
         click.echo(summary(lab, problems, next(iter(texts), file or "lab.toml")))
     return 0 if lab is not None else 2
 
@@ -78,7 +80,7 @@ def checked(file: str | None) -> tuple[Lab, Mapping[str, str]]:
     lab, problems, texts = load(file)
     for problem in problems:
         if problem.severity != "note":
-            click.echo(render(problem, texts), err=True)
+            click.echo(render(problem, texts), err=True, color=has_colour(sys.stderr))
     if lab is None:
         errors = sum(p.severity == "error" for p in problems)
         raise InputError(

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import click
 
+from homelab.cli.output import has_colour
 from homelab.core.errors import RefusedError
 
 _SIGNS = {"added": ("+", "green"), "removed": ("-", "red"), "renamed": ("~", "yellow"), "changed": ("~", "yellow")}
@@ -22,7 +23,7 @@ _LONGEST = 70
 def plan(file: str | None, as_json: bool) -> int:
     """Show what apply would change in the running lab."""
     answer = _ask("plan", _body(file))
-    click.echo(json.dumps(answer, indent=2) if as_json else render(_plan_of(answer)))
+    click.echo(json.dumps(answer, indent=2) if as_json else render(_plan_of(answer)), color=has_colour(sys.stdout))
     return 0
 
 
@@ -37,7 +38,7 @@ def apply(file: str | None, yes: bool, as_json: bool) -> int:
     """
     body = _body(file)
     found = _plan_of(_ask("plan", body))
-    click.echo(render(found), err=True)
+    click.echo(render(found), err=True, color=has_colour(sys.stderr))
     if not found.get("is_empty") and not yes:
         if not sys.stdin.isatty():
             raise RefusedError("nobody is here to say yes", hint="To apply without being asked: homelab apply --yes")

@@ -68,7 +68,7 @@ def read_source(file: str, text: str, collector: Collector) -> Source:
             data = tomllib.loads(left, parse_float=TextFloat)
         except (ValueError, RecursionError) as error:
             fault = _fault(left, positions, error)
-            _report(collector, file, positions.place(fault.offset), "syntax", fault.message, fault.hint)
+            _report(collector, file, positions.place(fault.offset), fault.code, fault.message, fault.hint)
             removed = left[fault.start : fault.end]
             if not removed.strip():
                 break
@@ -158,6 +158,7 @@ class _Fault:
     start: int = 0
     end: int = 0
     path: Path = ()
+    code: str = "syntax"
 
 
 def _fault(text: str, positions: Positions, error: Exception) -> _Fault:
@@ -190,7 +191,22 @@ def _fault(text: str, positions: Positions, error: Exception) -> _Fault:
     if around.is_header:
         # Without its header, what follows would be read as part of the table before.
         end = max(end, _section_end([s.start for s in positions.statements if s.is_header], around, text))
+    if message.startswith("cannot "):
+        said = _conflict(positions, around)
+        return _Fault(around.start, said, _duplicate_hint(around), around.start, end, around.path, "duplicate")
     return _Fault(offset, f"this is not TOML: {message}", _syntax_hint(text, offset), around.start, end, around.path)
+
+
+def _conflict(positions: Positions, statement: Statement) -> str:
+    """A statement that adds to what was complete before: which definition, and where."""
+    for length in range(len(statement.path), 0, -1):
+        first = positions.keys.get(statement.path[:length], statement.start)
+        if first < statement.start:
+            line = positions.place(first)[0]
+            if length == len(statement.path):
+                return f"{_called(statement)} is defined twice, first at line {line}"
+            return f"{_called(statement)} cannot be added to what line {line} defines as a whole"
+    return f"{_called(statement)} is defined twice"
 
 
 def _fault_without_place(text: str, positions: Positions, said: str) -> _Fault:
