@@ -141,6 +141,15 @@ def test_notify_false_silences_a_job() -> None:
     assert lab_of('jobs.a = { run = "true", notify = false }').jobs[0].notify_on == ()
 
 
+def test_a_password_in_a_url_is_noted_and_not_repeated() -> None:
+    lab, problems = parse(
+        {"lab.toml": 'notify.urls = ["mailto://me:hunter2@example.org", "ntfy://topic"]'}, main="lab.toml"
+    )
+    assert lab is not None
+    assert [(p.severity, p.code, p.column) for p in problems] == [("note", "password", 16)]
+    assert "hunter2" not in problems[0].message + problems[0].hint
+
+
 def test_agents_are_kept_with_a_note() -> None:
     lab, problems = parse({"lab.toml": '[agents.helper]\ngoal = "x"\nanything = [1]\n'}, main="lab.toml")
     assert lab is not None

@@ -10,8 +10,10 @@ import pytest
 
 from homelab.core.labfile import parse
 from homelab.core.labfile.reference import SECTIONS, json_schema, page
+from homelab.home import labfiles
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
 MAKE = "regenerate with: python -m homelab.core.labfile.reference"
 
 
@@ -42,6 +44,15 @@ def test_the_example_on_the_page_is_a_good_lab_file() -> None:
     assert lab is not None, problems
     assert [j.name for j in lab.jobs] == ["dump-db", "upload-db"]
     jsonschema.validate(tomllib.loads(text), json_schema())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("lab.toml")), ids=lambda p: p.parent.name)
+def test_every_example_is_a_good_lab_file_for_parser_and_schema(path: Path) -> None:
+    files = labfiles.read(path)
+    lab, problems = parse(files, main=next(iter(files)))
+    assert lab is not None, problems
+    for text in files.values():
+        jsonschema.validate(tomllib.loads(text), json_schema())
 
 
 @pytest.mark.parametrize(

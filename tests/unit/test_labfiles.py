@@ -1,10 +1,12 @@
 """Finding and reading lab files on disk."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from homelab.core.errors import InputError, NotFoundError
+from homelab.core.labfile import parse
 from homelab.home import labfiles, references
 from homelab.home.paths import Home
 
@@ -56,6 +58,21 @@ def test_a_file_that_cannot_be_read_is_named(here: Path) -> None:
     (here / "more.toml").write_bytes(b"#" * (labfiles.LARGEST + 1))
     with pytest.raises(InputError, match="4 MiB"):
         labfiles.read(here / "lab.toml")
+
+
+def test_files_included_from_elsewhere_are_recognised_by_the_parser(here: Path) -> None:
+    main = here / "lab" / "lab.toml"
+    main.parent.mkdir()
+    for name in ("a", "b"):
+        (here / f"{name}.toml").write_text(f"jobs.{name}.run = 'x'")
+    main.write_text(f"lab.include = ['../a.toml', '{here}/b.toml']")
+    for folder in (here, main.parent, Path("/")):
+        with contextlib.chdir(folder):
+            files = labfiles.read(main)
+        lab, problems = parse(files, main=next(iter(files)))
+        assert problems == []
+        assert lab is not None
+        assert [j.name for j in lab.jobs] == ["a", "b"]
 
 
 def test_a_device_without_end_is_no_lab_file(here: Path) -> None:

@@ -65,7 +65,7 @@ def read(path: Path) -> dict[str, str]:
         for found in _matches(path.parent, pattern):
             if found.resolve() == path.resolve():
                 continue
-            name = str(Path(os.path.normpath(Path(main).parent / os.path.relpath(found, path.parent))))
+            name = _shown_below(main, path.parent, pattern, found)
             if name not in files:
                 files[name] = _text(found)
             if len(files) > MOST_FILES:
@@ -73,6 +73,12 @@ def read(path: Path) -> dict[str, str]:
                     f"{main} includes more than {MOST_FILES} files", where=main, hint="Narrow the pattern in include."
                 )
     return files
+
+
+def _shown_below(main: str, folder: Path, pattern: str, found: Path) -> str:
+    """The name of an included file, so that `parse` sees which pattern of `main` means it."""
+    relative = found if Path(pattern).is_absolute() else Path(os.path.relpath(found, folder))
+    return os.path.normpath(Path(main).parent / relative)
 
 
 def shown_path(path: Path) -> str:

@@ -21,6 +21,8 @@ FUNCTION: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\$?", re.ASCII)
 URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\x00]*")
 
+_PASSWORD: Final = re.compile(r"[^:]+://[^/@:\s]*:[^/@\s]+@")
+
 SECRET_HINT: Final = "A secret is named, not written: env:NAME, file:PATH or keychain:NAME."  # noqa: S105
 
 Json = Mapping[str, Any]
@@ -291,6 +293,8 @@ def _read_url(value: Any, at: At) -> str:
             "Write scheme://..., or env:NAME, file:PATH, keychain:NAME.",
         )
         raise UnusableError
+    if _PASSWORD.match(text):
+        at.note("password", "this URL holds a password in plain sight", f"Keep the URL elsewhere. {SECRET_HINT}")
     return text
 
 

@@ -343,7 +343,7 @@ class _Reader:
         worker = WorkerSettings(**self.single.get("worker", {}))
         queues = {name: s.get("concurrency", worker.concurrency) for name, (s, _) in self.named["queues"].items()}
         return Lab(
-            name=lab.get("name") or _folder_name(self.main),
+            name=lab.get("name", "lab"),
             timezone=lab.get("timezone", "UTC"),
             jobs=jobs,
             flows=flows_of(jobs),
@@ -357,12 +357,6 @@ class _Reader:
                 name: ServiceSettings(**self.single.get(name, {})) for name in ("postgres", "prefect", "control")
             },
         )
-
-
-def _folder_name(main: str) -> str:
-    """A name from the folder of the main file, for a lab that has none."""
-    folder = posixpath.basename(posixpath.dirname(main))
-    return folder if NAME.fullmatch(folder) else "lab"
 
 
 def _made(name: str, settings: dict[str, Any], expression: str | None, timezone: str, source: str) -> Job:

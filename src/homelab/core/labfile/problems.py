@@ -86,9 +86,6 @@ class Collector:
     def has_errors(self) -> bool:
         return any(p.severity == "error" for p in self._problems)
 
-    def has_code(self, code: str, file: str) -> bool:
-        return any(p.code == code and p.file == file for p in self._problems)
-
     def result(self) -> list[Problem]:
         return sorted(
             set(self._problems), key=lambda p: (self._order.get(p.file, 0), p.line, p.column, p.code, p.message)
