@@ -25,6 +25,7 @@ class OutputPipe:
         self._fd, self.child_end = os.pipe()
         os.set_blocking(self._fd, False)
         self._large = False
+        self.discards = False
         self.end = asyncio.Event()
         self.last_read = 0.0
 
@@ -52,6 +53,11 @@ class OutputPipe:
                 fcntl.fcntl(self._fd, _F_SETPIPE_SZ, _BLOCK)
         self._take(self._stream, chunk, time.time())
 
+    def discard(self) -> None:
+        """Read on until the end, for nobody: who was left behind with this pipe would be killed by its closing."""
+        self.discards = True
+        self._take = _drop
+
     def close_child_end(self) -> None:
         if self.child_end >= 0:
             os.close(self.child_end)
@@ -64,6 +70,10 @@ class OutputPipe:
             os.close(self._fd)
             self._fd = -1
         self.end.set()
+
+
+def _drop(stream: Literal["out", "err"], chunk: bytes, time: float) -> None:
+    pass
 
 
 class InputPipe:

@@ -162,6 +162,7 @@ class _Tail:
         self._limit = limit
         self._chunks: deque[tuple[float, str, bytes]] = deque()
         self._size = 0
+        self._mid_line: dict[str, bool] = {}
         self.dropped_bytes = 0
         self.dropped_lines = 0
 
@@ -174,19 +175,19 @@ class _Tail:
             if gone_stream != "lab":
                 self.dropped_bytes += len(gone)
                 self.dropped_lines += gone.count(b"\n")
+                self._mid_line[gone_stream] = not gone.endswith(b"\n")
 
     def records(self, limit: int, now: float) -> bytes:
         """The mark of the cut, then the tail, beginning with a whole line where there is one."""
         parts: list[bytes] = []
         bytes_out, lines_out = self.dropped_bytes, self.dropped_lines
-        starts: set[str] = set()
+        mid_line = dict(self._mid_line)
         pending: dict[str, bytes] = {}
         for time, stream, chunk in self._chunks:
             if stream == "lab":
                 parts.append(_record(time, "l", chunk))
                 continue
-            if self.dropped_bytes and stream not in starts:
-                starts.add(stream)
+            if mid_line.pop(stream, False):
                 whole = chunk.find(b"\n") + 1
                 bytes_out, lines_out = bytes_out + whole, lines_out + (whole > 0)
                 chunk = chunk[whole:]

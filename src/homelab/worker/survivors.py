@@ -44,15 +44,22 @@ def group_exists(pgid: int) -> bool:
     return True
 
 
-def left_behind(leader: int, mark: tuple[str, str], *, since: float, everywhere: bool = False) -> tuple[int, ...]:
+def group_lives(pgid: int) -> bool:
+    """Whether a process that is no zombie is in the group. Reads the whole process table when the group exists."""
+    return group_exists(pgid) and (_lives(pgid) or bool(left_behind(pgid, ("", ""), since=0.0, session=False)))
+
+
+def left_behind(
+    leader: int, mark: tuple[str, str], *, since: float, everywhere: bool = False, session: bool = True
+) -> tuple[int, ...]:
     """Living processes of the group or session that `leader` began, and with `everywhere` also those that left both
-    but have the variable `mark` in their environment. `since`: Unix time before which none can have begun."""
+    but have the variable `mark` in their environment. `since`: Unix time before which none of those can have begun."""
     found: list[int] = []
     for pid in psutil.pids():
         if pid in (leader, os.getpid()):
             continue
         try:
-            related = os.getpgid(pid) == leader or os.getsid(pid) == leader
+            related = os.getpgid(pid) == leader or (session and os.getsid(pid) == leader)
         except OSError:
             continue
         if (related or (everywhere and _began_after(pid, since) and _carries(pid, *mark))) and _lives(pid):
