@@ -8,8 +8,7 @@ before a command starts. Called by `worker.loop`, one task a run.
 import asyncio
 import random
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,14 @@ from typing import Any
 import structlog
 
 from homelab.core import dag
-from homelab.core.jobs import Flow, Job, RunState
+from homelab.core.jobs import Job, RunState
 from homelab.flows import records
 from homelab.flows.api import PrefectApi, Verdict
 from homelab.home.paths import Home
 from homelab.worker import launch, runlog
 from homelab.worker.admission import Admission, Turn, overlap_of
 from homelab.worker.control_link import Reports
+from homelab.worker.facts import RunFacts
 from homelab.worker.journal import Journal
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.process import Outcome
@@ -32,25 +32,6 @@ from homelab.worker.record import Gate, Record
 log = structlog.get_logger()
 
 TAIL_LINES = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFacts:
-    """What is settled about a run when it is claimed.
-
-    `due`: the instant it is for (None: started by hand). `start_at`: when to start it, later than `due` for a retry.
-    `only`, `skip`: names of jobs. `resumed`: an earlier attempt of this run exists (a retry, or a recovery).
-    """
-
-    id: str
-    flow: Flow
-    digest: str
-    due: datetime | None
-    start_at: datetime
-    params: Mapping[str, str] = field(default_factory=dict[str, str])
-    only: frozenset[str] | None = None
-    skip: frozenset[str] = frozenset()
-    resumed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,9 +136,7 @@ class Execution:
             if self._cancelled.is_set():
                 state, reason = RunState.CANCELLED, self._cancel_reason
             self._journal.run_finished(state=state, reason=reason, time=utc_now())
-            self._report(
-                "run.finished", state=state, started=_iso(self.started), ended=_iso(utc_now()), reason=reason
-            )
+            self._report("run.finished", state=state, started=_iso(self.started), ended=_iso(utc_now()), reason=reason)
             self._record.state(records.proposal(state, reason), final=True)
         finally:
             self._node.admission.leave(facts.flow.name, facts.id)
@@ -168,15 +147,18 @@ class Execution:
         past = self._journal.state
         self.started = utc_now()
         self._progress = dag.start(
-            facts.flow, only=facts.only, skip=facts.skip, kept=past.kept(), attempts=past.attempts()
+            facts.flow,
+            only=facts.only,
+            skip=facts.skip,
+            kept=past.kept(),
+            attempts=past.attempts(),
+            base=past.base(),
         )
         for crash in past.in_flight():
             self._after_crash(crash.job, crash.attempt, crash.started, past.crash_reason)
         self._journal.run_started(time=self.started)
         self._report("run.started", time=_iso(self.started), worker=self._node.worker, node=self._node.name)
-        self._record.state(
-            records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed
-        )
+        self._record.state(records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed)
 
     def _on_running(self, verdict: Verdict) -> None:
         """Running was not taken: somebody cancelled or deleted the run between claim and start, and wins."""
@@ -222,7 +204,13 @@ class Execution:
 
             try:
                 outcome = await self._node.launcher.run(
-                    job, self.facts, attempt=attempt, log_path=path, cancel=self._cancelled, on_start=on_start
+                    job,
+                    self.facts,
+                    attempt=attempt,
+                    log_path=path,
+                    cancel=self._cancelled,
+                    cancel_reason=lambda: self._cancel_reason,
+                    on_start=on_start,
                 )
             finally:
                 self.running.pop(job.name, None)
@@ -240,7 +228,11 @@ class Execution:
         )
         after = self._progress[job.name]
         self._journal.attempt_finished(
-            job=job.name, attempt=attempt, state=outcome.state, exit_code=outcome.exit_code, reason=outcome.reason,
+            job=job.name,
+            attempt=attempt,
+            state=outcome.state,
+            exit_code=outcome.exit_code,
+            reason=outcome.reason,
             time=outcome.ended,
         )
         tail = [] if path is None else [runlog.text(record) for record in runlog.tail(path, TAIL_LINES)]
@@ -272,8 +264,13 @@ class Execution:
 
     def _tell_started(self, job: Job, attempt: int, started: datetime, pid: int) -> None:
         self._report(
-            "job.started", job=job.name, attempt=attempt, time=_iso(started), pid=pid,
-            worker=self._node.worker, node=self._node.name,
+            "job.started",
+            job=job.name,
+            attempt=attempt,
+            time=_iso(started),
+            pid=pid,
+            worker=self._node.worker,
+            node=self._node.name,
         )
         self._task_event(job, RunState.RUNNING, started, attempt, "", started=started)
 
@@ -281,9 +278,21 @@ class Execution:
         settled = self._progress[name]
         now = utc_now()
         self._report(
-            "job.finished", job=name, attempt=settled.attempts, started=None, ended=_iso(now), state=settled.state,
-            exit_code=None, signal=None, reason=settled.reason, output_bytes=0, output_lines=0, tail=[],
-            retry_at=None, worker=self._node.worker, node=self._node.name,
+            "job.finished",
+            job=name,
+            attempt=settled.attempts,
+            started=None,
+            ended=_iso(now),
+            state=settled.state,
+            exit_code=None,
+            signal=None,
+            reason=settled.reason,
+            output_bytes=0,
+            output_lines=0,
+            tail=[],
+            retry_at=None,
+            worker=self._node.worker,
+            node=self._node.name,
         )
         self._task_event(self.facts.flow.job(name), settled.state, now, settled.attempts, settled.reason, started=None)
 
@@ -293,8 +302,14 @@ class Execution:
         self._record.events(
             [
                 records.task_run_event(
-                    run_id=self.facts.id, flow=self.facts.flow, job=job, state=state, time=time, attempt=attempt,
-                    reason=reason, started=started,
+                    run_id=self.facts.id,
+                    flow=self.facts.flow,
+                    job=job,
+                    state=state,
+                    time=time,
+                    attempt=attempt,
+                    reason=reason,
+                    started=started,
                 )
             ]
         )

@@ -24,12 +24,13 @@ from homelab.flows.api import DueRun, PrefectApi, PrefectRefused, PrefectUnavail
 from homelab.home import endpoints
 from homelab.home.paths import Home
 from homelab.home.secrets import read_or_create
+from homelab.worker import journal as journals
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
-from homelab.worker.execution import Execution, Node, RunFacts, utc_now
+from homelab.worker.execution import Execution, Node, utc_now
+from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import run_foreign
 from homelab.worker.journal import Journal
-from homelab.worker import journal as journals
 from homelab.worker.launch import Launcher
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.record import Gate
@@ -331,7 +332,7 @@ class Worker:
         while True:
             try:
                 await self.api.worker_heartbeat(POOL, self.name)
-                if beats := [records.heartbeat_event(e.facts.id) for e in self._executions() if e.running]:
+                if beats := [records.heartbeat_event(e.facts.id, now=utc_now()) for e in self._executions() if e.running]:
                     await self.api.send_events(beats)
             except (PrefectUnavailable, PrefectRefused):
                 pass  # the next one will do

@@ -53,6 +53,7 @@ class _State:
     proposal: StateProposal
     on_verdict: Callable[[Verdict], None] | None
     final: bool
+    force: bool
 
 
 class Record:
@@ -69,10 +70,16 @@ class Record:
         self._queue.put_nowait(_Events(events))
 
     def state(
-        self, proposal: StateProposal, *, on_verdict: Callable[[Verdict], None] | None = None, final: bool = False
+        self,
+        proposal: StateProposal,
+        *,
+        on_verdict: Callable[[Verdict], None] | None = None,
+        final: bool = False,
+        force: bool = False,
     ) -> None:
-        """A state of the run. `on_verdict` hears what the server made of it; after a `final` one `serve` ends."""
-        self._queue.put_nowait(_State(proposal, on_verdict, final))
+        """A state of the run. `on_verdict` hears what the server made of it; after a `final` one `serve` ends.
+        `force`: whatever the state before it was (a run that is resumed comes from a final one)."""
+        self._queue.put_nowait(_State(proposal, on_verdict, final, force))
 
     async def serve(self) -> None:
         held: _Events | _State | None = None
@@ -96,10 +103,14 @@ class Record:
                 return
 
     async def _propose(self, item: _State) -> Verdict:
-        if not item.final:
-            return await self._api.propose(self._run_id, item.proposal)
+        if item.force:
+            return await self._api.set_state(self._run_id, item.proposal, force=True)
         verdict = await self._api.propose(self._run_id, item.proposal)
-        if not verdict.accepted and verdict.state_type not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+        if (
+            item.final
+            and not verdict.accepted
+            and verdict.state_type not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+        ):
             # The command has ended; no rule of the server can change that.
             await self._api.set_state(self._run_id, item.proposal, force=True)
         return verdict

@@ -1,0 +1,137 @@
+"""What `cron inspect` and `cron import` share: reading crontabs with what their machine has around them.
+
+Nothing is run and nothing is written. Called by `cli.cron`.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from homelab.core.crontab import CronJob, CronProblem, parse
+from homelab.home import crontabs
+from homelab.home.crontabs import RunParts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options both commands have. `root`: where absolute paths of that machine are looked up."""
+
+    system: bool = False
+    user: str = ""
+    root: Path | None = None
+    timezone: str = ""
+
+
+@dataclass(kw_only=True)
+class Reading:
+    """One crontab file and what was found in it. `chains`: by line, the run-parts folder that a job runs."""
+
+    file: str
+    jobs: tuple[CronJob, ...] = ()
+    problems: list[CronProblem] = field(default_factory=list[CronProblem])
+    chains: dict[int, RunParts] = field(default_factory=dict[int, RunParts])
+
+    def suggestions(self) -> list[dict[str, Any]]:
+        """The chains as the contract prints them: each script waits for the one before, whatever its outcome."""
+        return [
+            {
+                "kind": "needs",
+                "lines": [line],
+                "upstream_line": line,
+                "downstream_line": line,
+                "confidence": "high" if chain.is_whole else "medium",
+                "evidence": f"run-parts {chain.folder}: {', '.join(chain.scripts)}",
+                "reason": "run-parts runs these scripts one after the other, in this order; as jobs of their own "
+                "each has its state, its log and its retries",
+                "scripts": list(chain.scripts),
+            }
+            for line, chain in self.chains.items()
+            if len(chain.scripts) > 1
+        ]
+
+    def hazards(self) -> list[dict[str, Any]]:
+        """Files in a run-parts folder that look like jobs and never run."""
+        return [
+            {
+                "line": line,
+                "code": "run-parts-ignores",
+                "message": f"{path} does not run: {reason}",
+                "hint": "Rename it, or make it executable, if it is meant to run.",
+            }
+            for line, chain in self.chains.items()
+            for path, reason in chain.ignored
+        ]
+
+
+def read(source: str, options: Options) -> list[Reading]:
+    """Read a crontab, standard input (`-`), or every file of a folder such as /etc/cron.d that cron would read."""
+    if source != "-" and Path(source).is_dir():
+        return _read_folder(Path(source), options)
+    reading = _read_one(source, crontabs.read_text(source), options)
+    if source != "-" and Path(source).absolute().parent.name == "cron.d":
+        reading.problems[:0] = _name_problems(Path(source))
+    return [reading]
+
+
+def _read_folder(folder: Path, options: Options) -> list[Reading]:
+    taken, ignored = crontabs.files_of_folder(folder)
+    options = Options(system=True, user=options.user, root=options.root, timezone=options.timezone)
+    readings: list[Reading] = []
+    for path in taken:
+        reading = _read_one(str(path), crontabs.read_text(str(path)), options)
+        reading.problems[:0] = _name_problems(path)
+        readings.append(reading)
+    for path, reason in ignored:
+        problem = CronProblem(line=1, severity="note", code="ignored-file", message=f"cron ignores this file: {reason}")
+        readings.append(Reading(file=str(path), problems=[problem]))
+    return sorted(readings, key=lambda reading: reading.file)
+
+
+def _name_problems(path: Path) -> list[CronProblem]:
+    if reason := crontabs.why_ignored(path.name):
+        message = f"cron ignores this file: {reason}"
+        return [CronProblem(line=1, severity="warning", code="ignored-file", message=message)]
+    if crontabs.is_ignored_by_debian(path.name):
+        message = f"Debian's cron ignores a file named '{path.name}'"
+        hint = "It reads only names of letters, digits, '_' and '-'."
+        return [CronProblem(line=1, severity="warning", code="debian-ignored-file", message=message, hint=hint)]
+    return []
+
+
+def _read_one(source: str, text: str, options: Options) -> Reading:
+    system = options.system or crontabs.is_system(source)
+    user = options.user or crontabs.owner_of(source)
+    accounts = crontabs.accounts(options.root)
+    parsed = parse(
+        text,
+        system=system,
+        user=None if system else user,
+        home=None if system else accounts.get(user),
+        timezone=options.timezone or crontabs.zone(options.root),
+        accounts=accounts,
+    )
+    reading = Reading(file=source, jobs=parsed.jobs, problems=list(parsed.problems))
+    for job in parsed.jobs:
+        chain = crontabs.run_parts(job.command, options.root) if "run-parts" in job.command else None
+        if chain is not None:
+            reading.chains[job.line] = chain
+    return reading
+
+
+def as_json(readings: list[Reading]) -> dict[str, Any]:
+    """The document of `cron inspect --json`. With several files each entry also names its `file`."""
+    several = len(readings) > 1
+
+    def rows(reading: Reading, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**value, "file": reading.file} for value in values] if several else values
+
+    return {
+        "jobs": [row for r in readings for row in rows(r, [_job_json(job) for job in r.jobs])],
+        "problems": [row for r in readings for row in rows(r, [asdict(problem) for problem in r.problems])],
+        "suggestions": [row for r in readings for row in rows(r, r.suggestions())],
+        "hazards": [row for r in readings for row in rows(r, r.hazards())],
+    }
+
+
+def _job_json(job: CronJob) -> dict[str, Any]:
+    return {**asdict(job), "environment": dict(job.environment), "flags": list(job.flags)}
