@@ -19,6 +19,7 @@ from homelab.worker.process import Outcome, Spec, account_of, run
 from homelab.worker.runlog import Writer, raw, read, tail, text
 
 UNIQUE = f"r{os.getpid()}-{time.time_ns()}"
+MARKS = {"HOMELAB_RUN_ID": UNIQUE, "HOMELAB_JOB": "job", "HOMELAB_ATTEMPT": "1"}
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def nothing_left() -> Iterator[None]:
 
 async def start(command: str, log: Path, *, cancel: asyncio.Event | None = None, **settings) -> Outcome:
     writer = Writer(log)
-    environment = {"PATH": "/usr/bin:/bin", "HOMELAB_RUN_ID": UNIQUE, **settings.pop("environment", {})}
+    environment = {"PATH": "/usr/bin:/bin", **MARKS, **settings.pop("environment", {})}
     settings.setdefault("cwd", str(log.parent))
     spec = Spec(command=command, environment=environment, **settings)
     try:
@@ -167,6 +168,15 @@ async def test_a_run_ends_with_its_command_and_names_what_stays_in_the_backgroun
     assert lines(log, "lab") == [f"left running in the background: pid {left}; its further output is not kept"]
 
 
+async def test_a_job_running_beside_it_in_the_same_run_is_not_taken_for_left_behind(log: Path) -> None:
+    sibling = subprocess.Popen(["/bin/sleep", "30"], env={**MARKS, "HOMELAB_JOB": "other"}, start_new_session=True)
+    outcome = await start("(setsid sleep 30 &)", log)
+    sibling.kill()
+    sibling.wait()
+    assert sibling.pid not in outcome.left_behind
+    assert len(outcome.left_behind) == 1
+
+
 async def test_a_background_process_that_prints_later_is_not_killed_by_that(log: Path, tmp_path: Path) -> None:
     await start(f"(sleep 0.8; echo late; echo survived > {tmp_path}/judge) & echo done", log)
     for _ in range(100):
@@ -204,6 +214,33 @@ async def test_a_command_that_cannot_run_as_its_user_says_so(log: Path) -> None:
         assert "cannot run as user 'other'" in outcome.reason
 
 
+async def test_the_end_is_seen_where_the_kernel_has_no_pidfd(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    outcome = await start("echo one; exit 4", log)
+    assert (outcome.exit_code, lines(log)) == (4, ["one"])
+    outcome = await start("sleep 30", log, timeout_s=0.1)
+    assert (outcome.state, outcome.signal) == (RunState.TIMED_OUT, 15)
+
+
+async def test_many_at_once_lose_no_line_and_no_status(tmp_path: Path) -> None:
+    loop = "i=0; while [ $i -lt 20 ]; do echo out$i; echo err$i >&2; i=$((i+1)); done; printf end"
+    logs = [tmp_path / f"job{n}.1.log" for n in range(60)]
+    outcomes = await asyncio.gather(*(start(f"{loop}; exit {n}", log) for n, log in enumerate(logs)))
+    assert [o.exit_code for o in outcomes] == list(range(60))
+    for log in logs:
+        assert lines(log, "out") == [*(f"out{n}" for n in range(20)), "end"]
+        assert lines(log, "err") == [f"err{n}" for n in range(20)]
+
+
+async def test_a_background_process_that_floods_does_not_keep_the_run_open(log: Path) -> None:
+    began = time.monotonic()
+    outcome = await start("(while :; do echo more; sleep 0.05; done) & echo done", log)
+    assert time.monotonic() - began < 3.5
+    assert outcome.state is RunState.SUCCEEDED
+    assert len(outcome.left_behind) >= 1
+    assert (outcome.ended - outcome.started).total_seconds() < 1  # type: ignore[operator]
+
+
 async def test_a_trivial_command_is_cheap_to_start(log: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF)
     for _ in range(50):
@@ -214,13 +251,15 @@ async def test_a_trivial_command_is_cheap_to_start(log: Path) -> None:
 
 def test_what_a_dead_worker_left_is_ended_and_nothing_else() -> None:
     environment = {"PATH": "/usr/bin:/bin", "HOMELAB_RUN_ID": UNIQUE}
-    command = ["/bin/sh", "-c", "trap '' TERM; sleep 30 & while :; do sleep 0.1; done"]
-    ours = subprocess.Popen(command, env=environment, start_new_session=True)
+    command = ["/bin/sh", "-c", "trap '' TERM; sleep 30 & echo ready; while :; do sleep 0.1; done"]
+    ours = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.PIPE)
+    assert ours.stdout is not None and ours.stdout.readline() == b"ready\n"
     mark = survivors.start_mark(ours.pid)
     assert survivors.end(pid=ours.pid, mark="of another time", run_id=UNIQUE) == ()
     assert ours.poll() is None
     assert ours.pid in survivors.end(pid=ours.pid, mark=mark, run_id=UNIQUE, grace_s=0.2)
     assert ours.wait(2) == -9
+    ours.stdout.close()
     assert not survivors.group_lives(ours.pid)
 
 

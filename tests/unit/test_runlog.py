@@ -114,6 +114,32 @@ def test_over_the_limit_head_and_tail_are_kept_and_the_cut_is_marked(tmp_path: P
     assert not list(tmp_path.glob("*.tail"))
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from(["out", "err"]), st.text("ab\n", max_size=150)), max_size=25),
+    st.integers(0, 300),
+    st.integers(0, 900),
+)
+def test_what_is_kept_is_a_beginning_and_an_end_and_the_rest_is_counted(
+    tmp_path: Path, chunks: list, limit: int, tail_bytes: int
+) -> None:
+    path = tmp_path / "a.1.log"
+    path.unlink(missing_ok=True)
+    log = Writer(path, limit_bytes=limit, tail_bytes=tail_bytes)
+    for stream, chunk in chunks:
+        log.write(stream, chunk.encode(), 1.0)
+    log.close(2.0)
+    total = kept_total = 0
+    for stream in ("out", "err"):
+        whole = "".join(c for s, c in chunks if s == stream).encode()
+        kept = b"".join(raw(path, streams=(stream,))) if path.exists() else b""
+        assert any(whole[:i] + whole[len(whole) - (len(kept) - i) :] == kept for i in range(len(kept) + 1))
+        total, kept_total = total + len(whole), kept_total + len(kept)
+    assert log.output_bytes == total
+    left_out = [int(line.split()[0]) for line in (lab_lines(path) if path.exists() else []) if "left out here" in line]
+    assert sum(left_out) == total - kept_total
+
+
 def test_a_little_over_the_limit_nothing_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "a.1.log"
     log = Writer(path, limit_bytes=15)
@@ -129,6 +155,7 @@ def test_the_end_of_a_running_flood_can_be_read_and_survives_the_writer(tmp_path
     for n in range(500):
         log.write("out", b"line %04d\n" % n, 10.0 * n)
     assert [text(r) for r in tail(path, 2)] == ["line 0498", "line 0499"]
+    assert text(list(read(path))[-1]) == "line 0499"
     with path.open("ab") as file:
         file.write(b"5000.0 o torn by a cra")
     recover(path)

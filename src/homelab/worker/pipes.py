@@ -51,7 +51,11 @@ class OutputPipe:
             self._large = True  # only for those who write much: the kernel bounds the sum for a user
             with suppress(OSError):
                 fcntl.fcntl(self._fd, _F_SETPIPE_SZ, _BLOCK)
-        self._take(self._stream, chunk, time.time())
+        try:
+            self._take(self._stream, chunk, time.time())
+        except BaseException:
+            self.close()  # left open, it would be read and refused for ever
+            raise
 
     def discard(self) -> None:
         """Read on until the end, for nobody: who was left behind with this pipe would be killed by its closing."""

@@ -13,6 +13,7 @@ import os
 import pwd
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -32,6 +33,9 @@ DRAIN_MAX_S = 2.0
 KILL_WAIT_S = 5.0
 """How long after SIGKILL a process may take to go; longer means that it hangs inside the kernel."""
 UMASK = 0o022
+_MAX_GROUPS = 16 if sys.platform == "darwin" else 65536
+_MARKS = ("HOMELAB_RUN_ID", "HOMELAB_JOB", "HOMELAB_ATTEMPT")
+"""Variables by which processes that left the session are recognised as this attempt's, and as no sibling's."""
 
 
 class Sink(Protocol):
@@ -46,8 +50,7 @@ class Sink(Protocol):
 class Spec:
     """What to start: `shell -c command` in `cwd`, with exactly `environment`.
 
-    `account`: whom to run as; None, or the worker's own user: no switch. `marker`: the variable of `environment` by
-    which processes that leave the session are recognised as this job's.
+    `account`: whom to run as; None, or the worker's own user: no switch.
     """
 
     command: str
@@ -58,7 +61,6 @@ class Spec:
     account: Account | None = None
     timeout_s: float | None = None
     grace_s: float = 10.0
-    marker: str = "HOMELAB_RUN_ID"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +180,7 @@ def _switch(account: Account | None) -> tuple[int | None, int | None, list[int] 
             f"cannot run as user '{account.name}': the worker does not run as root",
             hint="Start the lab as root, or as that user.",
         )
-    return account.uid, account.gid, os.getgrouplist(account.name, account.gid)
+    return account.uid, account.gid, os.getgrouplist(account.name, account.gid)[:_MAX_GROUPS]
 
 
 @dataclass
@@ -262,8 +264,8 @@ class _Running:
         holds_pipe = any(not pipe.ended for pipe in self.outputs)
         left: tuple[int, ...] = ()
         if holds_pipe or group_exists(self.popen.pid):
-            mark = (self.spec.marker, self.spec.environment.get(self.spec.marker, ""))
-            left = left_behind(self.popen.pid, mark, since=self.started.timestamp(), everywhere=holds_pipe)
+            marks = {name: self.spec.environment.get(name, "") for name in _MARKS}
+            left = left_behind(self.popen.pid, marks, since=self.started.timestamp(), everywhere=holds_pipe)
         if left:
             pids = ", ".join(map(str, left))
             self.sink.lab(f"left running in the background: pid {pids}; its further output is not kept", time.time())

@@ -106,8 +106,9 @@ class Writer:
             self._file.put(self._tail.records(self._limit, time), time, retry=True)
         self._flush_pending(time)
         self._file.close(time)
-        with suppress(OSError):
-            self._spill_path.unlink(missing_ok=True)
+        if not self._file.lost_bytes:
+            with suppress(OSError):
+                self._spill_path.unlink(missing_ok=True)
 
     def _take(self, stream: str, chunk: bytes, time: float) -> None:
         if not chunk:
@@ -207,25 +208,25 @@ class _File:
         self._path = path
         self._fd = -1
         self._end = 0
-        self._lost_bytes = 0
+        self.lost_bytes = 0
         self._refused_at = float("-inf")
         self._why = ""
 
     def put(self, records: bytes, time: float, *, retry: bool = False) -> None:
-        if self._lost_bytes:
+        if self.lost_bytes:
             if not retry and 0 <= time - self._refused_at < RETRY_S:
-                self._lost_bytes += len(records)
+                self.lost_bytes += len(records)
                 return
-            words = f"about {self._lost_bytes} bytes of output could not be written here: {self._why}"
+            words = f"about {self.lost_bytes} bytes of output could not be written here: {self._why}"
             if not self._append(_record(time, "l", words.encode()), time):
-                self._lost_bytes += len(records)
+                self.lost_bytes += len(records)
                 return
-            self._lost_bytes = 0
+            self.lost_bytes = 0
         if not self._append(records, time):
-            self._lost_bytes += len(records)
+            self.lost_bytes += len(records)
 
     def close(self, time: float) -> None:
-        if self._lost_bytes:
+        if self.lost_bytes:
             self.put(b"", time, retry=True)
         if self._fd >= 0:
             with suppress(OSError):
@@ -353,9 +354,16 @@ def _spill_of(path: Path) -> Path:
 
 
 def read(path: Path, *, start: int = 0) -> Iterator[Record]:
-    """Whole records from byte `start` (0, or what `read_from` gave) to what is written now. OSError: no such log."""
+    """Whole records from byte `start` (0, or what `read_from` gave) to what is written now. OSError: no such log.
+
+    From the start, the end of an output over its limit is given too while the job runs; a follower gets it afterwards.
+    """
     for record, _ in read_from(path, start):
         yield record
+    if start == 0:
+        with suppress(OSError):
+            for record, _ in read_from(_spill_of(path), 0):
+                yield record
 
 
 def read_from(path: Path, start: int) -> Iterator[tuple[Record, int]]:
