@@ -1,0 +1,55 @@
+# Two commands do all the set-up: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEMO_HOME ?= $(CURDIR)/.homelab/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit service acceptance chaos bench format pins clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "homelab needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 2; }
+	@echo "Making the environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+$(STAMP): $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing homelab (one or two minutes the first time) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(STAMP)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Start the example lab with its 46 jobs; Ctrl-C stops all of it
+	@HOMELAB_HOME="$(DEMO_HOME)" $(BIN)/homelab --lab examples/reference-lab/lab.toml up
+
+test: $(VENV)/.installed-dev ## Everything: check, service, acceptance and chaos tests
+	@sh tests/system-packages.sh
+	@$(MAKE) --no-print-directory check service acceptance chaos
+
+check: $(VENV)/.installed-dev ## Formatting, lint, types, import contracts, unit tests (under a minute)
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/basedpyright --level error
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/pytest -q tests/unit
+
+unit service acceptance chaos: $(VENV)/.installed-dev ## One kind of tests
+	@$(BIN)/pytest -q tests/$@
+
+bench: $(VENV)/.installed-dev ## Measure, and write benchmarks/RESULTS.md
+	@$(BIN)/python -m benchmarks
+
+format: $(VENV)/.installed-dev ## Format and fix what can be fixed
+	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
+
+pins: $(VENV)/.installed-dev ## Write constraints.txt from the environment
+	@{ sed -n 1p constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | grep -v ' @ '; } > constraints.new && mv constraints.new constraints.txt
+
+clean: ## Remove the environment and the demo's state
+	@rm -rf $(VENV) .homelab

@@ -1,0 +1,191 @@
+"""The command line's own small HTTP client to control: synchronous, from the standard library, quick to import.
+
+Where and who: `HOMELAB_URL` and `HOMELAB_TOKEN`, else the endpoints and the admin token of this home. The server's
+errors become those of `core.errors`, with its message and hint; nothing here retries what may have changed something.
+"""
+
+import http.client
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+from homelab.core.errors import HomelabError, InputError, NotFoundError, RefusedError, TimedOutError
+from homelab.home.paths import Home
+
+_BY_CODE: dict[str, type[HomelabError]] = {
+    "input": InputError,
+    "too_large": InputError,
+    "not_found": NotFoundError,
+    "refused": RefusedError,
+    "unauthorized": RefusedError,
+    "forbidden": RefusedError,
+    "misdirected": RefusedError,
+    "rate_limited": RefusedError,
+    "timed_out": TimedOutError,
+}
+_BY_STATUS: dict[int, type[HomelabError]] = {
+    400: InputError,
+    401: RefusedError,
+    403: RefusedError,
+    404: NotFoundError,
+    409: RefusedError,
+    421: RefusedError,
+    504: TimedOutError,
+}
+
+
+class NoAnswerError(NotFoundError):
+    """Nothing listens where the lab should be; it may be starting again."""
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path, whatever is in it."""
+    return quote(name, safe="")
+
+
+class Client:
+    """Calls to one control. A connection is made for each call: control is on this machine or one hop away."""
+
+    def __init__(self, url: str, token: str, *, timeout_s: float = 30.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"'{url}' is not the address of a lab", hint="HOMELAB_URL is like http://127.0.0.1:4280")
+        self.url = url.rstrip("/")
+        self._parts = parts
+        self._token = token
+        self._timeout_s = timeout_s
+
+    @classmethod
+    def of_home(cls, *, timeout_s: float = 30.0) -> "Client":
+        """The control of the environment, else of this home; NotFoundError when no lab runs here."""
+        from homelab.home import endpoints, secrets
+
+        home = Home.default()
+        url = os.environ.get("HOMELAB_URL") or endpoints.require(home, "control")
+        token = os.environ.get("HOMELAB_TOKEN")
+        if not token:
+            if url.rstrip("/") != endpoints.read(home).get("control"):
+                # The token of this home must not be told to whoever listens at some other address.
+                raise InputError(
+                    f"{url} is not the lab of {home.root}, and no token for it is given",
+                    hint="Set HOMELAB_TOKEN, or unset HOMELAB_URL. Make a token there with: homelab token create",
+                )
+            token = secrets.read_or_create(home, "token-admin")
+        return cls(url, token, timeout_s=timeout_s)
+
+    def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
+        """The JSON answer; query values that are None are left out."""
+        return self._json("GET", path + _query(query))
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return self._json("POST", path, body or {})
+
+    def delete(self, path: str) -> Any:
+        return self._json("DELETE", path)
+
+    def lines(
+        self, path: str, query: Mapping[str, object] | None = None, *, quiet_s: float | None = None
+    ) -> Iterator[bytes]:
+        """The answer line by line as it arrives; `quiet_s` is the longest silence (None: any)."""
+        connection, response = self._send("GET", path + _query(query), None, timeout_s=self._timeout_s)
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(quiet_s)
+            rest = b""
+            while piece := response.read1(65536):
+                *whole, rest = (rest + piece).split(b"\n")
+                yield from whole
+            if rest:
+                yield rest
+        except http.client.HTTPException as error:
+            raise NoAnswerError("the lab closed the connection in the middle of its answer") from error
+        except TimeoutError as error:
+            raise TimedOutError(f"the lab at {self.url} has said nothing for {quiet_s:.0f} s") from error
+        except OSError as error:
+            raise self._no_answer(error) from error
+        finally:
+            connection.close()
+
+    def copy(self, path: str, query: Mapping[str, object], write: Any) -> None:
+        """The bytes of the answer, to `write(bytes)`."""
+        connection, response = self._send("GET", path + _query(query), None, timeout_s=self._timeout_s)
+        with connection_closed(connection):
+            while piece := response.read1(65536):
+                write(piece)
+
+    def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        connection, response = self._send(method, path, body, timeout_s=self._timeout_s)
+        try:
+            return json.loads(response.read() or b"null")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise HomelabError(f"the lab at {self.url} gave an answer that cannot be read") from error
+        finally:
+            connection.close()
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, *, timeout_s: float
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "User-Agent": "homelab-cli"}
+        content = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(method, self._parts.path.rstrip("/") + path, content, headers)
+            response = connection.getresponse()
+        except TimeoutError as error:
+            connection.close()
+            raise TimedOutError(f"the lab at {self.url} did not answer within {timeout_s:.0f} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise self._no_answer(error) from error
+        if response.status >= 400:
+            text = response.read(1024 * 1024)
+            connection.close()
+            raise error_of(response.status, text, self.url)
+        return connection, response
+
+    def _no_answer(self, error: Exception) -> NoAnswerError:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        return NoAnswerError(
+            f"no lab answers at {self.url}: {str(why).lower()}", hint="Start it with: homelab up. See: homelab status"
+        )
+
+
+class connection_closed:  # noqa: N801 - reads as what it is: `with connection_closed(connection)`
+    """Closes a connection on the way out."""
+
+    def __init__(self, connection: http.client.HTTPConnection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
+def error_of(status: int, body: bytes, url: str) -> HomelabError:
+    """The error an answer stands for: by the code the server gives, else by the status."""
+    code, message, hint = "", f"the lab at {url} answered {status}", ""
+    try:
+        given: object = json.loads(body)
+    except ValueError:
+        given = None
+    if isinstance(given, dict):
+        detail = cast("dict[str, object]", given).get("error")
+        if isinstance(detail, dict):
+            fields = {str(k): str(v) for k, v in cast("dict[object, object]", detail).items()}
+            code, message, hint = fields.get("code", ""), fields.get("message", message), fields.get("hint", "")
+    if status == 401:
+        hint = "Is HOMELAB_TOKEN, or the token file of this home, of this lab? See: homelab status"
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status, HomelabError)
+    return kind(message, hint=hint)
+
+
+def _query(query: Mapping[str, object] | None) -> str:
+    given = {k: v for k, v in (query or {}).items() if v is not None}
+    return "?" + urlencode(given) if given else ""

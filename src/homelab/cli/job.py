@@ -1,0 +1,197 @@
+"""`homelab job`: list, show, draw, run, pause and resume jobs; why one did or did not run."""
+
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import click
+
+from homelab.cli import output
+from homelab.cli.client import Client, NoAnswerError, segment
+from homelab.cli.names import JobType, parameters, with_nearest_job
+from homelab.core.errors import NotFoundError, TimedOutError
+
+_FINAL = frozenset({"succeeded", "failed", "timed_out", "crashed", "cancelled", "missed", "skipped", "blocked"})
+_PATIENCE_S = 60.0
+"""How long a waiting command outlives a control that does not answer: it restarts in a few seconds."""
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+job_name = click.argument("name", type=JobType())
+
+
+@click.group()
+def job() -> None:
+    """List, show, run, pause jobs; why one did not run."""
+
+
+def _asked(client: Client, method: str, name: str, path: str = "", body: dict[str, Any] | None = None) -> Any:
+    """One call about one job; a job that is not there is answered with the nearest names."""
+    where = f"/api/v1/jobs/{segment(name)}{path}"
+    try:
+        return client.get(where) if method == "GET" else client.post(where, body)
+    except NoAnswerError:
+        raise
+    except NotFoundError as error:
+        raise with_nearest_job(client, name, error) from error
+
+
+@job.command()
+@as_json
+def ls(as_json: bool) -> None:
+    """All jobs with their last run and the next."""
+    answer = Client.of_home().get("/api/v1/jobs")
+    if as_json:
+        output.json_document(answer)
+        return
+    now = datetime.now(UTC)
+    rows: list[list[str]] = []
+    for item in answer["jobs"]:
+        last: dict[str, Any] = item.get("last_run") or {}
+        shown = "paused" if item.get("paused") else str(last.get("state") or "-")
+        rows.append(
+            [
+                output.safe(str(item["name"])),
+                output.state(shown),
+                output.relative(last.get("started"), now=now),
+                "-" if item.get("paused") else output.relative(item.get("next_due"), now=now),
+                output.text_of(item.get("schedule")),
+                output.safe(", ".join(need_name(n) for n in cast("list[object]", item.get("needs") or []))) or "-",
+            ]
+        )
+    output.table(["job", "last", "started", "next", "schedule", "needs"], rows, empty="The lab has no jobs.")
+
+
+def need_name(need: object) -> str:
+    """The job a need names, as control writes needs: a name, or an object with `job`."""
+    return str(need["job"]) if isinstance(need, dict) else str(need)  # pyright: ignore[reportUnknownArgumentType]
+
+
+@job.command()
+@job_name
+@as_json
+def show(name: str, as_json: bool) -> None:
+    """One job in full: its definition, where it is defined, its statistics."""
+    answer = _asked(Client.of_home(), "GET", name)
+    if as_json:
+        output.json_document(answer)
+        return
+    flat: list[tuple[str, str]] = []
+    for key, value in answer.items():
+        if isinstance(value, dict):
+            flat += [(f"{key}.{k}", output.text_of(v)) for k, v in value.items() if v not in (None, "", [], {})]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        elif value not in (None, "", [], {}):
+            flat.append((str(key), output.text_of(value)))
+    output.fields(flat)
+
+
+@job.command()
+@click.option("--format", "form", type=click.Choice(["json", "mermaid", "dot", "svg", "text"]), help="Default: text.")
+@as_json
+def graph(form: str | None, as_json: bool) -> None:
+    """All jobs and what needs what, as text, JSON, Mermaid, Graphviz or SVG."""
+    from homelab.cli import drawing
+
+    answer = Client.of_home().get("/api/v1/graph")
+    form = "json" if as_json else form or ("text" if output.is_terminal() else "json")
+    if form == "json":
+        output.json_document(answer)
+        return
+    made = drawing.graph_of(answer)
+    drawn = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": drawing.svg, "text": drawing.text}[form](made)
+    output.line(drawn)
+
+
+@job.command()
+@job_name
+@click.option("--wait", is_flag=True, help="Until it has ended; exit 1 when it failed.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="With --wait: exit 4 then.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="An environment variable of this run.")
+@click.option("--only", is_flag=True, help="Just this job, without what it needs and what needs it.")
+@as_json
+def run(name: str, wait: bool, timeout: float | None, params: tuple[str, ...], only: bool, as_json: bool) -> int:
+    """Run a job now, with what it needs and what needs it."""
+    client = Client.of_home()
+    answer = _asked(client, "POST", name, "/run", {"params": parameters(params), "only": only})
+    made = answer["run"]
+    if wait or timeout is not None:
+        try:
+            made = wait_for(client, str(made["id"]), name, timeout_s=timeout)
+        except KeyboardInterrupt:
+            output.note(f"\nrun {made['id']} goes on; follow it with: homelab run logs {str(made['id'])[:8]} -f")
+            raise
+    if as_json:
+        output.json_document({"run": made})
+    elif output.is_terminal():
+        reason = output.safe(str(made.get("reason") or ""))
+        output.line(f"{made['id']}  {output.state(str(made['state']))}{'  ' + reason if reason else ''}")
+    else:
+        output.line(f"{made['id']}\t{made['state']}")
+    return 1 if made["state"] in _FINAL - {"succeeded"} else 0
+
+
+def wait_for(client: Client, run_id: str, name: str, *, timeout_s: float | None) -> dict[str, Any]:
+    """The run once it has ended. Control may restart meanwhile; TimedOutError after `timeout_s`."""
+    start = heard = time.monotonic()
+    pause_s = 0.1
+    with output.progress(f"{name}: waiting") as spinner:
+        while True:
+            try:
+                answer = client.get(f"/api/v1/runs/{segment(run_id)}")
+                found: dict[str, Any] = answer.get("run", answer)
+                heard = time.monotonic()
+                if found["state"] in _FINAL:
+                    return found
+                spinner.say(f"{name}: {found['state']} for {output.duration(heard - start)}")
+            except NoAnswerError:
+                if time.monotonic() - heard > _PATIENCE_S:
+                    raise
+            if timeout_s is not None and time.monotonic() - start + pause_s > timeout_s:
+                raise TimedOutError(
+                    f"run {run_id} of '{name}' has not ended after {output.duration(timeout_s)}; it goes on",
+                    hint=f"Follow it with: homelab run logs {run_id[:8]} -f",
+                )
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.3, 1.0)
+
+
+@job.command()
+@job_name
+@as_json
+def pause(name: str, as_json: bool) -> None:
+    """Start no more scheduled runs of a job; one that runs goes on."""
+    _switch(name, "pause", as_json)
+
+
+@job.command()
+@job_name
+@as_json
+def resume(name: str, as_json: bool) -> None:
+    """Let a paused job run on its schedule again."""
+    _switch(name, "resume", as_json)
+
+
+def _switch(name: str, verb: str, as_json: bool) -> None:
+    answer = _asked(Client.of_home(), "POST", name, f"/{verb}", {})
+    if as_json:
+        output.json_document(answer)
+    else:
+        sys.stderr.write(f"{output.safe(name)}: {verb}d\n")
+
+
+@job.command()
+@job_name
+@as_json
+def why(name: str, as_json: bool) -> None:
+    """Why it ran or did not: schedule, pause, dependencies, missed runs, placement."""
+    answer = _asked(Client.of_home(), "GET", name, "/why")
+    if as_json:
+        output.json_document(answer)
+        return
+    for key, value in answer.items():
+        if isinstance(value, list):
+            for item in value:  # pyright: ignore[reportUnknownVariableType]
+                words = item.get("message") or item.get("reason") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+                output.line(f"- {output.text_of(words or item)}")
+        elif value not in (None, ""):
+            output.fields([(str(key), output.text_of(value))])

@@ -1,0 +1,213 @@
+"""`homelab run`: list, show, retry and cancel runs; read and follow their logs."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import click
+
+from homelab.cli import output
+from homelab.cli.client import Client, NoAnswerError, segment
+from homelab.cli.job import as_json, wait_for
+from homelab.cli.names import JobType, RunType, find_run
+from homelab.core.errors import TimedOutError
+from homelab.core.jobs import RunState
+
+run_id = click.argument("id", type=RunType(), metavar="ID")
+_PATIENCE_S = 60.0
+
+
+@click.group()
+def run() -> None:
+    """List, show, retry, cancel runs; their logs. ID: a run's id, its first characters, a job's name, or `last`."""
+
+
+@run.command()
+@click.option("--job", type=JobType(), metavar="NAME", help="Only of this job.")
+@click.option("--state", type=click.Choice([s.value for s in RunState]), help="Only in this state.")
+@click.option("--since", metavar="TIME", help="Only since then: ISO 8601, or an age such as 15m, 2h, 7d.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@as_json
+def ls(job: str | None, state: str | None, since: str | None, limit: int, as_json: bool) -> None:
+    """Runs of jobs, newest first."""
+    answer = Client.of_home().get("/api/v1/runs", {"job": job, "state": state, "since": since, "limit": limit})
+    if as_json:
+        output.json_document(answer)
+        return
+    now = datetime.now(UTC)
+    rows = [
+        [
+            short(str(r["id"])),
+            output.safe(str(r.get("job") or "-")),
+            output.state(str(r.get("state"))),
+            output.relative(r.get("started") or r.get("due"), now=now),
+            output.took(r.get("started"), r.get("ended"), now=now),
+            output.text_of(r.get("attempt")),
+            output.text_of(r.get("exit_code")),
+            output.safe(str(r.get("reason") or "")),
+        ]
+        for r in answer["runs"]
+    ]
+    output.table(["run", "job", "state", "when", "took", "attempt", "exit", "reason"], rows, empty="No runs.")
+
+
+def short(identity: str) -> str:
+    """An id as shown in a table: enough of it to be typed back; whole where a program reads it."""
+    return identity[:13] if output.is_terminal() else identity
+
+
+@run.command()
+@run_id
+@as_json
+def show(id: str, as_json: bool) -> None:  # noqa: A002
+    """One run: its state, its jobs, its reason."""
+    client = Client.of_home()
+    answer = client.get(f"/api/v1/runs/{segment(find_run(client, id))}")
+    if as_json:
+        output.json_document(answer)
+        return
+    found = cast("dict[str, Any]", answer.get("run", answer))
+    jobs = cast("list[dict[str, Any]]", found.get("jobs") or [])
+    output.fields((str(k), output.text_of(v)) for k, v in found.items() if k != "jobs" and v not in (None, "", [], {}))
+    now = datetime.now(UTC)
+    rows = [
+        [
+            output.safe(str(j.get("job") or j.get("name"))),
+            output.state(str(j.get("state"))),
+            output.took(j.get("started"), j.get("ended"), now=now),
+            output.text_of(j.get("attempt")),
+            output.text_of(j.get("exit_code")),
+            output.safe(str(j.get("reason") or "")),
+        ]
+        for j in jobs
+        if isinstance(j, dict)  # pyright: ignore[reportUnnecessaryIsInstance]
+    ]
+    if rows:
+        output.line()
+        output.table(["job", "state", "took", "attempt", "exit", "reason"], rows)
+
+
+@run.command()
+@run_id
+@click.option("--failed", is_flag=True, help="Only the jobs that did not succeed; the others keep their result.")
+@click.option("--wait", is_flag=True, help="Until it has ended; exit 1 when it failed.")
+@as_json
+def retry(id: str, failed: bool, wait: bool, as_json: bool) -> int:  # noqa: A002
+    """Run it again: the same run, with the next attempt."""
+    client = Client.of_home()
+    identity = find_run(client, id)
+    made = client.post(f"/api/v1/runs/{segment(identity)}/retry", {"failed": failed})["run"]
+    if wait:
+        made = wait_for(client, identity, "run", timeout_s=None)
+    _say(made, "will run again", as_json)
+    return 1 if wait and made["state"] != "succeeded" else 0
+
+
+@run.command()
+@run_id
+@as_json
+def cancel(id: str, as_json: bool) -> None:  # noqa: A002
+    """Stop a run: its processes are asked to end, then killed."""
+    client = Client.of_home()
+    identity = find_run(client, id)
+    _say(client.post(f"/api/v1/runs/{segment(identity)}/cancel")["run"], "is being cancelled", as_json)
+
+
+def _say(made: dict[str, Any], what: str, as_json: bool) -> None:
+    if as_json:
+        output.json_document({"run": made})
+    else:
+        output.note(f"run {made.get('id')} {what}")
+
+
+# --- logs
+
+
+@dataclass
+class Printer:
+    """Shows records to a person: safe text, the job's name only when several speak, other streams set apart."""
+
+    prefix: bool = False
+    _open: tuple[str, str] | None = field(default=None, init=False)
+
+    def text(self, record: dict[str, Any]) -> str:
+        """What to write for one record; pieces of a long line are joined unless another came between."""
+        key = (str(record.get("job")), str(record["stream"]))
+        start = ""
+        if self._open != key:
+            start = "\n" if self._open else ""
+            start += output.painted(f"{output.safe(key[0])} | ", "36") if self.prefix else ""
+        is_partial = bool(record.get("partial"))
+        self._open = key if is_partial else None
+        shown = output.safe(str(record["line"]).removesuffix("\r"))
+        code = {"err": "31", "lab": "2;3"}.get(key[1], "")
+        return start + (output.painted(shown, code) if shown else "") + ("" if is_partial else "\n")
+
+    def end(self) -> str:
+        """What is missing when all is written: the line end of output that stopped within a line."""
+        return "\n" if self._open else ""
+
+
+@run.command()
+@run_id
+@click.option("-f", "--follow", is_flag=True, help="Stay, and show lines as they are written, until the run has ended.")
+@click.option("--task", type=JobType(), metavar="NAME", help="Only of this job.")
+@click.option("--tail", type=click.IntRange(0, 100_000), metavar="N", help="Only the last N lines.")
+@click.option("--raw", is_flag=True, help="The bytes as the job wrote them. Not for terminals.")
+@click.option("--json", "as_json", is_flag=True, help="One object a line: {time, stream, line, job, attempt}.")
+def logs(id: str, follow: bool, task: str | None, tail: int | None, raw: bool, as_json: bool) -> None:  # noqa: A002
+    """The output of a run, each line as the job wrote it, made safe to look at."""
+    client = Client.of_home()
+    identity = find_run(client, id)
+    path = f"/api/v1/runs/{segment(identity)}/logs"
+    if raw:
+        client.copy(path, {"task": task, "raw": 1}, sys.stdout.buffer.write)
+        sys.stdout.buffer.flush()
+        return
+    query = {"task": task, "tail": tail, "format": "ndjson"}
+    found = client.get(f"/api/v1/runs/{segment(identity)}")
+    jobs: list[Any] = found.get("run", found).get("jobs") or []
+    printer = Printer(prefix=task is None and len(jobs) > 1)
+    records = _followed(client, identity, path, query) if follow else map(json.loads, client.lines(path, query))
+    for record in records:
+        if as_json:
+            output.json_line(record)
+        else:
+            sys.stdout.write(printer.text(record))
+            if follow:
+                sys.stdout.flush()
+    if not as_json:
+        sys.stdout.write(printer.end())
+
+
+def _followed(client: Client, identity: str, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Records as they come, over restarts of control: what was shown already is not shown again."""
+    seen: dict[tuple[str, int], int] = {}
+    heard = time.monotonic()
+    latest = ""
+    while True:
+        skip, resumed = dict(seen), bool(seen)
+        try:
+            for raw in client.lines(path, {**query, "follow": 1}):
+                heard = time.monotonic()
+                record = cast("dict[str, Any]", json.loads(raw))
+                key = (str(record.get("job")), int(record.get("attempt") or 0))
+                if skip.get(key, 0) > 0:
+                    skip[key] -= 1
+                    continue
+                if resumed and query.get("tail") is not None and str(record["time"]) <= latest:
+                    continue
+                seen[key] = seen.get(key, 0) + 1
+                latest = str(record["time"])
+                yield record
+            answer = client.get(f"/api/v1/runs/{segment(identity)}")
+            if RunState(answer.get("run", answer)["state"]).is_final:
+                return
+        except (NoAnswerError, TimedOutError):
+            if time.monotonic() - heard > _PATIENCE_S:
+                raise
+        time.sleep(0.5)

@@ -1,0 +1,266 @@
+"""The ASGI app: the table of routes behind the gate, errors as JSON or pages, careful headers on every answer.
+
+Made and served by the `control` role. Never logs a request's URL: a sign-in link is a secret.
+"""
+
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from urllib.parse import urlsplit
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+from starlette.routing import WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from homelab.control.access import Access, Identity
+from homelab.control.api import (
+    auth,
+    events,
+    openapi,
+    pages,
+    prefect_proxy,
+    routes_access,
+    routes_jobs,
+    routes_lab,
+    routes_runs,
+    routes_worker,
+)
+from homelab.control.api.answers import HttpError, answer, as_http, failure
+from homelab.control.api.ports import Control
+from homelab.control.api.routing import Asked, Route, Site
+from homelab.core.errors import HomelabError
+from homelab.home import secrets
+from homelab.home.paths import Home
+
+log = structlog.get_logger()
+
+_NOBODY = Identity(name="nobody", scope="read")
+
+
+async def describe(_: Asked) -> Response:
+    return answer(openapi.document(ROUTES))
+
+
+ROUTES: tuple[Route, ...] = (
+    *routes_jobs.ROUTES,
+    *routes_runs.ROUTES,
+    *events.ROUTES,
+    *routes_lab.ROUTES,
+    *routes_worker.ROUTES,
+    *routes_access.ROUTES,
+    *pages.ROUTES,
+    Route(method="GET", path="/api/v1/openapi.json", scope="read", handler=describe, summary="This document."),
+)
+"""Every route but the passage to Prefect. Order matters only where paths overlap, and none do."""
+
+
+async def register_tokens(access: Access, home: Home) -> None:
+    """Make the token files of this home valid: the command line's and the worker's."""
+    await access.register("command line of this home", "admin", secrets.read_or_create(home, "token-admin"))
+    await access.register("worker of this home", "node", secrets.read_or_create(home, "token-node"))
+
+
+def app(
+    control: Control,
+    *,
+    access: Access,
+    home: Home,
+    prefect_url: str,
+    prefect_auth: str | None,
+    own_url: str,
+    hosts: Iterable[str] = (),
+) -> ASGIApp:
+    """The app of one lab. `prefect_url` with or without `/api`; `prefect_auth` is `user:password`; `own_url` is how
+    people reach this server (links and cookies are made for it); `hosts` are further names it may be addressed by."""
+    own_url = own_url.rstrip("/")
+    parts = urlsplit(own_url)
+    secure = parts.scheme == "https"
+    gate = auth.Gate(
+        access=access,
+        hosts=auth.allowed_hosts(own_url, hosts),
+        cookie=f"{'__Host-' if secure else ''}homelab_{parts.port or parts.scheme}",
+        secure=secure,
+        form_key=secrets.read_or_create(home, "session").encode(),
+    )
+    site = Site(
+        control=control,
+        access=access,
+        gate=gate,
+        home=home,
+        own_url=own_url,
+        prefect_url=prefect_url.rstrip("/").removesuffix("/api"),
+        prefect_auth=prefect_auth,
+    )
+    proxy = prefect_proxy.Proxy()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        await register_tokens(access, home)
+        try:
+            yield
+        finally:
+            await proxy.close()
+
+    async def socket(browser: WebSocket) -> None:
+        await prefect_proxy.socket(site, gate, browser)
+
+    starlette = Starlette(
+        routes=[
+            *(_mount(site, route) for route in (*ROUTES, *prefect_proxy.routes(proxy))),
+            WebSocketRoute("/prefect/{path:path}", socket),
+        ],
+        exception_handlers={HTTPException: _unknown},
+        lifespan=lifespan,
+    )
+    starlette.router.redirect_slashes = False
+    return _Shell(starlette, gate)
+
+
+def _mount(site: Site, route: Route) -> StarletteRoute:
+    return StarletteRoute(route.path, _endpoint(site, route), methods=[route.method])
+
+
+def _endpoint(site: Site, route: Route) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            _check_names(request)
+            identity = _NOBODY
+            changes = request.method not in ("GET", "HEAD")
+            if route.scope != "open":
+                identity = await site.gate.admit(request, route.scope, method=request.method)
+                if changes and route.path.startswith("/api/"):
+                    site.gate.check_intent(request, identity)
+            response = await route.handler(Asked(site=site, request=request, identity=identity))
+            if changes and route.audited:
+                await _note(site, route, request, identity)
+            return response
+        except HttpError as error:
+            return _refusal(route, error)
+        except HomelabError as error:
+            return _refusal(route, as_http(error))
+        except Exception as error:
+            return _refusal(route, _unexpected(error, route))
+
+    return endpoint
+
+
+def _check_names(request: Request) -> None:
+    """What is in a path or a query becomes names to look up: no name of ours is that long or holds a control byte."""
+    for value in (*request.path_params.values(), *request.query_params.values()):
+        if len(str(value)) > 2000 or "\0" in str(value):
+            raise HttpError(400, "input", "the path or the query holds what no name can be")
+
+
+def _refusal(route: Route, error: HttpError) -> Response:
+    if not route.page:
+        return failure(error)
+    response = pages.failure(error.status, error.message, error.hint)
+    for name, value in error.headers.items():
+        response.headers[name] = value
+    return response
+
+
+def is_database_away(error: Exception) -> bool:
+    """True for what psycopg and its pool raise when there is no connection; known by name, as only `db` imports it."""
+    kinds = type(error).__mro__
+    return kinds[0].__module__.startswith("psycopg") and any(
+        kind.__name__ in ("OperationalError", "InterfaceError") for kind in kinds
+    )
+
+
+def _unexpected(error: Exception, route: Route) -> HttpError:
+    if is_database_away(error):
+        log.warning("api.database_away", route=route.path, error=type(error).__name__)
+        return HttpError(
+            503, "unavailable", "the lab's database does not answer", "See: homelab status", {"Retry-After": "2"}
+        )
+    log.error("api.failed", route=route.path, exc_info=error)
+    return HttpError(500, "internal", "control failed on this request", "Its log has the details: logs/control.log")
+
+
+async def _note(site: Site, route: Route, request: Request, identity: Identity) -> None:
+    subject = "/".join(str(value) for value in request.path_params.values())
+    origin = f"{auth.caller_of(request)} {request.headers.get('user-agent', '')[:80]}".strip()
+    try:
+        await site.access.record(
+            who=identity.name, origin=origin, action=f"{route.method} {route.path}", subject=subject
+        )
+    except Exception as error:  # the thing is done; saying that it failed would make the caller do it again
+        log.error("api.audit_lost", action=route.path, subject=subject, who=identity.name, exc_info=error)
+
+
+async def _unknown(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    code, message = ("not_found", "no such path") if status == 404 else ("input", "that method is not for this path")
+    return failure(HttpError(status, code, message, "The paths are in /api/v1/openapi.json."))
+
+
+class _Shell:
+    """Around everything: the Host check before any route, the headers on any answer."""
+
+    def __init__(self, inner: ASGIApp, gate: auth.Gate) -> None:
+        self._inner = inner
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._inner(scope, receive, send)
+            return
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        try:
+            self._gate.check_host(headers)
+        except HttpError as error:
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await failure(error)(scope, receive, _guarded(send))
+            return
+        await self._inner(scope, receive, _guarded(send) if scope["type"] == "http" else send)
+
+
+def _guarded(send: Send) -> Send:
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": auth.protect(list(message["headers"]), policy=auth.PAGE_POLICY)}
+        await send(message)
+
+    return guarded
+
+
+def server(application: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
+    """A server for the app, with the limits it counts on; `await server(...).serve(sockets=...)`.
+
+    No access log (links are secrets); no trust in forwarded headers (nothing of ours sits in front); signals are the
+    role's.
+    """
+    config = uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=512,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=3,
+        h11_max_incomplete_event_size=64 * 1024,
+        ws_max_size=1024 * 1024,
+        lifespan="on",
+    )
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: set `should_exit` to stop it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield

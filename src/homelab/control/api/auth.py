@@ -1,0 +1,185 @@
+"""The gate before every route: Host, credentials, scope, forged requests, headers. Nothing is served around it.
+
+Order: Host allow-list (DNS rebinding) -> credentials (bearer token or session cookie) -> scope -> for a cookie that
+changes state: same origin and a header or form token that a foreign page cannot send (CSRF). Decisions are plain
+functions of the request's headers; `Gate` only asks `control.access` and carries them out.
+"""
+
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from homelab.control.access import Access, Identity, allows
+from homelab.control.api.answers import HttpError
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+CSRF_HEADER = "x-homelab"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"^(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?$")
+
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self';"
+    " base-uri 'none'; frame-ancestors 'none'"
+)
+# Prefect's own pages build styles at run time and load workers and fonts from blobs; scripts are files of its server.
+PREFECT_POLICY = (
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; connect-src 'self';"
+    " object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+def host_name(header: str) -> str | None:
+    """The name in a Host header, lower case, without port; None when the header is malformed."""
+    found = _HOST.match(header.strip().lower().removesuffix("."))
+    if found is None:
+        return None
+    return (found["six"] or found["name"]).removesuffix(".")
+
+
+def allowed_hosts(own_url: str, more: Iterable[str] = ()) -> frozenset[str]:
+    """Names under which this server may be addressed: loopback, its own URL, and those of the lab file."""
+    names = {name.lower() for name in more if name}
+    if own := urlsplit(own_url).hostname:
+        names.add(own.lower())
+    return LOOPBACK | names - {"0.0.0.0", "::"}  # noqa: S104 - the names a wildcard address must not add
+
+
+def same_origin(headers: Mapping[str, str]) -> bool:
+    """True when a browser says that the request came from a page of this server.
+
+    An Origin must name the very host and port of the Host header (`null` never does). Without Origin, Sec-Fetch-Site
+    must say same-origin; a browser that sends neither cannot be told from a forged request and is refused.
+    """
+    origin = headers.get("origin")
+    if origin is not None:
+        parts = urlsplit(origin)
+        return parts.scheme in ("http", "https") and parts.netloc.lower() == headers.get("host", "").lower()
+    return headers.get("sec-fetch-site") == "same-origin"
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """The token of an Authorization header, if that is what it holds."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+@dataclass
+class RateLimit:
+    """At most `most` events per `window_s` for one caller and ten times that in all. State of one process."""
+
+    most: int = 10
+    window_s: float = 60.0
+    _events: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+
+    def take(self, caller: str, *, now: float) -> bool:
+        """Count one event; False when it is one too many."""
+        recent = [t for times in self._events.values() for t in times if t > now - self.window_s]
+        if not recent or len(self._events) > 1000:
+            self._events.clear()
+        mine = [t for t in self._events.get(caller, []) if t > now - self.window_s]
+        if len(mine) >= self.most or len(recent) >= 10 * self.most:
+            return False
+        self._events[caller] = [*mine, now]
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Checks requests for one server. `cookie` is its cookie's name: it holds the port, because browsers share cookies
+    between the ports of a host and two labs on one machine must not sign each other out."""
+
+    access: Access
+    hosts: frozenset[str]
+    cookie: str
+    secure: bool
+    form_key: bytes
+    sign_ins: RateLimit = field(default_factory=RateLimit)
+
+    def check_host(self, headers: Mapping[str, str]) -> None:
+        name = host_name(headers.get("host", ""))
+        if name is None or name not in self.hosts:
+            raise HttpError(421, "misdirected", "this server does not answer to that host name")
+
+    async def identify(self, request: HTTPConnection) -> Identity | None:
+        """Who asks, by bearer token or cookie; None without usable credentials."""
+        token = bearer(request.headers)
+        if token is not None:
+            return await self.access.by_token(token) if len(token) <= 200 else None
+        cookie = request.cookies.get(self.cookie)
+        return await self.access.by_session(cookie) if cookie and len(cookie) <= 200 else None
+
+    async def admit(self, request: HTTPConnection, scope: str, *, method: str) -> Identity:
+        """The identity, when it may use a route of this scope; otherwise 401 or 403."""
+        identity = await self.identify(request)
+        if identity is None:
+            raise HttpError(
+                401,
+                "unauthorized",
+                "this needs a sign-in or a bearer token",
+                "Open a sign-in link with: homelab open",
+                {"WWW-Authenticate": 'Bearer realm="homelab"'},
+            )
+        if not allows(identity.scope, scope):
+            raise HttpError(403, "forbidden", f"this needs the scope '{scope}'; yours is '{identity.scope}'")
+        if identity.session and method not in _SAFE and not same_origin(request.headers):
+            raise HttpError(403, "forbidden", "this request did not come from a page of this lab")
+        return identity
+
+    def check_intent(self, request: HTTPConnection, identity: Identity, form_token: str | None = None) -> None:
+        """For a cookie that changes state: the header a script of ours sets, or the token of a form of ours."""
+        if not identity.session or request.headers.get(CSRF_HEADER):
+            return
+        if form_token is None or not hmac.compare_digest(form_token.encode(), self.form_token(identity).encode()):
+            raise HttpError(403, "forbidden", "this request carries no proof that a page of this lab made it")
+
+    def form_token(self, identity: Identity) -> str:
+        """What a form of a page must carry back; bound to the session."""
+        return hmac.new(self.form_key, identity.session.encode(), hashlib.sha256).hexdigest()
+
+    def take_sign_in(self, caller: str) -> None:
+        if not self.sign_ins.take(caller, now=time.monotonic()):
+            raise HttpError(429, "rate_limited", "too many sign-ins", "Wait a minute.", {"Retry-After": "60"})
+
+    def set_cookie(self, response: Response, value: str, max_age_s: int) -> None:
+        response.set_cookie(
+            self.cookie, value, max_age=max_age_s, path="/", httponly=True, samesite="strict", secure=self.secure
+        )
+
+
+def protect(headers: list[tuple[bytes, bytes]], *, policy: str) -> list[tuple[bytes, bytes]]:
+    """Response headers with those that make a browser careful; a route's own values stay."""
+    ours = {
+        b"content-security-policy": policy.encode(),
+        b"x-content-type-options": b"nosniff",
+        b"x-frame-options": b"DENY",
+        b"referrer-policy": b"no-referrer",
+        b"cross-origin-opener-policy": b"same-origin",
+        b"cross-origin-resource-policy": b"same-origin",
+        b"cache-control": b"no-store",
+    }
+    present = {name.lower() for name, _ in headers}
+    return [*headers, *((n, v) for n, v in ours.items() if n not in present)]
+
+
+def caller_of(request: HTTPConnection) -> str:
+    """The address a request came from, for the audit and the rate limit."""
+    return request.client.host if request.client else "local"
+
+
+def forwarded_free(headers: Headers) -> dict[str, str]:
+    """Headers that may be passed on to a server behind us: no credentials, nothing about this hop."""
+    dropped = {
+        "host", "authorization", "cookie", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+        "content-length", "accept-encoding", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto",
+        "origin", "referer", "proxy-authorization", "expect",
+    }  # fmt: skip
+    return {name: value for name, value in headers.items() if name.lower() not in dropped}

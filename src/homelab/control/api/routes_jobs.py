@@ -1,0 +1,91 @@
+"""Jobs: list, show, explain, run, pause, resume; the graph of all jobs."""
+
+from typing import Any, cast
+
+from starlette.responses import Response
+
+from homelab.control.api.answers import HttpError, answer, flag, read_json, texts
+from homelab.control.api.routing import Asked, Route
+
+MAX_PARAMS_BYTES = 256 * 1024
+"""Parameters become environment of a process; Linux takes 128 KiB for one string."""
+MAX_PARAM_BYTES = 120 * 1024
+
+
+async def jobs(asked: Asked) -> Response:
+    return answer(wrapped("jobs", await asked.site.control.jobs()))
+
+
+async def job(asked: Asked) -> Response:
+    return answer(await asked.site.control.job(asked.path("name")))
+
+
+async def why(asked: Asked) -> Response:
+    return answer(await asked.site.control.why(asked.path("name")))
+
+
+async def graph(asked: Asked) -> Response:
+    return answer(await asked.site.control.graph())
+
+
+async def run(asked: Asked) -> Response:
+    body = await read_json(asked.request)
+    params = texts(body, "params")
+    if sum(len(k) + len(v) for k, v in params.items()) > MAX_PARAMS_BYTES:
+        raise HttpError(400, "input", "the parameters are larger than 256 KiB together")
+    for name, value in params.items():
+        check_param(name, value)
+    made = await asked.site.control.run_job(asked.path("name"), params=params, only=flag(body, "only"), by=asked.by)
+    return answer(wrapped("run", made), 201)
+
+
+def check_param(name: str, value: str) -> None:
+    """What an environment variable cannot hold is refused here, so that it is not a failed run later."""
+    if not name or "=" in name or not name.isprintable() or len(name) > 200:
+        raise HttpError(400, "input", f"'{name[:50]!a}' is not a parameter name".replace("''", "'"))
+    if "\0" in value:
+        raise HttpError(400, "input", f"parameter '{name}' holds a NUL byte", "No environment can carry one.")
+    if len(value.encode("utf-8", "surrogatepass")) > MAX_PARAM_BYTES:
+        raise HttpError(400, "input", f"parameter '{name}' is longer than 120 KiB", "Pass the name of a file instead.")
+
+
+async def pause(asked: Asked) -> Response:
+    await read_json(asked.request)
+    await asked.site.control.pause(asked.path("name"), asked.by)
+    return answer({"job": asked.path("name"), "paused": True})
+
+
+async def resume(asked: Asked) -> Response:
+    await read_json(asked.request)
+    await asked.site.control.resume(asked.path("name"), asked.by)
+    return answer({"job": asked.path("name"), "paused": False})
+
+
+def wrapped(name: str, value: Any) -> Any:
+    """`{name: value}`, unless control gave it so already."""
+    return value if name in fields_of(value) else {name: value}
+
+
+def fields_of(value: object) -> dict[str, Any]:
+    """The fields of an object; none of anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+ROUTES = (
+    Route(method="GET", path="/api/v1/jobs", scope="read", handler=jobs, summary="All jobs, with their last run."),
+    Route(method="GET", path="/api/v1/jobs/{name}", scope="read", handler=job, summary="One job in full."),
+    Route(
+        method="GET", path="/api/v1/jobs/{name}/why", scope="read", handler=why, summary="Why it did or did not run."
+    ),
+    Route(method="GET", path="/api/v1/graph", scope="read", handler=graph, summary="Nodes and edges of all jobs."),
+    Route(
+        method="POST",
+        path="/api/v1/jobs/{name}/run",
+        scope="operate",
+        handler=run,
+        summary="Run a job now, with what it needs and what needs it.",
+        fields={"params": "object of strings, passed as environment", "only": "true: just this job"},
+    ),
+    Route(method="POST", path="/api/v1/jobs/{name}/pause", scope="operate", handler=pause, summary="Pause a job."),
+    Route(method="POST", path="/api/v1/jobs/{name}/resume", scope="operate", handler=resume, summary="Resume a job."),
+)

@@ -1,0 +1,119 @@
+"""The lab as a whole: plan and apply, problems, notifications, the audit, health, metrics."""
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from homelab.control.api import metrics as exposition
+from homelab.control.api.answers import HttpError, answer, number, read_json, text_field, texts
+from homelab.control.api.routes_jobs import wrapped
+from homelab.control.api.routing import Asked, Route
+
+MAX_LAB_BYTES = 8 * 1024 * 1024
+
+
+async def _lab_files(asked: Asked) -> tuple[Mapping[str, str], str]:
+    body = await read_json(asked.request, MAX_LAB_BYTES)
+    files, main = texts(body, "files"), text_field(body, "main", limit=4096)
+    if main not in files:
+        raise HttpError(400, "input", "'main' must be one of 'files'")
+    for path, text in files.items():
+        if "\0" in path or "\0" in text:
+            raise HttpError(400, "input", f"{path!a} holds a NUL byte", "A lab file is UTF-8 text.")
+    return files, main
+
+
+async def plan(asked: Asked) -> Response:
+    files, main = await _lab_files(asked)
+    return answer(await asked.site.control.plan(files, main))
+
+
+async def apply(asked: Asked) -> Response:
+    files, main = await _lab_files(asked)
+    return answer(await asked.site.control.apply(files, main, by=asked.by))
+
+
+async def problems(asked: Asked) -> Response:
+    return answer(wrapped("problems", await asked.site.control.problems()))
+
+
+async def notifications(asked: Asked) -> Response:
+    limit = number(asked.request, "limit", default=100, most=1000)
+    return answer(wrapped("notifications", await asked.site.control.notifications(limit=limit)))
+
+
+async def test_notification(asked: Asked) -> Response:
+    await read_json(asked.request)
+    return answer(wrapped("notifications", await asked.site.control.test_notification(by=asked.by)), 202)
+
+
+async def audit(asked: Asked) -> Response:
+    return answer(
+        {"audit": await asked.site.access.audit(limit=number(asked.request, "limit", default=100, most=1000))}
+    )
+
+
+async def healthz(_: Asked) -> Response:
+    return answer({"status": "ok"})
+
+
+async def readyz(asked: Asked) -> Response:
+    """Ready when the database answers. Says no more than that: it is open to everyone."""
+    try:
+        await asked.site.access.ping()
+    except Exception:  # any failure of the database means the same here
+        return answer({"status": "not ready", "database": "unreachable"}, 503)
+    return answer({"status": "ready"})
+
+
+async def metrics(asked: Asked) -> Response:
+    sample = await exposition.read(asked.site.access.pool)
+    return Response(exposition.text(sample), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+ROUTES = (
+    Route(method="GET", path="/healthz", scope="open", handler=healthz, summary="The process answers."),
+    Route(method="GET", path="/readyz", scope="open", handler=readyz, summary="It can do its work; 503 when not."),
+    Route(method="GET", path="/metrics", scope="read", handler=metrics, summary="Prometheus text."),
+    Route(
+        method="POST",
+        path="/api/v1/plan",
+        scope="operate",
+        handler=plan,
+        summary="What applying these lab files would change.",
+        fields={"files": "object: displayed path to text", "main": "which of them is the lab file"},
+        audited=False,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/apply",
+        scope="admin",
+        handler=apply,
+        summary="Change the lab to what these lab files say.",
+        fields={"files": "object: displayed path to text", "main": "which of them is the lab file"},
+    ),
+    Route(method="GET", path="/api/v1/problems", scope="read", handler=problems, summary="What is wrong now."),
+    Route(
+        method="GET",
+        path="/api/v1/notifications",
+        scope="read",
+        handler=notifications,
+        summary="What was told to whom, newest first.",
+        parameters={"limit": "at most so many (100)"},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/notifications/test",
+        scope="operate",
+        handler=test_notification,
+        summary="Send a test notification to every target.",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/audit",
+        scope="admin",
+        handler=audit,
+        summary="Who changed what, newest first.",
+        parameters={"limit": "at most so many (100)"},
+    ),
+)

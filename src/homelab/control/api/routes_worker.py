@@ -1,0 +1,81 @@
+"""What a worker and control say to each other. The shapes are those of ARCHITECTURE, "Between worker and control"."""
+
+import re
+from typing import Any, cast
+
+from starlette.responses import Response
+
+from homelab.control.api.answers import HttpError, answer, read_json, without_nul
+from homelab.control.api.routing import Asked, Route
+
+MAX_REPORTS_BYTES = 16 * 1024 * 1024
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+async def heartbeat(asked: Asked) -> Response:
+    body = await read_json(asked.request)
+    made = await asked.site.control.heartbeat(without_nul(body))
+    return answer(made or {"ok": True})
+
+
+async def wake(asked: Asked) -> Response:
+    worker = asked.request.query_params.get("worker", "")
+    if not worker or len(worker) > 200:
+        raise HttpError(400, "input", "'worker' must name the worker")
+    return answer({"commands": await asked.site.control.wake(worker)})
+
+
+async def reports(asked: Asked) -> Response:
+    body = await read_json(asked.request, MAX_REPORTS_BYTES)
+    sent: object = body.get("reports")
+    if not isinstance(sent, list):
+        raise HttpError(400, "input", "'reports' must be a list")
+    taken = cast("list[object]", sent)
+    if not all(isinstance(r, dict) and isinstance(cast("dict[str, Any]", r).get("id"), str) for r in taken):
+        raise HttpError(400, "input", "each report is an object with an 'id'")
+    made = await asked.site.control.take_reports(cast("list[dict[str, Any]]", without_nul(taken)))
+    return answer(made if made is not None else {"taken": len(taken)})
+
+
+async def definition(asked: Asked) -> Response:
+    digest = asked.path("digest")
+    if _DIGEST.fullmatch(digest) is None:
+        raise HttpError(404, "not_found", "a digest is 64 hexadecimal digits")
+    text = await asked.site.control.definition(digest)
+    return Response(text, media_type="application/json", headers={"Cache-Control": "max-age=31536000, immutable"})
+
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/api/v1/worker/heartbeat",
+        scope="node",
+        handler=heartbeat,
+        summary="A worker is alive; 409 when another of its name is.",
+        audited=False,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/worker/wake",
+        scope="node",
+        handler=wake,
+        summary="Commands for a worker; waits up to 25 s for one.",
+        parameters={"worker": "its name"},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/worker/reports",
+        scope="node",
+        handler=reports,
+        summary="What attempts did; each report is taken once.",
+        fields={"reports": "list of objects, each with an id"},
+        audited=False,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/definitions/{digest}",
+        scope="node",
+        handler=definition,
+        summary="A flow as JSON; never changes.",
+    ),
+)

@@ -1,0 +1,99 @@
+"""One table of routes: method, path, scope, handler, one line of documentation.
+
+The server, the OpenAPI document and the tests are all made from it, so that no route can exist without a scope.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from homelab.control.access import Access, Identity
+from homelab.control.api.answers import HttpError
+from homelab.control.api.auth import Gate
+from homelab.control.api.ports import Control
+from homelab.home.paths import Home
+
+RouteScope = Literal["open", "read", "operate", "admin", "node"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What the routes of one server share."""
+
+    control: Control
+    access: Access
+    gate: Gate
+    home: Home
+    own_url: str
+    prefect_url: str
+    prefect_auth: str | None
+    streams: "Streams" = field(default_factory=lambda: Streams())
+
+
+@dataclass
+class Streams:
+    """How many live answers are open; each holds a connection, so their number is bounded."""
+
+    most: int = 64
+    open: int = 0
+
+    def __enter__(self) -> "Streams":
+        if self.open >= self.most:
+            raise HttpError(503, "busy", f"{self.most} live streams are open already", "", {"Retry-After": "10"})
+        self.open += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open -= 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One admitted request: the site, the request and who asks (a nobody with scope read on open routes)."""
+
+    site: Site
+    request: Request
+    identity: Identity
+
+    @property
+    def by(self) -> str:
+        return self.identity.name
+
+    def path(self, name: str) -> str:
+        return str(self.request.path_params[name])
+
+
+Handler = Callable[[Asked], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One row of the table. `parameters` maps a query parameter to its description; `fields` a body field likewise.
+    `page` routes answer in HTML, and a missing sign-in there is a page, not JSON. `audited` changes are recorded."""
+
+    method: Literal["GET", "POST", "DELETE", "PATCH", "PUT"]
+    path: str
+    scope: RouteScope
+    handler: Handler
+    summary: str
+    parameters: dict[str, str] = field(default_factory=dict[str, str])
+    fields: dict[str, str] = field(default_factory=dict[str, str])
+    page: bool = False
+    audited: bool = True
+    """Only for what changes state; the worker's reports are their own record."""
+
+
+class Raw(Response):
+    """A response that writes itself, for streams."""
+
+    def __init__(self, run: Callable[[AsgiScope, Receive, Send], Awaitable[None]]) -> None:
+        super().__init__()
+        self._run = run
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        await self._run(scope, receive, send)

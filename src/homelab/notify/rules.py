@@ -1,0 +1,354 @@
+"""Which events deserve an alert. Values in, values out: a report or an observation, the conditions that hold, the job's
+past and its settings give alerts to send and conditions to open, change or close. No I/O, no clock.
+
+A *condition* is something wrong that was noticed and still holds (table `watch`). It is told once; a job that keeps
+failing, or stays blocked, is told again once a day. What ends a condition closes it, and only `failed` has a word for
+its end: `recovered`, and only when the failure was told. Called by `watcher`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from homelab.core.jobs import RunState
+from homelab.notify import message
+from homelab.notify.message import span
+from homelab.notify.statistics import Past, silence, slow_limit_s, stuck_limit_s
+
+KINDS = ("failed", "recovered", "late", "missed", "stuck", "silent", "slow", "blocked", "notify_failed")
+"""What `[notify] on` and a job's `notify = { on = [...] }` may name. Left out, all of them alert."""
+
+AGAIN = timedelta(hours=24)
+"""A condition that goes on is told again after this."""
+MISSED_SETTLE = timedelta(seconds=20)
+"""Missed runs are collected this long, so that an outage is one alert with a count."""
+LATE_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """One thing to tell. `reason` is one sentence; `tail` the last lines of output; `dedupe_key` names the occurrence:
+    the same key is never queued twice for one target."""
+
+    kind: str
+    job: str
+    run: str | None
+    title: str
+    reason: str
+    body: str
+    dedupe_key: str
+    link: str = ""
+    tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """Something wrong that holds for `job` since `since`. `told` is when it was last alerted, None when it was not
+    (the job's settings leave it out, or another alert covers it); `count` is how often it was seen."""
+
+    job: str
+    kind: str
+    since: datetime
+    run: str | None = None
+    told: datetime | None = None
+    count: int = 1
+    due: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What follows. `opens` holds new and changed conditions (by job and kind), `closes` those that ended."""
+
+    alerts: tuple[Alert, ...] = ()
+    opens: tuple[Condition, ...] = ()
+    closes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a judgement needs beside the event. `on`: the kinds that alert for this job. `open`: its conditions by kind.
+    `dependants`: jobs that need it, directly or not. `link`: where the run can be looked at."""
+
+    on: Collection[str] = KINDS
+    open: Mapping[str, Condition] = field(default_factory=dict[str, Condition])
+    past: Past = field(default_factory=Past)
+    dependants: tuple[str, ...] = ()
+    link: str = ""
+
+
+def finished(report: Mapping[str, Any], context: Context) -> Verdict:
+    """Judge a `job.finished` report. An attempt that will be retried (`retry_at`) says nothing yet."""
+    state = RunState(report["state"])
+    if report.get("retry_at"):
+        return Verdict()
+    if state.is_failure:
+        return _failure(report, context)
+    if state is RunState.SUCCEEDED:
+        return _success(report, context)
+    if state is RunState.BLOCKED:
+        # The failure that blocks it was told: the alert names the jobs that wait. Here it is only remembered.
+        job, time = report["job"], instant(report, "ended", "time")
+        known = context.open.get("blocked")
+        grown = replace(known, count=known.count + 1) if known else Condition(job=job, kind="blocked", since=time)
+        return Verdict(opens=(grown,))
+    return Verdict(closes=_closing(report["job"], context, "stuck"))
+
+
+def _failure(report: Mapping[str, Any], context: Context) -> Verdict:
+    job, run, time = report["job"], report.get("run"), instant(report, "ended", "time")
+    known = context.open.get("failed")
+    grown = (
+        replace(known, count=known.count + 1, run=run)
+        if known
+        else Condition(job=job, kind="failed", since=time, run=run)
+    )
+    closes = _closing(job, context, "stuck", "late")
+    if "failed" not in context.on or (grown.told is not None and time - grown.told < AGAIN):
+        return Verdict(opens=(grown,), closes=closes)
+    says = "failed" if grown.count == 1 else "still fails"
+    reason = why(report)
+    if grown.count > 1:
+        reason += f" It has failed {grown.count} times since {message.stamp(grown.since)}."
+    alert = _alert(
+        "failed", report, context, says=says, reason=reason, time=time, key=f"{run}:{report.get('attempt')}", tail=True
+    )
+    return Verdict(alerts=(alert,), opens=(replace(grown, told=time),), closes=closes)
+
+
+def _success(report: Mapping[str, Any], context: Context) -> Verdict:
+    job, time = report["job"], instant(report, "ended", "time")
+    alerts: list[Alert] = []
+    opens: list[Condition] = []
+    closes = [*_closing(job, context, "failed", "blocked", "stuck", "late")]
+    failing = context.open.get("failed")
+    if failing is not None and failing.told is not None and "recovered" in context.on:
+        times = "once" if failing.count == 1 else f"{failing.count} times"
+        reason = f"It succeeded after it had failed {times} since {message.stamp(failing.since)}."
+        alerts.append(_alert("recovered", report, context, says="works again", reason=reason, time=time))
+    for kind, told in (("slow", _slow(report, context)), ("silent", _silent(report, context))):
+        if told is None:
+            closes += _closing(job, context, kind)
+        elif kind not in context.open:
+            says, reason = told
+            is_on = kind in context.on
+            opens.append(Condition(job=job, kind=kind, since=time, run=report.get("run"), told=time if is_on else None))
+            if is_on:
+                alerts.append(_alert(kind, report, context, says=says, reason=reason, time=time, tail=True))
+    return Verdict(alerts=tuple(alerts), opens=tuple(opens), closes=tuple(closes))
+
+
+def _slow(report: Mapping[str, Any], context: Context) -> tuple[str, str] | None:
+    started, ended = report.get("started"), report.get("ended")
+    limit_s = slow_limit_s(context.past.durations_s)
+    if not started or not ended or limit_s is None:
+        return None
+    took_s = (as_time(ended) - as_time(started)).total_seconds()
+    if took_s <= limit_s:
+        return None
+    return "was unusually slow", f"It took {span(took_s)}; usually it takes {span(_middle(context.past.durations_s))}."
+
+
+def _silent(report: Mapping[str, Any], context: Context) -> tuple[str, str] | None:
+    printed = report.get("output_bytes")
+    if printed is None or not silence(context.past.output_bytes, printed):
+        return None
+    usual = round(_middle(context.past.output_bytes))
+    amount = "printed nothing" if printed == 0 else f"printed only {printed} bytes"
+    runs = len(context.past.output_bytes)
+    return amount, f"It succeeded but {amount}; each of its last {runs} runs printed, usually {usual} bytes."
+
+
+def late(
+    *, flow: str, run: str, due: datetime, up_since: datetime, period_s: float | None, now: datetime, context: Context
+) -> Verdict:
+    """Judge a run that is due and has not started. Time counts from the later of `due` and `up_since`: a lab that was
+    down makes runs missed, not late. `period_s` is the time between two runs of the flow, None when not known."""
+    waited_s = (now - max(due, up_since)).total_seconds()
+    if waited_s <= late_limit_s(period_s) or "late" in context.open:
+        return Verdict()
+    is_on = "late" in context.on
+    condition = Condition(job=flow, kind="late", since=now, run=run, told=now if is_on else None, due=due)
+    if not is_on:
+        return Verdict(opens=(condition,))
+    report = {"job": flow, "run": run, "due": due}
+    reason = f"It was due {span((now - due).total_seconds())} ago and has not started."
+    alert = _alert("late", report, context, says="is late", reason=reason, time=now, key=due.isoformat())
+    return Verdict(alerts=(alert,), opens=(condition,))
+
+
+def late_limit_s(period_s: float | None) -> float:
+    """A minute, or a tenth of the time between two runs where that is more, at most five minutes."""
+    return max(LATE_S, min((period_s or 0.0) * 0.1, 300.0))
+
+
+def stuck(
+    *,
+    job: str,
+    run: str,
+    attempt: int,
+    started: datetime,
+    timeout_s: float | None,
+    grace_s: float,
+    now: datetime,
+    context: Context,
+) -> Verdict:
+    """Judge a run that is still going: beyond its timeout and grace (it should have been stopped), or far beyond what
+    its past runs took."""
+    going_s = (now - started).total_seconds()
+    usual_s = stuck_limit_s(context.past.durations_s)
+    beyond_timeout = timeout_s is not None and going_s > timeout_s + grace_s + 60.0
+    if "stuck" in context.open or not (beyond_timeout or (usual_s is not None and going_s > usual_s)):
+        return Verdict()
+    is_on = "stuck" in context.on
+    condition = Condition(job=job, kind="stuck", since=now, run=run, told=now if is_on else None)
+    if not is_on:
+        return Verdict(opens=(condition,))
+    if beyond_timeout:
+        reason = f"It has been running for {span(going_s)}, beyond its timeout of {span(timeout_s or 0)}."
+    else:
+        middle = span(_middle(context.past.durations_s))
+        reason = f"It has been running for {span(going_s)}; usually it takes {middle}."
+    report = {"job": job, "run": run, "attempt": attempt}
+    alert = _alert("stuck", report, context, says="seems stuck", reason=reason, time=now, key=f"{run}:{attempt}")
+    return Verdict(alerts=(alert,), opens=(condition,))
+
+
+def missed(
+    *, flow: str, dues: Sequence[datetime], reason: str, first_seen: datetime, now: datetime, context: Context
+) -> Verdict:
+    """Judge missed instants of a flow, all those since the condition began. Told once, `MISSED_SETTLE` after the first
+    was seen, with their number; quiet until a run starts again."""
+    known = context.open.get("missed")
+    base = known or Condition(job=flow, kind="missed", since=first_seen, due=min(dues))
+    grown = replace(base, count=len(dues))
+    if grown.told is not None or now - first_seen < MISSED_SETTLE or "missed" not in context.on:
+        return Verdict(opens=() if grown == known else (grown,))
+    first, last = min(dues), max(dues)
+    why_ = f" {_sentence(reason)}" if reason else ""
+    if len(dues) == 1:
+        says, text = "missed its run", f"The run due {message.stamp(first)} did not happen.{why_}"
+    else:
+        says = f"missed {len(dues)} runs"
+        text = f"{len(dues)} runs due from {message.stamp(first)} to {message.stamp(last)} did not happen.{why_}"
+    report = {"job": flow, "run": None}
+    alert = _alert("missed", report, context, says=says, reason=text, time=now, key=last.isoformat())
+    return Verdict(alerts=(alert,), opens=(replace(grown, told=now),))
+
+
+def blocked(*, flow: str, due: datetime, reason: str, upstream_told: bool, now: datetime, context: Context) -> Verdict:
+    """Judge a run that did not happen because something it needs is not fresh. Told once a day, and not at all while
+    the failure of what it needs was told (`upstream_told`)."""
+    known = context.open.get("blocked")
+    grown = (
+        replace(known, count=known.count + 1, due=due)
+        if known
+        else Condition(job=flow, kind="blocked", since=now, due=due)
+    )
+    quiet = upstream_told or (grown.told is not None and now - grown.told < AGAIN)
+    if quiet or "blocked" not in context.on:
+        return Verdict(opens=(grown,))
+    text = _sentence(reason or "Something it needs has not succeeded lately.")
+    if grown.count > 1:
+        text += f" {grown.count} runs were blocked since {message.stamp(grown.since)}."
+    report = {"job": flow, "run": None, "due": due}
+    alert = _alert("blocked", report, context, says="is blocked", reason=text, time=now, key=due.isoformat())
+    return Verdict(alerts=(alert,), opens=(replace(grown, told=now),))
+
+
+def undelivered(*, target: str, since: datetime, attempts: int, error: str, now: datetime) -> Alert:
+    """The alert, for the other targets, that one target takes no notifications."""
+    reason = f"Nothing reached it for {span((now - since).total_seconds())} in {attempts} attempts: {_sentence(error)}"
+    return Alert(
+        kind="notify_failed",
+        job="",
+        run=None,
+        title=message.title("notifications", f"to {target} do not arrive"),
+        reason=reason,
+        body=message.body(reason=reason, time=now),
+        dedupe_key=f"notify_failed:{target}:{since.isoformat()}",
+    )
+
+
+def why(report: Mapping[str, Any]) -> str:
+    """One sentence on how an attempt ended, from its report."""
+    attempt = report.get("attempt") or 1
+    after = f" after {attempt} attempts" if attempt > 1 else ""
+    state = report["state"]
+    if reason := str(report.get("reason") or "").strip():
+        return _sentence(f"{reason.rstrip('.')}{after}")
+    if report.get("signal"):
+        return f"It was ended by signal {report['signal']}{after}."
+    if state == "timed_out":
+        return f"It ran longer than its timeout{after}."
+    if state == "crashed":
+        return f"The worker that ran it went away{after}."
+    if report.get("exit_code") is not None:
+        return f"It ended with exit status {report['exit_code']}{after}."
+    return f"It failed{after}."
+
+
+def as_time(value: datetime | str) -> datetime:
+    """A time of a report (ISO 8601 text, or already a datetime) as an aware datetime in UTC."""
+    time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def instant(report: Mapping[str, Any], *names: str) -> datetime:
+    """The first of the named times that the report has. KeyError when it has none."""
+    for name in names:
+        if report.get(name):
+            return as_time(report[name])
+    raise KeyError(names[0])
+
+
+def _alert(
+    kind: str,
+    report: Mapping[str, Any],
+    context: Context,
+    *,
+    says: str,
+    reason: str,
+    time: datetime,
+    key: str = "",
+    tail: bool = False,
+) -> Alert:
+    job, run = report["job"], report.get("run")
+    given = list(report.get("tail") or ())[-message.TAIL_LINES :] if tail else []
+    lines = tuple(message.harmless(str(line)) for line in given)
+    due = report.get("due")
+    link = context.link if run else ""
+    return Alert(
+        kind=kind,
+        job=job,
+        run=run,
+        title=message.title(job, says),
+        reason=message.harmless(reason, limit=600),
+        body=message.body(
+            reason=reason,
+            time=time,
+            due=as_time(due) if due else None,
+            attempt=report.get("attempt"),
+            dependants=context.dependants if kind in ("failed", "late", "missed", "blocked", "stuck") else (),
+            tail=lines,
+            link=link,
+        ),
+        dedupe_key=f"{kind}:{job}:{key or run}",
+        link=link,
+        tail=lines,
+    )
+
+
+def _closing(job: str, context: Context, *kinds: str) -> tuple[tuple[str, str], ...]:
+    return tuple((job, kind) for kind in kinds if kind in context.open)
+
+
+def _middle(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2] if ordered else 0.0
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."

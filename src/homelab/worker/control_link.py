@@ -1,0 +1,155 @@
+"""The worker's line to `control`: heartbeats, wake-ups, flow definitions, and reports that are delivered at least once.
+
+Reports are written to the run's journal before they come here, so that none is lost when this process or `control` dies;
+`control` drops those it has seen. Called by `worker.loop`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+import httpx
+import orjson
+import structlog
+
+from homelab.core.errors import HomelabError
+from homelab.core.jobs import Flow
+from homelab.home import endpoints
+from homelab.home.paths import Home
+from homelab.home.secrets import read_or_create
+
+log = structlog.get_logger()
+
+_BATCH = 200
+_RETRY_MAX_S = 10.0
+
+
+class ControlUnavailable(Exception):
+    """No answer, or an answer that says to come back later."""
+
+
+class ControlRefused(HomelabError):
+    """`control` understood and said no; `status` is the HTTP status."""
+
+    exit_status = 5
+
+    def __init__(self, status: int, message: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class ControlLink:
+    """HTTP calls to `control` with the node's token. Its address is read anew after every failure: it may have moved."""
+
+    def __init__(self, home: Home, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._home = home
+        token = read_or_create(home, "token-node")
+        self._client = httpx.AsyncClient(
+            headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
+            timeout=httpx.Timeout(15.0, connect=2.0),
+            transport=transport,
+        )
+        self._url: str | None = None
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def call(self, method: str, path: str, body: Any = None, *, timeout_s: float = 15.0) -> Any:
+        """The decoded JSON answer. ControlUnavailable: try again later; ControlRefused: it will not be different."""
+        self._url = self._url or endpoints.read(self._home).get("control")
+        if self._url is None:
+            raise ControlUnavailable("control has no address yet")
+        try:
+            answer = await self._client.request(
+                method,
+                self._url + path,
+                content=None if body is None else orjson.dumps(body),
+                timeout=httpx.Timeout(timeout_s, connect=2.0),
+            )
+        except httpx.HTTPError as error:
+            self._url = None
+            raise ControlUnavailable(f"{type(error).__name__}: {error}") from error
+        if answer.status_code >= 500 or answer.status_code == 429:
+            raise ControlUnavailable(f"HTTP {answer.status_code}")
+        if answer.status_code >= 400:
+            raise ControlRefused(answer.status_code, *_error_of(answer))
+        return orjson.loads(answer.content) if answer.content else None
+
+    async def definition(self, digest: str) -> Flow:
+        """The flow of that digest: from the cache on disk, else from `control` (and then cached; it never changes)."""
+        cached = self._home.definitions / f"{digest}.json"
+        try:
+            return Flow.from_json(cached.read_bytes())
+        except (OSError, ValueError, KeyError):
+            pass
+        body = await self.call("GET", f"/api/v1/definitions/{digest}")
+        text = orjson.dumps(body)
+        try:
+            fresh = cached.with_suffix(".new")
+            fresh.write_bytes(text)
+            fresh.replace(cached)
+        except OSError as error:  # a full disk costs the cache, not the run
+            log.warning("definition.cache_failed", digest=digest, error=str(error))
+        return Flow.from_json(text)
+
+
+def _error_of(answer: httpx.Response) -> tuple[str, str]:
+    try:
+        error = cast("Mapping[str, Any]", orjson.loads(answer.content)["error"])
+        return str(error.get("message", "")), str(error.get("hint", ""))
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {answer.status_code}", ""
+
+
+class Reports:
+    """The outbox to `control`: order kept, batched, retried until taken. One task (`serve`) owns delivery."""
+
+    def __init__(self, link: ControlLink) -> None:
+        self._link = link
+        # Bounded by what the journals hold: each entry is already on disk, and a run has a handful of reports.
+        self._queue: asyncio.Queue[tuple[dict[str, Any], Callable[[], None]]] = asyncio.Queue()
+        self._unsent = 0
+
+    def add(self, report: dict[str, Any], delivered: Callable[[], None]) -> None:
+        """Queue one report; `delivered` is called (once) after `control` has taken it."""
+        self._unsent += 1
+        self._queue.put_nowait((report, delivered))
+
+    @property
+    def unsent(self) -> int:
+        return self._unsent
+
+    async def serve(self) -> None:
+        """Deliver until cancelled."""
+        while True:
+            batch = [await self._queue.get()]
+            while len(batch) < _BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await retried(lambda batch=batch: self._send(batch), what="reports")
+            for _, delivered in batch:
+                delivered()
+            self._unsent -= len(batch)
+
+    async def _send(self, batch: list[tuple[dict[str, Any], Callable[[], None]]]) -> None:
+        try:
+            await self._link.call("POST", "/api/v1/worker/reports", {"reports": [report for report, _ in batch]})
+        except ControlRefused as error:
+            if len(batch) == 1:
+                # One that control can never take must not hold up the others for ever.
+                log.error("report.refused", report=batch[0][0], error=str(error))
+                return
+            for one in batch:
+                await self._send([one])
+
+
+async def retried(action: Callable[[], Awaitable[Any]], *, what: str) -> Any:
+    """Run `action` until it does not raise ControlUnavailable, waiting 0.2 s, then longer, at most 10 s."""
+    wait_s = 0.2
+    while True:
+        try:
+            return await action()
+        except ControlUnavailable as error:
+            if wait_s > 1.0:
+                log.warning("control.unavailable", what=what, error=str(error), retry_in_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 2, _RETRY_MAX_S)

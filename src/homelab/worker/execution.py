@@ -1,0 +1,342 @@
+"""One run of a flow on this node: wait for the instant, run its jobs as their dependencies allow, tell what happened.
+
+The order of every step is: journal, act, journal, tell. The decisions are `core.dag`'s; processes are `worker.process`'s;
+what Prefect and `control` hear goes through `worker.record` and `worker.control_link`, neither of which is waited for
+before a command starts. Called by `worker.loop`, one task a run.
+"""
+
+import asyncio
+import random
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from homelab.core import dag
+from homelab.core.jobs import Job, RunState
+from homelab.flows import records
+from homelab.flows.api import PrefectApi, Verdict
+from homelab.home.paths import Home
+from homelab.worker import launch, runlog
+from homelab.worker.admission import Admission, Turn, overlap_of
+from homelab.worker.control_link import Reports
+from homelab.worker.facts import RunFacts
+from homelab.worker.journal import Journal
+from homelab.worker.log_shipping import LogShipping
+from homelab.worker.process import Outcome
+from homelab.worker.record import Gate, Record
+
+log = structlog.get_logger()
+
+TAIL_LINES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """What all executions of this worker share."""
+
+    home: Home
+    worker: str
+    name: str
+    api: PrefectApi
+    gate: Gate
+    reports: Reports
+    shipping: LogShipping
+    admission: Admission
+    launcher: launch.Launcher
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Execution:
+    """A claimed run. `execute` returns when everything has been done and told; `cancel` may be called at any time."""
+
+    def __init__(self, node: Node, facts: RunFacts, journal: Journal) -> None:
+        self._node = node
+        self.facts = facts
+        self._journal = journal
+        self._record = Record(node.api, node.gate, facts.id)
+        self._cancelled = asyncio.Event()
+        self._cancel_reason = ""
+        self._stopping = False
+        self._wake = asyncio.Event()
+        self._progress = dag.start(facts.flow)
+        self.started: datetime | None = None
+        self.running: dict[str, int] = {}
+
+    def cancel(self, reason: str) -> None:
+        """End what runs (SIGTERM, grace, SIGKILL) and start nothing more."""
+        if not self._cancelled.is_set():
+            self._cancel_reason = reason
+            self._cancelled.set()
+            self._wake.set()
+
+    def stop(self, reason: str) -> None:
+        """As `cancel`, because this worker goes away: attempts count as crashed, and the next worker resumes the run."""
+        self._stopping = True
+        self.cancel(reason)
+
+    async def execute(self) -> None:
+        """Run to the end. Leaves the journal open when the worker stops before the run has ended."""
+        record = asyncio.create_task(self._record.serve(), name=f"record {self.facts.id}")
+        try:
+            if await self._wait_for_instant():
+                await self._run()
+            if self._stopping:
+                return
+            await record
+            self._journal.close()
+        finally:
+            record.cancel()
+
+    async def _wait_for_instant(self) -> bool:
+        """False when the run ends without having started. Sleeps in short steps: the clock may be set meanwhile."""
+        while (remaining_s := (self.facts.start_at - utc_now()).total_seconds()) > 0 and not self._cancelled.is_set():
+            await _wait(self._cancelled, min(remaining_s, 2.0))
+        if self._cancelled.is_set():
+            if not self._stopping:
+                self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
+            return False
+        flow = self.facts.flow
+        turn = self._node.admission.turn(flow.name, overlap_of(flow), self.facts.id)
+        if turn is Turn.SKIP:
+            others = ", ".join(sorted(self._node.admission.running(flow.name)))
+            self._end_unstarted(RunState.SKIPPED, f"an earlier run has not ended ({others})")
+            return False
+        if turn is Turn.WAIT:
+            waiting = asyncio.create_task(self._node.admission.wait_turn(flow.name, self.facts.id))
+            cancelled = asyncio.create_task(self._cancelled.wait())
+            await asyncio.wait({waiting, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+            cancelled.cancel()
+            if not waiting.done():
+                waiting.cancel()
+                if not self._stopping:
+                    self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
+                return False
+        return True
+
+    def _end_unstarted(self, state: RunState, reason: str) -> None:
+        kind = "run.skipped" if state is RunState.SKIPPED else "run.finished"
+        self._report(kind, state=state, started=None, ended=_iso(utc_now()), time=_iso(utc_now()), reason=reason)
+        self._record.state(records.proposal(state, reason), final=True)
+
+    async def _run(self) -> None:
+        facts = self.facts
+        try:
+            self._begin()
+            await self._run_jobs()
+            if self._stopping:
+                return
+            state, reason = dag.result(self._progress)
+            if self._cancelled.is_set():
+                state, reason = RunState.CANCELLED, self._cancel_reason
+            self._journal.run_finished(state=state, reason=reason, time=utc_now())
+            self._report("run.finished", state=state, started=_iso(self.started), ended=_iso(utc_now()), reason=reason)
+            self._record.state(records.proposal(state, reason), final=True)
+        finally:
+            self._node.admission.leave(facts.flow.name, facts.id)
+
+    def _begin(self) -> None:
+        """Progress as the journal has it: empty for a new run, what was achieved for one that is resumed."""
+        facts = self.facts
+        past = self._journal.state
+        self.started = utc_now()
+        self._progress = dag.start(
+            facts.flow,
+            only=facts.only,
+            skip=facts.skip,
+            kept=past.kept(),
+            attempts=past.attempts(),
+            base=past.base(),
+        )
+        for crash in past.in_flight():
+            self._after_crash(crash.job, crash.attempt, crash.started, past.crash_reason)
+        self._journal.run_started(time=self.started)
+        self._report("run.started", time=_iso(self.started), worker=self._node.worker, node=self._node.name)
+        self._record.state(records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed)
+
+    def _on_running(self, verdict: Verdict) -> None:
+        """Running was not taken: somebody cancelled or deleted the run between claim and start, and wins."""
+        if not verdict.accepted and verdict.state_type in ("CANCELLED", "CANCELLING"):
+            self.cancel("cancelled before it started")
+
+    async def _run_jobs(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                now = utc_now()
+                if self._cancelled.is_set():
+                    self._progress = dag.cancel(self.facts.flow, self._progress, self._cancel_reason)
+                self._progress, settled = dag.settle(self.facts.flow, self._progress)
+                for name in settled:
+                    self._tell_not_run(name)
+                for name in dag.ready(self.facts.flow, self._progress, now):
+                    self._progress = dag.started(self._progress, name)
+                    group.create_task(self._run_job(self.facts.flow.job(name)), name=f"job {name}")
+                if dag.is_finished(self._progress):
+                    return
+                wake_at = dag.next_wake(self._progress)
+                await _wait(self._wake, None if wake_at is None else max(0.0, (wake_at - utc_now()).total_seconds()))
+                self._wake.clear()
+
+    async def _run_job(self, job: Job) -> None:
+        """One attempt, from waiting for its slot to its report."""
+        attempt = self._progress[job.name].attempts
+        async with self._node.admission.start(job.queue, job.exclusive):
+            if self._cancelled.is_set():
+                now = utc_now()
+                outcome = Outcome.not_started(RunState.CANCELLED, self._cancel_reason, now)
+                self._settle_attempt(job, attempt, outcome, None)
+                return
+            path = self._log_path(job.name, attempt)
+            shipment = self._node.shipping.follow(
+                path, run_id=self.facts.id, task_run_id=records.task_run_id(self.facts.id, job.name)
+            )
+
+            def on_start(pid: int, started: datetime) -> None:
+                self.running[job.name] = pid
+                self._journal.attempt_started(job=job.name, attempt=attempt, pid=pid, time=started)
+                self._tell_started(job, attempt, started, pid)
+
+            try:
+                outcome = await self._node.launcher.run(
+                    job,
+                    self.facts,
+                    attempt=attempt,
+                    log_path=path,
+                    cancel=self._cancelled,
+                    cancel_reason=lambda: self._cancel_reason,
+                    on_start=on_start,
+                )
+            finally:
+                self.running.pop(job.name, None)
+                self._node.shipping.end(shipment)
+            self._settle_attempt(job, attempt, outcome, path)
+
+    def _settle_attempt(self, job: Job, attempt: int, outcome: Outcome, path: Path | None) -> None:
+        if self._stopping and outcome.state is RunState.CANCELLED:
+            # Ended by us because we go: left in flight in the journal, so the next worker counts it as crashed.
+            self._progress = dag.cancel(self.facts.flow, self._progress, self._cancel_reason)
+            self._wake.set()
+            return
+        self._progress = dag.after_attempt(
+            self.facts.flow, self._progress, job.name, outcome.state, outcome.ended, random.random(), outcome.reason
+        )
+        after = self._progress[job.name]
+        self._journal.attempt_finished(
+            job=job.name,
+            attempt=attempt,
+            state=outcome.state,
+            exit_code=outcome.exit_code,
+            reason=outcome.reason,
+            time=outcome.ended,
+        )
+        tail = [] if path is None else [runlog.text(record) for record in runlog.tail(path, TAIL_LINES)]
+        self._report(
+            "job.finished",
+            job=job.name,
+            attempt=attempt,
+            started=_iso(outcome.started),
+            ended=_iso(outcome.ended),
+            state=outcome.state,
+            exit_code=outcome.exit_code,
+            signal=outcome.signal,
+            reason=outcome.reason,
+            output_bytes=outcome.output_bytes,
+            output_lines=outcome.output_lines,
+            tail=tail,
+            retry_at=_iso(after.retry_at),
+            worker=self._node.worker,
+            node=self._node.name,
+        )
+        self._task_event(job, after.state, outcome.ended, attempt, outcome.reason, started=outcome.started)
+        self._wake.set()
+
+    def _after_crash(self, name: str, attempt: int, started: datetime | None, reason: str) -> None:
+        now = utc_now()
+        outcome = Outcome.not_started(RunState.CRASHED, reason, now)
+        self._progress = dag.started(self._progress, name, attempt)
+        self._settle_attempt(self.facts.flow.job(name), attempt, outcome.since(started), self._log_path(name, attempt))
+
+    def _tell_started(self, job: Job, attempt: int, started: datetime, pid: int) -> None:
+        self._report(
+            "job.started",
+            job=job.name,
+            attempt=attempt,
+            time=_iso(started),
+            pid=pid,
+            worker=self._node.worker,
+            node=self._node.name,
+        )
+        self._task_event(job, RunState.RUNNING, started, attempt, "", started=started)
+
+    def _tell_not_run(self, name: str) -> None:
+        settled = self._progress[name]
+        now = utc_now()
+        self._report(
+            "job.finished",
+            job=name,
+            attempt=settled.attempts,
+            started=None,
+            ended=_iso(now),
+            state=settled.state,
+            exit_code=None,
+            signal=None,
+            reason=settled.reason,
+            output_bytes=0,
+            output_lines=0,
+            tail=[],
+            retry_at=None,
+            worker=self._node.worker,
+            node=self._node.name,
+        )
+        self._task_event(self.facts.flow.job(name), settled.state, now, settled.attempts, settled.reason, started=None)
+
+    def _task_event(
+        self, job: Job, state: RunState, time: datetime, attempt: int, reason: str, *, started: datetime | None
+    ) -> None:
+        self._record.events(
+            [
+                records.task_run_event(
+                    run_id=self.facts.id,
+                    flow=self.facts.flow,
+                    job=job,
+                    state=state,
+                    time=time,
+                    attempt=attempt,
+                    reason=reason,
+                    started=started,
+                )
+            ]
+        )
+
+    def _report(self, kind: str, **fields: Any) -> None:
+        report = {
+            "id": str(uuid.uuid4()),
+            "kind": kind,
+            "run": self.facts.id,
+            "flow": self.facts.flow.name,
+            "due": _iso(self.facts.due),
+            **fields,
+        }
+        self._journal.report(report)
+        self._node.reports.add(report, lambda: self._journal.delivered(report["id"]))
+
+    def _log_path(self, job: str, attempt: int) -> Path:
+        return self._node.home.run_folder(self.facts.id) / f"{job}.{attempt}.log"
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -1,0 +1,98 @@
+"""From a job to a process: account, secrets, environment, working folder, log; then `worker.process` sees it through.
+
+Whatever keeps a job from starting (a missing secret, user or folder) is an outcome of the attempt with its reason, never
+an exception. Called by `worker.execution`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from homelab.core.errors import InputError
+from homelab.core.jobs import Job, RunState
+from homelab.home.paths import Home
+from homelab.worker import environment, process, secrets
+from homelab.worker.facts import RunFacts
+from homelab.worker.process import Outcome
+from homelab.worker.redaction import Redactor, too_short
+from homelab.worker.runlog import Writer
+
+
+class Launcher:
+    """Starts the attempts of one worker."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    async def run(
+        self,
+        job: Job,
+        facts: RunFacts,
+        *,
+        attempt: int,
+        log_path: Path,
+        cancel: asyncio.Event,
+        cancel_reason: Callable[[], str],
+        on_start: Callable[[int, datetime], None],
+    ) -> Outcome:
+        """One attempt from preparation to outcome. The log at `log_path` is complete when this returns."""
+        try:
+            values = await self._secrets(job)
+        except InputError as error:
+            return self._not_started(job, log_path, Redactor(()), error)
+        redactor = Redactor(values.values())
+        try:
+            spec = self._spec(job, facts, attempt, values)
+        except InputError as error:
+            return self._not_started(job, log_path, redactor, error)
+        writer = Writer(log_path, limit_bytes=job.output_limit_bytes, redactor=redactor)
+        for name in too_short(values):
+            writer.lab(f"the secret {name} is too short to be recognised in the output", time.time())
+        try:
+            outcome = await process.run(spec, writer, cancel=cancel, on_start=on_start, cancel_reason=cancel_reason)
+        finally:
+            writer.close(time.time())
+        outcome = replace(outcome, reason=redactor.text(outcome.reason))
+        return outcome.with_output(output_bytes=writer.output_bytes, output_lines=writer.output_lines)
+
+    async def _secrets(self, job: Job) -> dict[str, str]:
+        if not job.secrets:
+            return {}
+        if any(reference.startswith("keychain:") for reference in job.secrets.values()):
+            return await asyncio.to_thread(secrets.resolve_all, job.secrets, home=self._home)
+        return secrets.resolve_all(job.secrets, home=self._home)
+
+    def _spec(self, job: Job, facts: RunFacts, attempt: int, values: dict[str, str]) -> process.Spec:
+        account = process.account_of(job.user)
+        variables = environment.environment_of(
+            job,
+            account=account,
+            run_id=facts.id,
+            attempt=attempt,
+            due=facts.due,
+            params=facts.params,
+            secrets=values,
+        )
+        return process.Spec(
+            command=job.run,
+            cwd=environment.cwd_of(job, variables),
+            environment=variables,
+            shell=job.shell,
+            stdin=job.stdin,
+            account=account,
+            timeout_s=job.timeout_s,
+            grace_s=job.grace_s,
+        )
+
+    def _not_started(self, job: Job, log_path: Path, redactor: Redactor, error: InputError) -> Outcome:
+        reason = redactor.text(f"not started: {error.message}")
+        writer = Writer(log_path, limit_bytes=job.output_limit_bytes)
+        writer.lab(f"{reason}. {redactor.text(error.hint)}".strip(), time.time())
+        writer.close(time.time())
+        return Outcome.not_started(RunState.FAILED, reason, datetime.now(UTC))
+
+    async def aclose(self) -> None:
+        """Nothing is held between attempts."""

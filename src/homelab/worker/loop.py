@@ -1,0 +1,410 @@
+"""The resident worker: find runs that are due soon, claim each, execute them, survive what goes away around it.
+
+One asyncio process a node. It never decides when something is due (that is `control`'s ledger) and never waits for
+the server to start a command it has claimed. Entry point: `main`, called by `homelab worker` under the supervisor.
+"""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TextIO
+
+import psutil
+import structlog
+
+from homelab.core.errors import RefusedError
+from homelab.core.jobs import RunState
+from homelab.flows import records
+from homelab.flows.api import DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
+from homelab.home import endpoints
+from homelab.home.paths import Home
+from homelab.home.secrets import read_or_create
+from homelab.worker import journal as journals
+from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
+from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
+from homelab.worker.execution import Execution, Node, utc_now
+from homelab.worker.facts import RunFacts
+from homelab.worker.foreign import run_foreign
+from homelab.worker.journal import Journal
+from homelab.worker.launch import Launcher
+from homelab.worker.log_shipping import LogShipping
+from homelab.worker.record import Gate
+
+log = structlog.get_logger()
+
+POOL = "homelab"
+POLL_S = 10.0
+"""How often Prefect is asked for due runs without being told to: a request costs the server about 15 ms."""
+CLAIM_AHEAD_S = 25.0
+"""More than two polls, so that a run is claimed before its instant even when one poll fails."""
+LATE_S = 60.0
+"""A run later than this, due while this worker was not looking, is not started: the missed-run policy decides."""
+HEARTBEAT_S = 10.0
+PREFECT_HEARTBEAT_S = 30.0
+GAP_S = 30.0
+"""A loop step this much later than planned means the machine slept or the process was stopped."""
+DRAIN_S = 10.0
+PRUNE_S = 3600.0
+
+
+class Worker:
+    """Owns the set of executions. Every method runs in one event loop."""
+
+    def __init__(self, home: Home, *, name: str, node: str, api: PrefectApi, link: ControlLink) -> None:
+        self.home = home
+        self.name = name
+        self.api = api
+        self.link = link
+        self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
+        self.admission = Admission()
+        self.launcher = Launcher(home)
+        self.shared = Node(
+            home=home,
+            worker=name,
+            name=node,
+            api=api,
+            gate=Gate(4),
+            reports=Reports(link),
+            shipping=LogShipping(api),
+            admission=self.admission,
+            launcher=self.launcher,
+        )
+        self._claims = Gate(4)
+        self._active: dict[str, Execution | None] = {}
+        self._looking_since = utc_now()
+        self._poll_now = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._concurrency = DEFAULT_CONCURRENCY
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def serve(self) -> None:
+        """Work until `stop`; then drain what runs for a short while, and leave the rest to the next worker."""
+        async with asyncio.TaskGroup() as group:
+            loops: list[Coroutine[Any, Any, None]] = [
+                self.shared.reports.serve(),
+                self.shared.shipping.serve(),
+                self._heartbeats(),
+                self._prefect_heartbeats(),
+                self._listen(),
+                self._poll(group),
+                self._prune(),
+            ]
+            await self._register()
+            self._recover(group)
+            tasks = [group.create_task(loop, name=loop.__qualname__) for loop in loops]
+            await self._stop.wait()
+            for task in tasks[2:]:
+                task.cancel()
+            await self._drain()
+            for task in tasks[:2]:
+                task.cancel()
+        await self.launcher.aclose()
+
+    # -- starting and stopping ------------------------------------------------------------------------------------
+
+    async def _register(self) -> None:
+        """The first heartbeat, before anything is claimed: a second worker of this name is refused here."""
+        await retried(self._beat, what="first heartbeat")
+        await self._claims.until_taken(lambda: self.api.ensure_pool(POOL), what="pool")
+
+    def _recover(self, group: asyncio.TaskGroup) -> None:
+        """Take up the runs that an earlier worker of this name left open: see ADR 0007."""
+        for journal in journals.open_journals(self.home, worker=self.name):
+            if journal.state.finished:
+                group.create_task(self._deliver_finished(journal), name=f"deliver {journal.run_id}")
+                continue
+            journal.end_survivors()
+            group.create_task(self._resume(journal), name=f"resume {journal.run_id}")
+            self._active[journal.run_id] = None
+
+    async def _resume(self, journal: Journal) -> None:
+        try:
+            flow = await retried(lambda: self.link.definition(journal.digest), what="definition")
+            began = journal.state.started is not None
+            if began:
+                await self._show_crash(journal)
+            facts = journal.facts(flow, resumed=began)
+            self._redeliver(journal)
+            await self._execute(Execution(self.shared, facts, journal))
+        finally:
+            self._active.pop(journal.run_id, None)
+
+    async def _show_crash(self, journal: Journal) -> None:
+        """The crash becomes visible in Prefect before the run goes on: Running -> Crashed -> AwaitingRetry."""
+        reason = journal.state.crash_reason
+        for state in (records.proposal(RunState.CRASHED, reason), records.proposal(RunState.RETRYING, reason)):
+            try:
+                await self._claims.until_taken(
+                    lambda state=state: self.api.set_state(journal.run_id, state, force=True), what="crashed"
+                )
+            except PrefectRefused as error:
+                log.warning("prefect.refused", run_id=journal.run_id, error=str(error))
+
+    async def _deliver_finished(self, journal: Journal) -> None:
+        """The run had ended; only the telling was interrupted."""
+        self._redeliver(journal)
+        state, reason = journal.state.result()
+        try:
+            await self._claims.until_taken(
+                lambda: self.api.set_state(journal.run_id, records.proposal(state, reason), force=True), what="final"
+            )
+        except PrefectRefused as error:
+            log.warning("prefect.refused", run_id=journal.run_id, error=str(error))
+        journal.close()
+
+    def _redeliver(self, journal: Journal) -> None:
+        for report in journal.state.undelivered():
+            self.shared.reports.add(report, lambda report=report: journal.delivered(report["id"]))
+
+    async def _drain(self) -> None:
+        deadline = time.monotonic() + DRAIN_S
+        while self._running() and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        for execution in self._executions():
+            execution.stop("the lab was stopped while it ran")
+        deadline = time.monotonic() + 15.0
+        while (self._active or self.shared.reports.unsent) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+
+    def _executions(self) -> list[Execution]:
+        return [e for e in self._active.values() if e is not None]
+
+    def _running(self) -> bool:
+        return any(e.running for e in self._executions())
+
+    # -- finding and claiming -------------------------------------------------------------------------------------
+
+    async def _poll(self, group: asyncio.TaskGroup) -> None:
+        planned = time.time()
+        while True:
+            if time.time() - planned > GAP_S:
+                self._looking_since = utc_now()
+            planned = time.time() + POLL_S
+            try:
+                before = utc_now() + timedelta(seconds=CLAIM_AHEAD_S)
+                for due in await self.api.due_runs(POOL, before=before):
+                    if due.id not in self._active:
+                        self._active[due.id] = None
+                        group.create_task(self._take(due), name=f"run {due.name}")
+                for run_id in await self.api.cancelling_runs(POOL):
+                    await self._cancel(run_id, "cancelled in Prefect")
+            except (PrefectUnavailable, PrefectRefused) as error:
+                log.warning("poll.failed", error=str(error))
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await self._poll_now.wait()
+            except TimeoutError:
+                pass
+            self._poll_now.clear()
+
+    async def _take(self, due: DueRun) -> None:
+        """Claim one run and execute it, or leave it to whoever was first."""
+        try:
+            retry = due.state_name in ("AwaitingRetry", "Rerun")
+            if self._is_missed(due, retry=retry):
+                await self._give_up_missed(due)
+                return
+            if not await self._claim(due):
+                return
+            if "definition" not in due.parameters:
+                await run_foreign(self.shared, due)
+                return
+            digest = str(due.parameters["definition"])
+            flow = await retried(lambda: self.link.definition(digest), what="definition")
+            facts = _facts(due, digest, flow, retry=retry)
+            journal = journals.open_or_create(self.home, facts, worker=self.name, afresh=due.state_name == "Rerun")
+            await self._execute(Execution(self.shared, facts, journal))
+        except (PrefectRefused, ControlRefused) as error:
+            log.error("run.not_taken", run_id=due.id, error=str(error))
+        finally:
+            self._active.pop(due.id, None)
+
+    async def _execute(self, execution: Execution) -> None:
+        self._active[execution.facts.id] = execution
+        await execution.execute()
+
+    def _is_missed(self, due: DueRun, *, retry: bool) -> bool:
+        late_s = (utc_now() - due.due).total_seconds()
+        by_hand = due.parameters.get("due") is None and "definition" in due.parameters
+        if late_s <= LATE_S or retry or by_hand or due.parameters.get("catch_up"):
+            return False
+        return due.due < self._looking_since
+
+    async def _give_up_missed(self, due: DueRun) -> None:
+        """Not started; `control` applies the job's missed-run policy to the instant."""
+        reason = f"nobody was there to start it at {due.due:%Y-%m-%d %H:%M:%S} UTC"
+        verdict = await self._claims.until_taken(
+            lambda: self.api.propose(due.id, records.proposal(RunState.MISSED, reason)), what="missed"
+        )
+        if verdict.accepted:
+            report = {
+                "id": f"missed-{due.id}",
+                "kind": "run.missed",
+                "run": due.id,
+                "flow": due.name.rsplit(" ", 2)[0],
+                "due": due.due.isoformat().replace("+00:00", "Z"),
+                "time": utc_now().isoformat().replace("+00:00", "Z"),
+                "reason": reason,
+            }
+            self.shared.reports.add(report, lambda: None)
+
+    async def _claim(self, due: DueRun) -> bool:
+        """True when the run is ours. An ABORT may also be a fault in the server, so the run is read again."""
+        proposal = records.proposal(RunState.PENDING, f"claimed by {self.name}")
+        while True:
+            verdict = await self._claims.until_taken(lambda: self.api.propose(due.id, proposal), what="claim")
+            if verdict.accepted:
+                return True
+            run = await self._claims.until_taken(lambda: self.api.read_run(due.id), what="claim")
+            if run is None or run.state_type != "SCHEDULED":
+                return False
+            await asyncio.sleep(1.0 if verdict.retry_after_s is None else verdict.retry_after_s)
+
+    # -- being told things ----------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Long-poll `control` for what cannot wait for the next poll: a new run, a cancellation."""
+        while True:
+            try:
+                answer = await self.link.call("GET", f"/api/v1/worker/wake?worker={self.name}", timeout_s=40.0)
+            except (ControlUnavailable, ControlRefused):
+                await asyncio.sleep(2.0)
+                continue
+            for command in answer.get("commands", ()):
+                if command["kind"] == "cancel":
+                    await self._cancel(command["run"], command.get("reason", "cancelled"))
+                else:
+                    self._poll_now.set()
+
+    async def _cancel(self, run_id: str, reason: str) -> None:
+        execution = self._active.get(run_id)
+        if execution is not None:
+            execution.cancel(reason)
+        elif run_id not in self._active:
+            try:  # nobody runs it here: what Prefect shows as cancelling has ended
+                await self.api.set_state(run_id, records.proposal(RunState.CANCELLED, reason), force=True)
+            except (PrefectRefused, PrefectUnavailable) as error:
+                log.warning("cancel.failed", run_id=run_id, error=str(error))
+
+    async def _heartbeats(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                await self._beat()
+            except ControlUnavailable:
+                continue  # control says by itself when a worker has been silent
+            except RefusedError as error:
+                log.error("worker.replaced", error=str(error))
+                self._stop.set()
+                return
+
+    async def _beat(self) -> None:
+        running = [
+            {"run": e.facts.id, "flow": e.facts.flow.name, "jobs": sorted(e.running)} for e in self._executions()
+        ]
+        body = {
+            "worker": self.name,
+            "node": self.shared.name,
+            "pid": os.getpid(),
+            "started": self.started.isoformat().replace("+00:00", "Z"),
+            "slots": self._concurrency,
+            "running": running,
+        }
+        try:
+            answer = await self.link.call("POST", "/api/v1/worker/heartbeat", body)
+        except ControlRefused as error:
+            if error.status == 409:
+                raise RefusedError(error.message, hint=error.hint) from error
+            raise ControlUnavailable(str(error)) from error
+        if queues := (answer or {}).get("queues"):
+            self._concurrency = int(queues.get("default", DEFAULT_CONCURRENCY))
+            self.admission.configure({str(k): int(v) for k, v in queues.items()})
+
+    async def _prefect_heartbeats(self) -> None:
+        """Prefect shows the worker as online, and its automations can watch the heartbeats of long runs."""
+        while True:
+            try:
+                await self.api.worker_heartbeat(POOL, self.name)
+                if beats := [
+                    records.heartbeat_event(e.facts.id, now=utc_now()) for e in self._executions() if e.running
+                ]:
+                    await self.api.send_events(beats)
+            except (PrefectUnavailable, PrefectRefused):
+                pass  # the next one will do
+            await asyncio.sleep(PREFECT_HEARTBEAT_S)
+
+    async def _prune(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE_S)
+            await asyncio.to_thread(journals.prune, self.home)
+
+
+def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:
+    parameters = due.parameters
+    instant = parameters.get("due")
+    only = parameters.get("only")
+    return RunFacts(
+        id=due.id,
+        flow=flow,
+        digest=digest,
+        due=None if instant is None else datetime.fromisoformat(str(instant).replace("Z", "+00:00")),
+        start_at=due.due,
+        params={str(k): str(v) for k, v in (parameters.get("params") or {}).items()},
+        only=None if only is None else frozenset(only),
+        skip=frozenset(parameters.get("skip") or ()),
+        resumed=retry,
+    )
+
+
+def _lock(home: Home, name: str) -> TextIO:
+    """Held for the life of the process. RefusedError names the process that has it."""
+    path = home.run / f"worker-{name}.lock"
+    file = path.open("a+")
+    for _ in range(50):  # a predecessor that is just ending gets five seconds
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+            continue
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        return file
+    file.seek(0)
+    raise RefusedError(
+        f"worker '{name}' already runs in {home.root} (pid {file.read().strip() or 'unknown'})",
+        hint="Stop that one first, or give this one another name: homelab worker --name NAME",
+    )
+
+
+def main(home: Home, *, name: str | None = None) -> None:
+    """Run the worker of this home until SIGTERM or SIGINT. RefusedError: a worker of this name is at work."""
+    home.ensure()
+    name = name or socket.gethostname().split(".")[0]
+    lock = _lock(home, name)
+    try:
+        asyncio.run(_serve(home, name))
+    finally:
+        lock.close()
+
+
+async def _serve(home: Home, name: str) -> None:
+    url = endpoints.require(home, "prefect")
+    link = ControlLink(home)
+    async with PrefectApi(url, f"admin:{read_or_create(home, 'prefect')}") as api:
+        worker = Worker(home, name=name, node=name, api=api, link=link)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        try:
+            await worker.serve()
+        finally:
+            await link.aclose()

@@ -1,0 +1,117 @@
+"""The pipes of a started command, read and fed by the event loop in large blocks. Used by `worker.process` alone."""
+
+import asyncio
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+
+_BLOCK = 256 * 1024
+_F_SETPIPE_SZ = 1031
+
+Take = Callable[[Literal["out", "err"], bytes, float], None]
+
+
+class OutputPipe:
+    """One output of the command. Blocks go to `take` as they are read; the job waits when this side is slower."""
+
+    def __init__(self, stream: Literal["out", "err"], take: Take) -> None:
+        self._stream: Literal["out", "err"] = stream
+        self._take = take
+        self._loop = asyncio.get_running_loop()
+        self._fd, self.child_end = os.pipe()
+        os.set_blocking(self._fd, False)
+        self._large = False
+        self.discards = False
+        self.end = asyncio.Event()
+        self.last_read = 0.0
+
+    @property
+    def ended(self) -> bool:
+        return self.end.is_set()
+
+    def start(self) -> None:
+        self._loop.add_reader(self._fd, self._read)
+
+    def _read(self) -> None:
+        try:
+            chunk = os.read(self._fd, _BLOCK)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self.close()
+            return
+        self.last_read = time.monotonic()
+        if not self._large and len(chunk) >= 32 * 1024 and sys.platform == "linux":
+            self._large = True  # only for those who write much: the kernel bounds the sum for a user
+            with suppress(OSError):
+                fcntl.fcntl(self._fd, _F_SETPIPE_SZ, _BLOCK)
+        try:
+            self._take(self._stream, chunk, time.time())
+        except BaseException:
+            self.close()  # left open, it would be read and refused for ever
+            raise
+
+    def discard(self) -> None:
+        """Read on until the end, for nobody: who was left behind with this pipe would be killed by its closing."""
+        self.discards = True
+        self._take = _drop
+
+    def close_child_end(self) -> None:
+        if self.child_end >= 0:
+            os.close(self.child_end)
+            self.child_end = -1
+
+    def close(self) -> None:
+        self.close_child_end()
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+        self.end.set()
+
+
+def _drop(stream: Literal["out", "err"], chunk: bytes, time: float) -> None:
+    pass
+
+
+class InputPipe:
+    """Text for the command's standard input, fed as it is read; that the command closes it early is no error."""
+
+    def __init__(self, text: str) -> None:
+        self._rest = memoryview(text.encode("utf-8", "surrogateescape"))
+        self._loop = asyncio.get_running_loop()
+        self.child_end, self._fd = os.pipe()
+        os.set_blocking(self._fd, False)
+
+    def start(self) -> None:
+        self._write()
+        if self._fd >= 0:
+            self._loop.add_writer(self._fd, self._write)
+
+    def _write(self) -> None:
+        try:
+            while self._rest:
+                self._rest = self._rest[os.write(self._fd, self._rest) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass  # EPIPE: the command does not want it
+        self.close()
+
+    def close_child_end(self) -> None:
+        if self.child_end >= 0:
+            os.close(self.child_end)
+            self.child_end = -1
+
+    def close(self) -> None:
+        self.close_child_end()
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+            os.close(self._fd)
+            self._fd = -1

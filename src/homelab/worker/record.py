@@ -1,0 +1,124 @@
+"""What Prefect is told of one run, in order, retried until it is taken: its states, its task runs, its final state.
+
+The runner never waits for this: commands start on their instant whatever the server's load, and the record follows. All
+requests of a worker share `Gate`s, so that a burst of runs cannot pile up more requests than the server can answer.
+Called by `worker.execution`; knows Prefect only through `flows.api`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+
+from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable, StateProposal, Verdict
+
+log = structlog.get_logger()
+
+_RETRY_MAX_S = 10.0
+
+T = TypeVar("T")
+
+
+class Gate:
+    """At most `width` requests of one kind at a time, and the memory of the last outage (loop time, or None)."""
+
+    def __init__(self, width: int) -> None:
+        self._slots = asyncio.Semaphore(width)
+        self.outages = 0
+
+    async def until_taken(self, action: Callable[[], Awaitable[T]], *, what: str) -> T:
+        """Run `action` until the server takes it. PrefectRefused passes through: the answer would not change."""
+        wait_s = 0.25
+        while True:
+            try:
+                async with self._slots:
+                    return await action()
+            except PrefectUnavailable as error:
+                self.outages += 1
+                if wait_s > 1.0:
+                    log.warning("prefect.unavailable", what=what, error=str(error), retry_in_s=wait_s)
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, _RETRY_MAX_S)
+
+
+@dataclass(frozen=True)
+class _Events:
+    events: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _State:
+    proposal: StateProposal
+    on_verdict: Callable[[Verdict], None] | None
+    final: bool
+    force: bool
+
+
+class Record:
+    """The outbox of one run. `serve` delivers in order and ends after the final state has been taken."""
+
+    def __init__(self, api: PrefectApi, gate: Gate, run_id: str) -> None:
+        self._api = api
+        self._gate = gate
+        self._run_id = run_id
+        self._queue: asyncio.Queue[_Events | _State] = asyncio.Queue()
+
+    def events(self, events: Sequence[dict[str, Any]]) -> None:
+        """Task-run state changes; those waiting together go in one request."""
+        self._queue.put_nowait(_Events(events))
+
+    def state(
+        self,
+        proposal: StateProposal,
+        *,
+        on_verdict: Callable[[Verdict], None] | None = None,
+        final: bool = False,
+        force: bool = False,
+    ) -> None:
+        """A state of the run. `on_verdict` hears what the server made of it; after a `final` one `serve` ends.
+        `force`: whatever the state before it was (a run that is resumed comes from a final one)."""
+        self._queue.put_nowait(_State(proposal, on_verdict, final, force))
+
+    async def serve(self) -> None:
+        held: _Events | _State | None = None
+        while True:
+            item = held or await self._queue.get()
+            held = None
+            if isinstance(item, _Events):
+                events = list(item.events)
+                while not self._queue.empty():
+                    following = self._queue.get_nowait()
+                    if isinstance(following, _State):
+                        held = following
+                        break
+                    events.extend(following.events)
+                await self._deliver(lambda events=events: self._api.send_events(events), "events")
+                continue
+            verdict = await self._deliver(lambda item=item: self._propose(item), "state")
+            if verdict is not None and item.on_verdict is not None:
+                item.on_verdict(verdict)
+            if item.final:
+                return
+
+    async def _propose(self, item: _State) -> Verdict:
+        if item.force:
+            return await self._api.set_state(self._run_id, item.proposal, force=True)
+        verdict = await self._api.propose(self._run_id, item.proposal)
+        if (
+            item.final
+            and not verdict.accepted
+            and verdict.state_type not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+        ):
+            # The command has ended; no rule of the server can change that.
+            await self._api.set_state(self._run_id, item.proposal, force=True)
+        return verdict
+
+    async def _deliver(self, action: Callable[[], Awaitable[T]], what: str) -> T | None:
+        try:
+            return await self._gate.until_taken(action, what=what)
+        except PrefectRefused as error:
+            # Deleted by hand in Prefect, for instance: our journal and control still have the run.
+            log.warning("prefect.refused", run_id=self._run_id, what=what, error=str(error))
+            return None

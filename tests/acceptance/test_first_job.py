@@ -1,0 +1,73 @@
+"""The shortest way through the product: a lab file, up, a job, its log, down."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    lab.up(
+        f"""
+        [lab]
+        name = "test"
+        timezone = "UTC"
+
+        [jobs.hello]
+        schedule = "0 3 * * *"
+        run = '''echo "hello from $HOMELAB_JOB"; echo trouble >&2; {lab.mark("ran")}'''
+
+        [jobs.after]
+        needs = ["hello"]
+        run = '''{lab.mark("ran")}'''
+
+        [jobs.flaky]
+        run = '''{lab.mark("try")}; test "$HOMELAB_ATTEMPT" = 2'''
+        retries = {{ max = 2, delay = "1s" }}
+
+        [jobs.broken]
+        run = "echo last words; exit 7"
+
+        [jobs.after-broken]
+        needs = ["broken"]
+        run = '''{lab.mark("ran")}'''
+        """
+    )
+    yield lab
+    lab.down()
+
+
+def test_a_job_and_the_one_that_needs_it_run_in_one_run_in_order(lab: Lab) -> None:
+    run = lab.json("job", "run", "hello", "--wait")["run"]
+    assert run["state"] == "succeeded"
+    marks = [m for m in lab.judge() if m.run == run["id"]]
+    assert [m.job for m in marks] == ["hello", "after"]
+
+
+def test_its_output_is_in_the_log_with_stream_and_time(lab: Lab) -> None:
+    run = lab.json("job", "run", "hello", "--wait")["run"]["id"]
+    text = lab.homelab("run", "logs", run, "--task", "hello").stdout
+    assert "hello from hello" in text
+    assert "trouble" in text
+
+
+def test_a_flaky_job_succeeds_on_its_second_attempt(lab: Lab) -> None:
+    run = lab.json("job", "run", "flaky", "--wait")["run"]["id"]
+    assert [m.attempt for m in lab.judge("flaky") if m.run == run] == [1, 2]
+    assert lab.job_run(run, "flaky")["attempt"] == 2
+
+
+def test_a_failed_job_stops_what_needs_it_and_says_why(lab: Lab) -> None:
+    run = lab.json("job", "run", "broken", "--wait", ok=(1,))["run"]["id"]
+    row = lab.job_run(run, "broken")
+    assert (row["state"], row["exit_code"]) == ("failed", 7)
+    assert "7" in row["reason"]
+    assert lab.job_run(run, "after-broken")["state"] == "blocked"
+    assert lab.words("after-broken") == []
+
+
+def test_status_lists_the_services_as_ready(lab: Lab) -> None:
+    states = {s["name"]: s["state"] for s in lab.json("status")["services"]}
+    assert states == {"postgres": "ready", "prefect": "ready", "control": "ready", "worker": "ready"}

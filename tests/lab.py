@@ -1,0 +1,141 @@
+"""A real lab for acceptance and chaos tests: the installed `homelab` command in a home of its own.
+
+The judge of what ran is a file that the jobs themselves write (`Lab.judge`), never the product's own database.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+T = TypeVar("T")
+HOMELAB = Path(sys.executable).with_name("homelab")
+JUDGE = 'echo "$(date +%s%N) $HOMELAB_RUN_ID $HOMELAB_ATTEMPT $HOMELAB_JOB'
+"""Begin a command with this and end it with `WORD" >> J` to leave a line that `Lab.judge` reads."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One line of the judge file."""
+
+    time: float
+    run: str
+    attempt: int
+    job: str
+    word: str
+
+
+class Lab:
+    """One home, one lab file, and the command to drive it. `down` stops all of it; call it whatever happens."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.home = root / "home"
+        self.file = root / "lab.toml"
+        self.judge_file = root / "judge"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("HOMELAB", "PREFECT"))},
+            "HOMELAB_HOME": str(self.home),
+            "HOMELAB_LAB": str(self.file),
+            "NO_COLOR": "1",
+        }
+
+    def mark(self, word: str) -> str:
+        """A shell command that leaves a mark."""
+        return f'{JUDGE} {word}" >> {self.judge_file}'
+
+    def judge(self, job: str | None = None) -> list[Mark]:
+        """The marks so far, in the order they were written."""
+        if not self.judge_file.exists():
+            return []
+        marks: list[Mark] = []
+        for line in self.judge_file.read_text().splitlines():
+            nanoseconds, run, attempt, name, word = line.split(" ", 4)
+            marks.append(Mark(int(nanoseconds) / 1e9, run, int(attempt), name, word))
+        return [m for m in marks if job is None or m.job == job]
+
+    def words(self, job: str) -> list[str]:
+        return [m.word for m in self.judge(job)]
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text)
+
+    def homelab(
+        self, *arguments: str, ok: tuple[int, ...] = (0,), timeout: float = 90, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command; AssertionError with everything it printed when its exit status is not in `ok`."""
+        done = subprocess.run(
+            [HOMELAB, *arguments], env=self.environment, cwd=self.root, text=True, input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None, capture_output=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert done.returncode in ok, (
+            f"homelab {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
+        )
+        return done
+
+    def json(self, *arguments: str, ok: tuple[int, ...] = (0,), timeout: float = 90) -> Any:
+        return json.loads(self.homelab(*arguments, "--json", ok=ok, timeout=timeout).stdout)
+
+    def up(self, text: str | None = None) -> "Lab":
+        if text is not None:
+            self.write(text)
+        self.homelab("up", "-d", "--wait", "120", timeout=150)
+        return self
+
+    def down(self) -> None:
+        """Stop everything of this home; what the command leaves behind is killed by its pid and reported."""
+        subprocess.run([HOMELAB, "down", "--now"], env=self.environment, capture_output=True, timeout=60, check=False)
+        left = [p for p in psutil.process_iter(["pid", "environ"]) if self._is_ours(p)]
+        for process in left:
+            process.kill()
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        environ = process.info["environ"] or {}
+        return environ.get("HOMELAB_HOME") == str(self.home) and process.pid != os.getpid()
+
+    def service(self, name: str) -> dict[str, Any]:
+        return next(s for s in self.json("status")["services"] if s["name"] == name)
+
+    def pid(self, service: str) -> int:
+        return int(self.service(service)["pid"])
+
+    def run_job(self, name: str, *arguments: str) -> str:
+        """Start a job by hand; the id of its run."""
+        return str(self.json("job", "run", name, *arguments)["run"]["id"])
+
+    def job_run(self, run: str, job: str) -> dict[str, Any]:
+        """The job's row of one run, as `run ls` gives it; empty when there is none yet."""
+        rows = self.json("run", "ls", "--job", job, "--limit", "50")["runs"]
+        return next((row for row in rows if row["id"] == run), {})
+
+    def until_state(self, run: str, job: str, *states: str, timeout: float = 60) -> dict[str, Any]:
+        return until(
+            lambda: row if (row := self.job_run(run, job)).get("state") in states else None,
+            timeout=timeout, what=lambda: f"{job} of {run} in {states}, is {self.job_run(run, job)}\n{self.logs()}",
+        )  # fmt: skip
+
+    def logs(self, lines: int = 25) -> str:
+        """The ends of the services' logs, for a failing assertion."""
+        parts: list[str] = []
+        for path in sorted((self.home / "logs").glob("*.log")):
+            end = path.read_text(errors="replace").splitlines()[-lines:]
+            parts.append(f"== {path.name}\n" + "\n".join(end))
+        return "\n".join(parts)
+
+
+def until(probe: Callable[[], T | None], *, timeout: float, what: Callable[[], str] | str, step: float = 0.2) -> T:
+    """The first true value of `probe`; AssertionError saying `what` was awaited after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if value := probe():
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout} s: {what() if callable(what) else what}")
+        time.sleep(step)

@@ -1,0 +1,231 @@
+"""What the tests of the API stand on: a Postgres of their own, a small lab in memory, a real server."""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from psycopg_pool import AsyncConnectionPool
+
+from homelab.control.access import Access
+from homelab.control.api.app import app, server
+from homelab.core.errors import NotFoundError, RefusedError
+from homelab.home import secrets
+from homelab.home.paths import Home
+
+SCHEMA = Path(__file__).parents[2] / "src/homelab/db/migrations/0001_control.sql"
+RUN = "0190a000-0000-7000-8000-000000000001"
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+def programs() -> Path:
+    """A folder with `initdb` and `postgres`: the machine's, else those of the embedded server."""
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    places = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *Path.home().glob(".pg0/installation/*/bin/initdb")]
+    assert places, "no Postgres on this machine: tests/system-packages.sh installs one"
+    return places[-1].parent
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """An empty cluster with the lab's schema; the URL of its only way in, a Unix socket."""
+    folder = Path(tempfile.mkdtemp(prefix="hl-pg-", dir="/tmp"))
+    user = {"user": "nobody"} if os.getuid() == 0 else {}  # Postgres refuses to run as root
+    if user:
+        entry = pwd.getpwnam("nobody")
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+    data = folder / "data"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(
+        [programs() / "initdb", "-D", data, "-U", "lab", "-A", "trust", "--no-sync"], check=True, **user, **quiet
+    )
+    options = ["-c", "listen_addresses=", "-c", "fsync=off", "-k", str(folder)]
+    process = subprocess.Popen([programs() / "postgres", "-D", data, *options], **user, **quiet)
+    try:
+        yield f"postgresql://lab@/postgres?host={folder}"
+    finally:
+        process.send_signal(2)
+        process.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class SmallLab:
+    """A lab of two jobs and one run, that remembers what it was asked to do."""
+
+    did: list[tuple[Any, ...]] = field(default_factory=list)
+    state: str = "running"
+    sent: list[dict[str, Any]] = field(default_factory=list)
+
+    def _job(self, name: str) -> dict[str, Any]:
+        for job in self._jobs():
+            if job["name"] == name:
+                return job
+        raise NotFoundError(f"no job '{name[:50]}'", hint="Nearest: fetch")
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        last = {"id": RUN, "state": "failed", "started": NOW, "ended": NOW}
+        base = {"schedule": "0 * * * *", "timezone": "UTC", "node": None, "paused": False, "health": "failing"}
+        return [
+            {**base, "name": "fetch", "next_due": NOW + timedelta(hours=1), "needs": [], "last_run": last},
+            {**base, "name": "<b>x</b>", "next_due": None, "needs": ["fetch"], "last_run": None},
+        ]
+
+    async def jobs(self) -> Any:
+        return {"jobs": self._jobs()}
+
+    async def job(self, name: str) -> dict[str, Any]:
+        return self._job(name)
+
+    async def why(self, job: str) -> dict[str, Any]:
+        return {"job": self._job(job)["name"], "reasons": ["paused"]}
+
+    async def graph(self) -> dict[str, Any]:
+        return {"nodes": [], "edges": []}
+
+    async def run_job(self, name: str, *, params: Any, only: Any, by: str) -> dict[str, Any]:
+        self._job(name)
+        self.did.append(("run", name, dict(params), only, by))
+        return {"id": RUN, "state": "scheduled", "job": name}
+
+    async def retry(self, run: str, *, failed: bool, by: str) -> Any:
+        self.did.append(("retry", run, failed))
+
+    async def cancel(self, run: str, by: str) -> Any:
+        self.did.append(("cancel", run))
+
+    async def pause(self, job: str, by: str) -> Any:
+        self.did.append(("pause", self._job(job)["name"]))
+
+    async def resume(self, job: str, by: str) -> Any:
+        self.did.append(("resume", self._job(job)["name"]))
+
+    async def plan(self, files: Any, main: str) -> Any:
+        return {"changes": []}
+
+    async def apply(self, files: Any, main: str, *, by: str) -> Any:
+        self.did.append(("apply", main))
+        return {"changes": []}
+
+    async def take_reports(self, reports: list[dict[str, Any]]) -> Any:
+        self.did.append(("reports", reports))
+
+    async def heartbeat(self, body: dict[str, Any]) -> Any:
+        if body.get("worker") == "taken":
+            raise RefusedError("another worker 'taken' is alive")
+
+    async def wake(self, worker: str) -> list[dict[str, Any]]:
+        return [{"kind": "poll"}]
+
+    async def definition(self, digest: str) -> str:
+        return '{"name": "fetch"}'
+
+    async def runs(self, *, state: str | None = None, **_: Any) -> Any:
+        return {"runs": [await self._run()] if state in (None, self.state) else []}
+
+    async def _run(self) -> dict[str, Any]:
+        return {"id": RUN, "job": "fetch", "state": self.state, "due": NOW, "started": NOW, "ended": None}
+
+    async def run(self, id: str) -> dict[str, Any]:  # noqa: A002
+        if id != RUN:
+            raise NotFoundError(f"no run '{id[:50]}'")
+        return {"run": await self._run()}
+
+    async def events(self, after: int | None) -> AsyncIterator[dict[str, Any]]:
+        for event in self.sent:
+            if event["id"] > (after or 0):
+                yield event
+        await asyncio.Event().wait()
+
+    async def problems(self) -> Any:
+        return [{"kind": "late", "job": "fetch", "message": "<script>alert(1)</script>"}]
+
+    async def notifications(self, *, limit: int = 100) -> Any:
+        return []
+
+    async def test_notification(self, *, by: str) -> Any:
+        self.did.append(("notify",))
+        return []
+
+
+@dataclass
+class Running:
+    """A server that answers, and everything to speak to it."""
+
+    url: str
+    home: Home
+    lab: SmallLab
+    access: Access
+    http: httpx.AsyncClient
+    tokens: dict[str, str]
+
+    def bearer(self, scope: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.tokens[scope]}"}
+
+    async def sign_in(self, scope: str = "admin") -> dict[str, str]:
+        """The cookie header of a fresh browser session."""
+        secret = await self.access.create_sign_in(scope)  # type: ignore[arg-type]
+        got = await self.http.post("/sign-in", data={"token": secret}, headers={"Origin": self.url})
+        assert got.status_code == 303, got.text
+        cookie = got.headers["set-cookie"].split(";")[0]
+        self.http.cookies.clear()
+        return {"Cookie": cookie}
+
+
+@contextlib.asynccontextmanager
+async def running(
+    database: str, folder: Path, *, prefect_url: str = "http://127.0.0.1:1/api"
+) -> AsyncIterator[Running]:
+    home = Home(folder / "home").ensure()
+    async with AsyncConnectionPool(database, min_size=1, max_size=4, open=False) as pool:
+        async with pool.connection() as connection:
+            there = await (await connection.execute("select to_regclass('token')")).fetchone()
+            if there == (None,):
+                await connection.execute(SCHEMA.read_text())
+        access = Access(pool)
+        tokens = {s: (await access.create_token(f"test {s}", s))["token"] for s in ("read", "operate", "admin", "node")}
+        lab = SmallLab()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            made = app(
+                lab, access=access, home=home, prefect_url=prefect_url, prefect_auth="homelab:secret", own_url=url
+            )
+            serving = server(made, host="127.0.0.1", port=0)
+            task = asyncio.create_task(serving.serve(sockets=[listening]))
+            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http:
+                while not serving.started:
+                    assert not task.done(), task.exception()
+                    await asyncio.sleep(0.01)
+                yield Running(url, home, lab, access, http, tokens)
+            serving.should_exit = True
+            await task
+
+
+def wait_for(database: str) -> None:
+    """Until the cluster takes connections."""
+    import time
+
+    import psycopg
+
+    for _ in range(200):
+        try:
+            psycopg.connect(database).close()
+            return
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+    raise AssertionError("Postgres did not start")
+
+
+def admin_file_token(home: Home) -> str:
+    return secrets.read_or_create(home, "token-admin")
