@@ -20,7 +20,7 @@ _BYTES: Final = {
 }
 _PART: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(ms|[wdhms])\s*", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?", re.ASCII)
-_SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([A-Za-z]{0,3})", re.ASCII)
+_SIZE: Final = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,9})?)\s*([A-Za-z]{0,3})", re.ASCII)
 
 LONGEST_S: Final = 3660 * 86_400.0
 """Ten years: beyond it a span is a mistake, and dates computed from it could overflow."""
@@ -43,7 +43,7 @@ def duration_s(value: str | float) -> float:
 
     DurationError for anything else, for negative or infinite numbers, and beyond ten years.
     """
-    seconds = _seconds_of_text(value.strip()) if isinstance(value, str) else float(min(value, 1e18))
+    seconds = _seconds_of_text(value.strip()) if isinstance(value, str) else float(max(-1.0, min(value, 1e18)))
     if not math.isfinite(seconds) or seconds < 0:
         raise DurationError("a duration cannot be negative or endless", hint=DURATION_HINT)
     if seconds > LONGEST_S:
@@ -74,7 +74,7 @@ def size_bytes(value: str | float) -> int:
             raise SizeError("this is not a size", hint=SIZE_HINT)
         amount = float(match[1]) * _BYTES[match[2]]
     else:
-        amount = float(min(value, 1e30))
+        amount = float(max(-1.0, min(value, 1e30)))
     if not math.isfinite(amount) or amount < 0 or amount > LARGEST_BYTES:
         raise SizeError("a size cannot be negative, or more than 1 EiB", hint=SIZE_HINT)
     return int(amount)

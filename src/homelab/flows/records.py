@@ -164,5 +164,3 @@ def iso(time: datetime) -> str:
 def clean(text: str, *, limit: int = 20_000) -> str:
     """What Postgres takes: no NUL, no lone surrogates; and not without bound."""
     return text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()[:limit]
-
-

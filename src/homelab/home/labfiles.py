@@ -3,11 +3,11 @@
 """
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from homelab.core.errors import InputError, NotFoundError
+from homelab.core.labfile import includes
 from homelab.home.paths import Home
 
 LARGEST: Final = 4 * 1024 * 1024
@@ -54,18 +54,18 @@ def remember(home: Home, path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, str]:
-    """The text of the lab file and of all it includes, by the path to show: relative to the current folder when the file
-    is below it, else absolute. The lab file comes first, included files by name.
+    """The text of the lab file and of all it includes, by the path to show (`shown_path`). The lab file comes first,
+    then the included files, by name within each pattern.
 
     InputError names a file that cannot be read or is not UTF-8. An include that matches nothing is left to `parse`.
     """
     main = shown_path(path)
     files = {main: _text(path)}
-    for pattern in _includes(files[main]):
+    for pattern in includes(files[main]):
         for found in _matches(path.parent, pattern):
             if found.resolve() == path.resolve():
                 continue
-            name = str(Path(os.path.normpath(Path(main).parent / os.path.relpath(found, path.parent))))
+            name = _shown_below(main, path.parent, pattern, found)
             if name not in files:
                 files[name] = _text(found)
             if len(files) > MOST_FILES:
@@ -75,6 +75,12 @@ def read(path: Path) -> dict[str, str]:
     return files
 
 
+def _shown_below(main: str, folder: Path, pattern: str, found: Path) -> str:
+    """The name of an included file, so that `parse` sees which pattern of `main` means it."""
+    relative = found if Path(pattern).is_absolute() else Path(os.path.relpath(found, folder))
+    return os.path.normpath(Path(main).parent / relative)
+
+
 def shown_path(path: Path) -> str:
     """`path` relative to the current folder when it is below it, else absolute."""
     absolute = path.absolute()
@@ -82,20 +88,6 @@ def shown_path(path: Path) -> str:
         return str(absolute.relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(absolute)
-
-
-def _includes(text: str) -> list[str]:
-    """The patterns of `[lab] include`; none when the text is not TOML, which `parse` will say."""
-    try:
-        lab: Any = tomllib.loads(text).get("lab")
-    except (ValueError, RecursionError):
-        return []
-    if not isinstance(lab, dict):
-        return []
-    patterns: Any = cast("dict[str, Any]", lab).get("include", [])
-    if isinstance(patterns, str):
-        patterns = [patterns]
-    return [p for p in cast("list[Any]", patterns) if isinstance(p, str) and p] if isinstance(patterns, list) else []
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:

@@ -332,7 +332,9 @@ class Worker:
         while True:
             try:
                 await self.api.worker_heartbeat(POOL, self.name)
-                if beats := [records.heartbeat_event(e.facts.id, now=utc_now()) for e in self._executions() if e.running]:
+                if beats := [
+                    records.heartbeat_event(e.facts.id, now=utc_now()) for e in self._executions() if e.running
+                ]:
                     await self.api.send_events(beats)
             except (PrefectUnavailable, PrefectRefused):
                 pass  # the next one will do

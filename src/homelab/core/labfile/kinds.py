@@ -21,6 +21,8 @@ FUNCTION: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 USER: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\$?", re.ASCII)
 URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\x00]*")
 
+_PASSWORD: Final = re.compile(r"[^:]+://[^/@:\s]*:[^/@\s]+@")
+
 SECRET_HINT: Final = "A secret is named, not written: env:NAME, file:PATH or keychain:NAME."  # noqa: S105
 
 Json = Mapping[str, Any]
@@ -269,6 +271,7 @@ def _read_secret(value: Any, at: At) -> str:
         # The text may be the secret itself: it is not repeated.
         at.error("secret", f"{at.path[-1]} is not a reference to a secret".replace("\n", " "), SECRET_HINT)
         raise UnusableError
+    at.names_secret(value)
     return value
 
 
@@ -280,6 +283,7 @@ SECRET_REFERENCE: Final = Kind(
 def _read_url(value: Any, at: At) -> str:
     text = _read_text(value, at)
     if SECRET.fullmatch(text):
+        at.names_secret(text)
         return text
     if not URL.fullmatch(text):
         # A URL may hold a password: it is not repeated.
@@ -289,6 +293,8 @@ def _read_url(value: Any, at: At) -> str:
             "Write scheme://..., or env:NAME, file:PATH, keychain:NAME.",
         )
         raise UnusableError
+    if _PASSWORD.match(text):
+        at.note("password", "this URL holds a password in plain sight", f"Keep the URL elsewhere. {SECRET_HINT}")
     return text
 
 
@@ -338,7 +344,18 @@ PORT: Final = Kind(
 def _read_anything(value: Any, at: At) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _wrong(at, "a table", value)
-    return cast("dict[str, Any]", value)
+    return _as_json(cast("dict[str, Any]", value))
+
+
+def _as_json(value: Any) -> Any:
+    """Values that JSON has too: dates and times become text."""
+    if isinstance(value, dict):
+        return {k: _as_json(v) for k, v in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_as_json(v) for v in cast("list[Any]", value)]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    return value if isinstance(value, str | int) else str(value)
 
 
 FREE_TABLE: Final = Kind(words="a table", schema={"type": "object"}, read=_read_anything)

@@ -8,8 +8,19 @@ from homelab.core.jobs import Flow, Job
 
 Port = int | Literal["auto"]
 
-EVENTS: Final = ("failed", "recovered", "late", "missed", "stuck", "silent", "slow")
+EVENTS: Final = ("failed", "recovered", "late", "missed", "stuck", "silent", "slow", "blocked", "notify_failed")
 """What an alert can be about; `notify` decides when each of them holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretUse:
+    """A place in the lab file that names a secret: `setting` as written there, `reference` like `env:NAME`."""
+
+    setting: str
+    reference: str
+    file: str
+    line: int
+    column: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +81,7 @@ class Lab:
     worker: WorkerSettings = WorkerSettings()
     notify: NotifySettings = NotifySettings()
     services: Mapping[str, ServiceSettings] = field(default_factory=dict[str, ServiceSettings])
+    secrets: tuple[SecretUse, ...] = field(default=(), compare=False)
 
     def job(self, name: str) -> Job:
         """The job of that name; KeyError when the lab has none."""

@@ -4,17 +4,16 @@ Pure: texts in, `Lab` or problems out; nothing in the text makes it raise. Calle
 before anything running is touched.
 """
 
-import importlib
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final, cast
 
-from homelab.core.errors import InputError
+from homelab.core import schedule
 from homelab.core.jobs import Job, Need, Retries, flows_of
 from homelab.core.labfile.graph import Placed, check_graph
 from homelab.core.labfile.kinds import NAME, UnusableError
-from homelab.core.labfile.model import Lab, Node, NotifySettings, ServiceSettings, WorkerSettings
+from homelab.core.labfile.model import Lab, Node, NotifySettings, SecretUse, ServiceSettings, WorkerSettings
 from homelab.core.labfile.problems import At, Collector, Problem, nearest, shown
 from homelab.core.labfile.settings import DEFAULTS, INCLUDABLE, JOB, NAMED_TABLES, SINGLE_TABLES, TOP
 from homelab.core.labfile.source import Source, read_source
@@ -24,13 +23,19 @@ _MERGED: Final = ("environment", "secrets", "params", "requires", "retries")
 """Settings of a job that add to those of [defaults] instead of replacing them."""
 
 
-def parse(files: Mapping[str, str], *, main: str) -> tuple[Lab | None, list[Problem]]:
+def parse(
+    files: Mapping[str, str], *, main: str, exists: Callable[[str], bool] | None = None
+) -> tuple[Lab | None, list[Problem]]:
     """Read `files` (displayed path -> text), of which `main` may hold the lab's own settings.
 
+    `exists` says whether a reference (`env:NAME`, ...) leads to a secret here; with it, one that does not is an error.
     The lab is None when any problem is an error. Problems come sorted by file (as given), line and column.
     """
     collector = Collector([main, *(f for f in files if f != main)])
     lab = _Reader(files, main, collector).lab()
+    if exists is not None:
+        for problem in _absent(collector.secrets, exists):
+            collector.add(problem)
     problems = collector.result()
     if collector.dropped:
         problems.append(
@@ -44,6 +49,54 @@ def parse(files: Mapping[str, str], *, main: str) -> tuple[Lab | None, list[Prob
             )
         )
     return (None if collector.has_errors else lab), problems
+
+
+def secret_problems(lab: Lab, exists: Callable[[str], bool]) -> list[Problem]:
+    """An error for each place in the lab file that names a secret which is not there, in file order."""
+    return _absent(lab.secrets, exists)
+
+
+def _absent(uses: Iterable[SecretUse], exists: Callable[[str], bool]) -> list[Problem]:
+    known: dict[str, bool] = {}
+    problems: list[Problem] = []
+    for use in uses:
+        if use.reference not in known:
+            known[use.reference] = exists(use.reference)
+        if not known[use.reference]:
+            problems.append(_absence(use))
+    return problems
+
+
+def _absence(use: SecretUse) -> Problem:
+    kind, _, name = use.reference.partition(":")
+    what = {
+        "env": (
+            f"the variable {shown(name)} is not set",
+            "Set it in the environment in which `homelab up` is started.",
+        ),
+        "file": (f"there is no file {shown(name)} that can be read", "A relative path is below HOMELAB_HOME."),
+        "keychain": (
+            f"the keychain has no item {shown(name)}",
+            "Add it with: security add-generic-password -s NAME -a USER -w",
+        ),
+    }[kind]
+    return Problem(
+        file=use.file,
+        line=use.line,
+        column=use.column,
+        severity="error",
+        code="no-secret",
+        message=f"the secret of {shown(use.setting)} is not there: {what[0]}",
+        hint=what[1],
+    )
+
+
+def includes(text: str) -> tuple[str, ...]:
+    """The patterns of `[lab] include`, as far as the text can be read: what else is to be given to `parse`."""
+    lab = read_source("", text, Collector([])).data.get("lab")
+    found = cast("dict[str, Any]", lab).get("include", ()) if isinstance(lab, dict) else ()
+    patterns = cast("list[Any]", found) if isinstance(found, list) else [found]
+    return tuple(p for p in patterns if isinstance(p, str) and p)
 
 
 class _Reader:
@@ -209,11 +262,11 @@ class _Reader:
         self.check_queue(settings, at)
         self.check_variables(own, at)
         timezone = settings.get("timezone") or self.single.get("lab", {}).get("timezone", "UTC")
-        schedule = own.get("schedule")
-        if schedule is not None:
-            check_schedule(schedule, timezone, at / "schedule")
-            schedule = " ".join(schedule.split())
-        return _made(name, settings, schedule, timezone, f"{at.file}:{at.line}")
+        expression = own.get("schedule")
+        if expression is not None:
+            check_schedule(expression, timezone, at / "schedule")
+            expression = " ".join(expression.split())
+        return _made(name, settings, expression, timezone, f"{at.file}:{at.line}")
 
     def with_defaults(self, own: dict[str, Any], file: str) -> dict[str, Any]:
         merged: dict[str, Any] = {}
@@ -233,13 +286,18 @@ class _Reader:
             (at / "flow").error(
                 "run-or-flow", f"job {shown(name)} has both run and flow", "Keep one of them.", key=True
             )
-        elif "run" not in written and "flow" not in written and self.is_whole:
+        elif "run" not in written and "flow" not in written and self.is_complete(at):
             at.error(
                 "run-or-flow",
                 f"job {shown(name)} has neither run nor flow",
                 'Give it a command: run = "...".',
                 key=True,
             )
+
+    def is_complete(self, at: At) -> bool:
+        """Whether nothing of the table was left out for its syntax."""
+        source = next(s for s in self.sources if s.file == at.file)
+        return source.is_whole and at.path not in source.partial
 
     def written(self, at: At) -> dict[str, Any]:
         """The job's table as written, whether its values were usable or not."""
@@ -285,7 +343,7 @@ class _Reader:
         worker = WorkerSettings(**self.single.get("worker", {}))
         queues = {name: s.get("concurrency", worker.concurrency) for name, (s, _) in self.named["queues"].items()}
         return Lab(
-            name=lab.get("name") or _folder_name(self.main),
+            name=lab.get("name", "lab"),
             timezone=lab.get("timezone", "UTC"),
             jobs=jobs,
             flows=flows_of(jobs),
@@ -294,19 +352,14 @@ class _Reader:
             queues={"default": worker.concurrency, **queues},
             worker=worker,
             notify=NotifySettings(**notify),
+            secrets=tuple(self.collector.secrets),
             services={
                 name: ServiceSettings(**self.single.get(name, {})) for name in ("postgres", "prefect", "control")
             },
         )
 
 
-def _folder_name(main: str) -> str:
-    """A name from the folder of the main file, for a lab that has none."""
-    folder = posixpath.basename(posixpath.dirname(main))
-    return folder if NAME.fullmatch(folder) else "lab"
-
-
-def _made(name: str, settings: dict[str, Any], schedule: str | None, timezone: str, source: str) -> Job:
+def _made(name: str, settings: dict[str, Any], expression: str | None, timezone: str, source: str) -> Job:
     values = {k: v for k, v in settings.items() if k not in ("imported", "notify", "needs", "retries")}
     for written, field in (("timeout", "timeout_s"), ("grace", "grace_s"), ("output_limit", "output_limit_bytes")):
         if written in values:
@@ -327,27 +380,16 @@ def _made(name: str, settings: dict[str, Any], schedule: str | None, timezone: s
         for n in settings.get("needs", ())
         if "job" in n
     )
-    values |= {"schedule": schedule, "timezone": timezone, "needs": needs, "source": source}
+    values |= {"schedule": expression, "timezone": timezone, "needs": needs, "source": source}
     return Job(name=name, retries=Retries(**retries), **values)
 
 
 def check_schedule(expression: str, timezone: str, at: At) -> None:
     """Report what is wrong with a schedule, at the column of the mistake, and what its warnings say."""
-    read = _schedule_parser()
-    if read is None:
-        return
     try:
-        schedule = read(expression, timezone)
-    except InputError as error:
-        column = cast("int | None", getattr(error, "column", None))
-        at.error("schedule", error.message, error.hint, inside=(column or 1) - 1)
+        read = schedule.parse(expression, timezone)
+    except schedule.ScheduleError as error:
+        at.error("schedule", error.message, error.hint, inside=error.column - 1)
     else:
-        for warning in schedule.warnings:
+        for warning in read.warnings:
             at.warning("schedule", warning)
-
-
-def _schedule_parser() -> Callable[[str, str], Any] | None:
-    try:
-        return importlib.import_module("homelab.core.schedule").parse
-    except ImportError:
-        return None

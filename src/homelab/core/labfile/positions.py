@@ -55,6 +55,8 @@ class Positions:
     statements: list[Statement] = field(default_factory=list[Statement])
     unclosed: int | None = None
     """Where a multi-line string begins that the text never ends."""
+    broken: dict[int, int] = field(default_factory=dict[int, int])
+    """Start of a statement -> the bracket in it that is not closed, or whose content is not separated by commas."""
 
     def __post_init__(self) -> None:
         self._starts = [0, *(m.end() for m in re.finditer("\n", self.text))]
@@ -99,11 +101,6 @@ class Positions:
             path = path[:-1]
         return 0
 
-    def section(self, header: Statement) -> tuple[int, int]:
-        """From a header to the next one (or the end): what belongs to it."""
-        later = (s.start for s in self.statements if s.is_header and s.start > header.start)
-        return header.start, min(later, default=len(self.text))
-
 
 def scan(text: str) -> Positions:
     """Positions of everything in `text`. TooDeepError for nesting no lab file has."""
@@ -117,6 +114,7 @@ class _Scanner:
         self.found = found
         self.text = found.text
         self.table: Path = ()
+        self.statement = 0
         self.headers: dict[Path, int] = {}
         self.assigned: dict[Path, int] = {}
         self.arrays: dict[Path, int] = {}
@@ -164,6 +162,7 @@ class _Scanner:
             return end
         path = self.remember(self.table, parts)
         first = self.assigned.setdefault(path, start)
+        self.statement = start
         at = self.value(_skip(_BLANK, self.text, at + 1), path, 1)
         end = _skip(_REST, self.text, at)
         self.found.statements.append(Statement(path, start, end, False, first if first != start else None))
@@ -206,9 +205,9 @@ class _Scanner:
         if text.startswith(('"""', "'''"), at):
             return self.long_string(at)
         if text.startswith("[", at):
-            return self.array(at + 1, path, depth)
+            return self.array(at, path, depth)
         if text.startswith("{", at):
-            return self.inline_table(at + 1, path, depth)
+            return self.inline_table(at, path, depth)
         for pattern in (_BASIC, _LITERAL):
             if match := pattern.match(text, at):
                 return match.end()
@@ -234,29 +233,35 @@ class _Scanner:
                 extra += 1
             return at + extra
 
-    def array(self, at: int, path: Path, depth: int) -> int:
-        index = 0
+    def array(self, start: int, path: Path, depth: int) -> int:
+        at, index = start + 1, 0
         while (at := _skip(_SPACE, self.text, at)) < len(self.text) and self.text[at] != "]":
-            before = at
-            at = self.value(at, (*path, index), depth + 1)
+            behind = self.value(at, (*path, index), depth + 1)
             index += 1
-            at = _skip(_SPACE, self.text, at)
+            at = _skip(_SPACE, self.text, behind)
             if self.text.startswith(",", at):
                 at += 1
             elif not self.text.startswith("]", at):
-                return max(at, before)  # not an array after all: the caller goes on at the next line
-        return min(at + 1, len(self.text))
+                return self.incomplete(start, behind)
+        return at + 1 if at < len(self.text) else self.incomplete(start, at)
 
-    def inline_table(self, at: int, path: Path, depth: int) -> int:
+    def inline_table(self, start: int, path: Path, depth: int) -> int:
+        at = start + 1
         while (at := _skip(_SPACE, self.text, at)) < len(self.text) and self.text[at] != "}":
-            parts, at = self.key(at)
-            if not parts or not self.text.startswith("=", at):
-                return at
-            at = self.value(_skip(_SPACE, self.text, at + 1), self.remember(path, parts), depth + 1)
-            at = _skip(_SPACE, self.text, at)
+            parts, behind = self.key(at)
+            if not parts or not self.text.startswith("=", behind):
+                return self.incomplete(start, behind)
+            behind = self.value(_skip(_SPACE, self.text, behind + 1), self.remember(path, parts), depth + 1)
+            at = _skip(_SPACE, self.text, behind)
             if self.text.startswith(",", at):
                 at += 1
-        return min(at + 1, len(self.text))
+            elif not self.text.startswith("}", at):
+                return self.incomplete(start, behind)
+        return at + 1 if at < len(self.text) else self.incomplete(start, at)
+
+    def incomplete(self, bracket: int, behind: int) -> int:
+        self.found.broken.setdefault(self.statement, bracket)
+        return behind
 
 
 def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:

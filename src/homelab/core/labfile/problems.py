@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from homelab.core.labfile.model import SecretUse
 from homelab.core.labfile.positions import Path, Positions
 
 Severity = Literal["error", "warning", "note"]
@@ -69,6 +70,7 @@ class Collector:
         self._order = {file: n for n, file in enumerate(files)}
         self._problems: list[Problem] = []
         self.dropped = 0
+        self.secrets: list[SecretUse] = []
 
     @property
     def is_full(self) -> bool:
@@ -83,9 +85,6 @@ class Collector:
     @property
     def has_errors(self) -> bool:
         return any(p.severity == "error" for p in self._problems)
-
-    def has_code(self, code: str, file: str) -> bool:
-        return any(p.code == code and p.file == file for p in self._problems)
 
     def result(self) -> list[Problem]:
         return sorted(
@@ -118,6 +117,14 @@ class At:
 
     def note(self, code: str, message: str, hint: str = "", *, key: bool = False) -> None:
         self._report("note", code, message, hint, key=key, inside=None)
+
+    def names_secret(self, reference: str) -> None:
+        """Note that this value refers to a secret."""
+        line, column = self.positions.of_value(self.path)
+        setting = ".".join(str(p) for p in self.path)
+        self.collector.secrets.append(
+            SecretUse(setting=setting, reference=reference, file=self.file, line=line, column=column)
+        )
 
     def unknown(self, code: str, message: str, name: str, known: Iterable[str], otherwise: str = "") -> None:
         """An error at the value about a name that is not known, with the nearest known one as the hint."""

@@ -258,7 +258,7 @@ LAB: Final = Table(
     name="[lab]",
     about="The lab itself. Only in the main file.",
     settings=(
-        setting("name", NAMED, "the name of the folder", "The lab's name, in titles and alerts."),
+        setting("name", NAMED, '"lab"', "The lab's name, in titles and alerts."),
         setting("timezone", TIMEZONE, '"UTC"', "The zone of all schedules that do not name one."),
         setting(
             "include",

@@ -5,6 +5,7 @@ A statement that is not TOML is left out and the rest is read on, so that one ty
 
 import re
 import tomllib
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,17 +15,23 @@ from homelab.core.labfile.problems import At, Collector, Problem, shown
 
 LARGEST: Final = 4 * 1024 * 1024
 _ATTEMPTS: Final = 20
+_HEADER: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _WHERE: Final = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)\s*$")
 
 
 @dataclass(frozen=True)
 class Source:
-    """`data` is empty when nothing could be read. `is_whole` is false when a statement had to be left out."""
+    """`data` is empty when nothing could be read.
+
+    `is_whole`: nothing that could define a job was left out. `partial`: tables (by the first two parts of their path)
+    of which a setting was left out.
+    """
 
     file: str
     positions: Positions
     data: dict[str, Any] = field(default_factory=dict[str, Any])
     is_whole: bool = True
+    partial: frozenset[Path] = frozenset()
 
     def at(self, collector: Collector, *path: str | int) -> At:
         return At(collector, self.file, self.positions, path)
@@ -55,16 +62,21 @@ def read_source(file: str, text: str, collector: Collector) -> Source:
         )
         return Source(file, Positions(text), is_whole=False)
     left = _without_duplicates(file, text, positions, collector)
+    is_whole, partial = True, set[Path]()
     for _ in range(_ATTEMPTS):
         try:
             data = tomllib.loads(left, parse_float=TextFloat)
         except (ValueError, RecursionError) as error:
-            shorter = _without_error(file, left, positions, collector, error)
-            if shorter == left:
+            fault = _fault(left, positions, error)
+            _report(collector, file, positions.place(fault.offset), fault.code, fault.message, fault.hint)
+            removed = left[fault.start : fault.end]
+            if not removed.strip():
                 break
-            left = shorter
+            is_whole = is_whole and not _HEADER.search(removed)
+            partial.add(fault.path[:2])
+            left = _blank(left, fault.start, fault.end)
         else:
-            return Source(file, positions, data, is_whole=not collector.has_code("syntax", file))
+            return Source(file, positions, data, is_whole, frozenset(partial))
     return Source(file, positions, is_whole=False)
 
 
@@ -101,12 +113,18 @@ def _without_duplicates(file: str, text: str, positions: Positions, collector: C
             )
         end = statement.end
         if statement.is_header:
-            end = next((h for h in headers if h > statement.start), len(text))
+            end = _section_end(headers, statement, text)
         if end > done:
             start = max(done, statement.start)
             pieces += [text[done:start], re.sub(r"[^\n]", " ", text[start:end])]
             done = end
     return "".join([*pieces, text[done:]])
+
+
+def _section_end(headers: list[int], header: Statement, text: str) -> int:
+    """Where the table of a header ends: at the next header."""
+    following = bisect_right(headers, header.start)
+    return headers[following] if following < len(headers) else len(text)
 
 
 def _called(statement: Statement) -> str:
@@ -130,49 +148,97 @@ def dotted(path: Path) -> str:
     return ".".join(str(p) for p in path)
 
 
-def _without_error(file: str, text: str, positions: Positions, collector: Collector, error: Exception) -> str:
-    """Report a syntax error; the text without the statement it is in (unchanged when it cannot be found)."""
-    if isinstance(error, RecursionError):
-        _report(
-            collector,
-            file,
-            (1, 1),
-            "syntax",
-            "tables or lists are nested too deeply",
-            "No setting needs more than a few levels.",
-        )
-        return text
+@dataclass(frozen=True)
+class _Fault:
+    """A syntax error: where and what it is, and the part of the text to leave out so that the rest can be read."""
+
+    offset: int
+    message: str
+    hint: str
+    start: int = 0
+    end: int = 0
+    path: Path = ()
+    code: str = "syntax"
+
+
+def _fault(text: str, positions: Positions, error: Exception) -> _Fault:
     said = str(error)
     match = _WHERE.search(said)
-    message = (_WHERE.sub("", said) or "this is not TOML").replace("\n", " ")
-    if positions.unclosed is not None:
-        start = next((s.start for s in reversed(positions.statements) if s.start <= (positions.unclosed or 0)), 0)
-        _report(
-            collector,
-            file,
-            positions.place(positions.unclosed),
-            "syntax",
+    if isinstance(error, RecursionError):
+        return _Fault(0, "tables or lists are nested too deeply", "No setting needs more than a few levels.")
+    if positions.unclosed is not None and text[positions.unclosed] != " ":
+        around = _statement_at(positions, positions.unclosed)
+        return _Fault(
+            positions.unclosed,
             "this text of several lines is never closed",
             "End it with the same three quotes.",
+            around.start,
+            len(text),
+            around.path,
         )
-        return _blank(text, start, len(text))
     if match is None:
-        digits = re.search(r"[0-9_]{1000,}", text)
-        place = positions.place(digits.start() if digits else 0)
-        message = "a number has too many digits" if digits else _safe(message)
-        _report(collector, file, place, "syntax", message, "See https://toml.io for the format.")
-        return _blank(text, digits.start(), digits.end()) if digits else text
+        return _fault_without_place(text, positions, said)
     offset = positions.offset(int(match[1]), int(match[2])) if match[1] else len(text.rstrip())
-    _report(
-        collector,
-        file,
-        positions.place(offset),
-        "syntax",
-        f"this is not TOML: {_safe(message)}",
-        _syntax_hint(text, offset),
-    )
-    start, end = _statement_around(text, positions, offset)
-    return _blank(text, start, end)
+    if (broken := _broken_before(text, positions, offset)) is not None:
+        statement, opening = broken
+        what = "list" if text[opening] == "[" else "table"
+        hint = f"Is a comma or the closing {']' if what == 'list' else '}'} missing?"
+        return _Fault(opening, f"this {what} is not complete", hint, statement.start, statement.end, statement.path)
+    message = _safe(_WHERE.sub("", said) or "unexpected text")
+    around = _statement_at(positions, offset)
+    line_end = text.find("\n", offset)
+    end = max(around.end, line_end if line_end >= 0 else len(text))
+    if around.is_header:
+        # Without its header, what follows would be read as part of the table before.
+        end = max(end, _section_end([s.start for s in positions.statements if s.is_header], around, text))
+    if message.startswith("cannot "):
+        said = _conflict(positions, around)
+        return _Fault(around.start, said, _duplicate_hint(around), around.start, end, around.path, "duplicate")
+    return _Fault(offset, f"this is not TOML: {message}", _syntax_hint(text, offset), around.start, end, around.path)
+
+
+def _conflict(positions: Positions, statement: Statement) -> str:
+    """A statement that adds to what was complete before: which definition, and where."""
+    for length in range(len(statement.path), 0, -1):
+        first = positions.keys.get(statement.path[:length], statement.start)
+        if first < statement.start:
+            line = positions.place(first)[0]
+            if length == len(statement.path):
+                return f"{_called(statement)} is defined twice, first at line {line}"
+            return f"{_called(statement)} cannot be added to what line {line} defines as a whole"
+    return f"{_called(statement)} is defined twice"
+
+
+def _fault_without_place(text: str, positions: Positions, said: str) -> _Fault:
+    """An error that `tomllib` gives no place for: a number with more digits than Python converts."""
+    digits = re.search(r"[0-9_]{1000,}", text)
+    if digits is None:
+        return _Fault(0, f"this is not TOML: {_safe(said)}", "See https://toml.io for the format.")
+    around = _statement_at(positions, digits.start())
+    end = max(around.end, digits.end())
+    return _Fault(digits.start(), "a number has too many digits", "Shorten it.", around.start, end, around.path)
+
+
+def _statement_at(positions: Positions, offset: int) -> Statement:
+    """The last statement that begins at or before `offset`."""
+    found = Statement((), 0, 0, False)
+    for statement in positions.statements:
+        if statement.start > offset:
+            break
+        found = statement
+    return found
+
+
+def _broken_before(text: str, positions: Positions, offset: int) -> tuple[Statement, int] | None:
+    """The statement with an incomplete list or table that `offset` is in, or directly behind."""
+    for statement in reversed(positions.statements):
+        opening = positions.broken.get(statement.start)
+        if statement.start > offset or opening is None:
+            continue
+        between = text[statement.end : max(offset, statement.end)]
+        is_near = not re.sub(r"#[^\n]*", "", between).strip()
+        return (statement, opening) if is_near and text[opening] != " " else None
+    return None
 
 
 def _safe(message: str) -> str:
@@ -188,15 +254,3 @@ def _syntax_hint(text: str, offset: int) -> str:
     if line.count('"') % 2:
         return "A quote is missing."
     return "See https://toml.io for the format."
-
-
-def _statement_around(text: str, positions: Positions, offset: int) -> tuple[int, int]:
-    """The extent of the last statement that begins at or before `offset`, at least to the end of its line."""
-    start = 0
-    end = 0
-    for statement in positions.statements:
-        if statement.start > offset:
-            break
-        start, end = statement.start, statement.end
-    line_end = text.find("\n", offset)
-    return start, max(end, line_end if line_end >= 0 else len(text))
