@@ -119,7 +119,7 @@ class SmallLab:
         return {"changes": []}
 
     async def take_reports(self, reports: list[dict[str, Any]]) -> Any:
-        self.did.append(("reports", len(reports)))
+        self.did.append(("reports", reports))
 
     async def heartbeat(self, body: dict[str, Any]) -> Any:
         if body.get("worker") == "taken":
@@ -131,8 +131,8 @@ class SmallLab:
     async def definition(self, digest: str) -> str:
         return '{"name": "fetch"}'
 
-    async def runs(self, **_: Any) -> Any:
-        return {"runs": [await self._run()]}
+    async def runs(self, *, state: str | None = None, **_: Any) -> Any:
+        return {"runs": [await self._run()] if state in (None, self.state) else []}
 
     async def _run(self) -> dict[str, Any]:
         return {"id": RUN, "job": "fetch", "state": self.state, "due": NOW, "started": NOW, "ended": None}

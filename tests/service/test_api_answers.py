@@ -1,4 +1,4 @@
-"""What the API answers: runs and parameters as given, logs live and whole, events, pages, metrics; and the CLI on it."""
+"""What the API answers: parameters as given, logs live and whole, events, pages, metrics; and the CLI on it."""
 
 import asyncio
 import json
@@ -97,7 +97,7 @@ async def test_hostile_bytes_are_shown_harmless_and_downloaded_unchanged(site: R
         assert "\x1b" not in seen
         assert "\0" not in seen
         assert "\u202e" not in seen
-        assert "\\x1b[2J" in seen
+        assert "␛[2J" in seen
     _, lines, _ = await homelab(site, "run", "logs", RUN, "--json")
     assert lines.isascii()
     assert json.loads(lines.splitlines()[0])["line"] == HOSTILE.decode("utf-8", "replace")
@@ -192,6 +192,9 @@ async def test_worker_calls_are_passed_on(site: Running) -> None:
     node = site.bearer("node")
     sent = await site.http.post("/api/v1/worker/reports", json={"reports": [{"id": "1"}]}, headers=node)
     assert sent.json() == {"taken": 1}
+    reports = [{"id": "2", "tail": ["a\0b", "c"]}]
+    await site.http.post("/api/v1/worker/reports", json={"reports": reports}, headers=node)
+    assert site.lab.did[-1] == ("reports", [{"id": "2", "tail": ["a\ufffdb", "c"]}])
     assert (await site.http.get("/api/v1/worker/wake?worker=w", headers=node)).json() == {
         "commands": [{"kind": "poll"}]
     }
@@ -200,10 +203,18 @@ async def test_worker_calls_are_passed_on(site: Running) -> None:
     assert (await site.http.get(f"/api/v1/definitions/{'a' * 64}", headers=node)).json() == {"name": "fetch"}
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/v1/jobs/a%00b", "/runs/%00", "/api/v1/runs?job=%00", "/api/v1/jobs/" + "x" * 3000]
+)
+async def test_a_name_that_no_table_can_hold_is_refused(site: Running, path: str) -> None:
+    assert (await site.http.get(path, headers=site.bearer("read"))).status_code == 400
+
+
 async def test_metrics_are_prometheus_text(site: Running) -> None:
     async with site.access.pool.connection() as connection:
         await connection.execute(
-            "insert into job_run (run, job, attempt, flow, state, ended) values (%s, 'a\"b', 1, 'f', 'succeeded', now())"
+            "insert into job_run (run, job, attempt, flow, state, ended)"
+            " values (%s, 'a\"b', 1, 'f', 'succeeded', now())"
             " on conflict do nothing",
             (RUN,),
         )
@@ -259,6 +270,14 @@ async def test_every_reading_command_prints_one_json_document(site: Running) -> 
         status, text, said = await homelab(site, *arguments, "--json")
         assert status == 0, (arguments, said)
         assert isinstance(json.loads(text), dict), arguments
+
+
+async def test_the_token_of_a_home_is_not_told_to_another_address(site: Running, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("homelab")), "job", "ls"]
+    environment = {"PATH": os.environ["PATH"], "HOMELAB_URL": site.url, "HOMELAB_HOME": str(tmp_path / "fresh")}
+    done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, timeout=30)
+    assert done.returncode == 2
+    assert b"HOMELAB_TOKEN" in done.stderr
 
 
 async def test_a_token_made_by_the_command_works_until_it_is_revoked(site: Running) -> None:

@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pg0
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -30,22 +31,25 @@ T0 = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 SCHEMA = Path(__file__).parents[2] / "src/homelab/db/migrations/0001_control.sql"
 
 
-def _programs() -> Path:
-    """The folder of a Postgres: the one the lab unpacked, else the machine's."""
-    found = [*Path.home().glob(".pg0/installation/*/bin"), *Path("/usr/lib/postgresql").glob("*/bin")]
-    if on_path := shutil.which("initdb"):
-        found.append(Path(on_path).parent)
-    usable = [folder for folder in found if (folder / "initdb").exists()]
+def _programs(folder: Path) -> Path:
+    """The programs of a Postgres: the machine's, else those that the package pg0 unpacks, here below `folder`."""
+    found = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path.home().glob(".pg0/installation/*/bin")]
     # What lies in root's own home cannot be run by the unprivileged user that Postgres wants.
-    usable = [folder for folder in usable if os.getuid() != 0 or not folder.is_relative_to(Path.home())]
+    usable = [one for one in found if os.getuid() != 0 or not one.is_relative_to(Path.home())]
     if not usable:
-        pytest.fail("these tests need a Postgres: start a lab once (homelab up), or install postgresql")
+        program = Path(pg0.__file__).parent / "bin/pg0"
+        # As root it unpacks and then refuses to start; unpacking is all that is wanted.
+        subprocess.run([program, "start"], env={**os.environ, "HOME": str(folder)}, capture_output=True, check=False)
+        subprocess.run([program, "stop"], env={**os.environ, "HOME": str(folder)}, capture_output=True, check=False)
+        usable = list(folder.glob(".pg0/installation/*/bin"))
+        subprocess.run(["chmod", "-R", "a+rX", folder / ".pg0"], check=True)
     return usable[0]
 
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    programs, folder = _programs(), Path(tempfile.mkdtemp(prefix="notify-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="notify-pg-"))
+    programs = _programs(folder)
     run: dict[str, Any] = {"env": {**os.environ, "LD_LIBRARY_PATH": str(programs.parent / "lib")}, "cwd": folder}
     if os.getuid() == 0:
         shutil.chown(folder, "nobody")

@@ -221,6 +221,21 @@ def test_an_unknown_zone_of_the_machine_is_an_error_of_the_caller() -> None:
         read("0 1 * * * a\n", timezone="Nowhere/Else")
 
 
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("CRON_TZ=Asia/Tokyo", "debian-cron-tz"),
+        ("MAILTO=", "debian-empty-value"),
+        ("A='b '", "debian-trims"),
+        ("-0 1 * * * x", "debian-no-log"),
+        ("0 1 * * * -n x", "debian-option"),
+        ("0~9 1 * * * x", "random-time"),
+    ],
+)
+def test_where_debians_cron_differs_the_line_has_a_note(line: str, code: str) -> None:
+    assert codes(read(f"{line}\n", user="root"), "note") == [(1, code)]
+
+
 # --- system crontabs --------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -89,11 +90,16 @@ def test_targets_keep_a_readable_name() -> None:
 
 
 def test_a_reference_is_looked_up_and_a_missing_one_names_itself(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOMELAB_HOME", str(tmp_path))
     monkeypatch.setenv("NTFY_URL", "ntfy://topic")
     assert resolve("env:NTFY_URL") == "ntfy://topic"
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/environment").write_text("# kept\nexport NTFY_URL=ntfy://kept?a=b\n")
+    assert resolve("env:NTFY_URL") == "ntfy://kept?a=b"
+    (tmp_path / "pager").write_text("\nntfy://pager\n")
+    assert resolve("file:pager") == "ntfy://pager"
     with pytest.raises(Exception, match="file:nothing-here"):
         resolve("file:nothing-here")
     with pytest.raises(Exception, match="env:NOT_SET is empty or not set"):

@@ -1,6 +1,7 @@
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -216,3 +217,8 @@ def test_a_stable_job_with_noise_raises_no_alarm_in_thousands_of_runs() -> None:
             past.append(took_s)
     assert alarms["short"] == alarms["steady"] == 0
     assert alarms["long-tailed"] <= 2 and alarms["weekly full backup"] <= 2
+
+
+def test_every_kind_of_alert_is_described_in_the_reference() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/notifications.md").read_text()
+    assert [kind for kind in rules.KINDS if f"| `{kind}` |" not in page] == []

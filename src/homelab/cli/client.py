@@ -62,12 +62,16 @@ class Client:
         """The control of the environment, else of this home; NotFoundError when no lab runs here."""
         from homelab.home import endpoints, secrets
 
-        url = os.environ.get("HOMELAB_URL")
         home = Home.default()
-        if not url:
-            url = endpoints.require(home, "control")
+        url = os.environ.get("HOMELAB_URL") or endpoints.require(home, "control")
         token = os.environ.get("HOMELAB_TOKEN")
         if not token:
+            if url.rstrip("/") != endpoints.read(home).get("control"):
+                # The token of this home must not be told to whoever listens at some other address.
+                raise InputError(
+                    f"{url} is not the lab of {home.root}, and no token for it is given",
+                    hint="Set HOMELAB_TOKEN, or unset HOMELAB_URL. Make a token there with: homelab token create",
+                )
             token = secrets.read_or_create(home, "token-admin")
         return cls(url, token, timeout_s=timeout_s)
 

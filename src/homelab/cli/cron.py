@@ -3,6 +3,7 @@
 `inspect` and `next` never change anything; `import` changes the lab file only, never a crontab.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def import_(
 
     readings = read(source, Options(system=system, user=user, root=root, timezone=timezone))
     path = cronimport.lab_path()
-    with labedit.locked(path):
+    with contextlib.nullcontext() if dry_run else labedit.locked(path):
         before = cronimport.read_lab(path, timezone=timezone or crontabs.zone(root))
         zone = labedit.lab_timezone(before[str(path)], str(path))
         texts = dict(before)
@@ -76,7 +77,9 @@ def import_(
             known_as = cronimport.source_of(reading, user or crontabs.owner_of(reading.file))
             chains = labedit.chains(texts, source=known_as)
             jobs = cronimport.new_jobs(reading, accept=accept, timezone=zone, chains=chains)
-            merged = labedit.merge(texts, str(path), jobs, source=known_as)
+            # A line with a mistake in it is not a job that was taken out.
+            is_sound = not any(problem.severity == "error" for problem in reading.problems)
+            merged = labedit.merge(texts, str(path), jobs, source=known_as, removes=is_sound)
             texts = merged.texts
             done.append(merged)
         is_new = not path.exists()
@@ -90,7 +93,8 @@ def import_(
         for line in cronimport.undecodable(reading):
             click.echo(f"{reading.file}:{line}: not imported: it holds bytes that are not UTF-8", err=True)
     for name in total.kept:
-        click.echo(f"job '{name}' is no longer in the crontab; it stays because you changed it", err=True)
+        why = "it was changed by hand, or the crontab has bad lines"
+        click.echo(f"job '{name}' is no longer in the crontab; it stays: {why}", err=True)
     if as_json_:
         names = ("added", "updated", "removed", "kept", "unchanged")
         lists = {name: getattr(total, name) for name in names}
@@ -115,12 +119,16 @@ def next_(expression: str, timezone: str, after: str, count: int, seed: str, as_
     from datetime import UTC, datetime
     from itertools import islice
 
-    from homelab.core.schedule import check_zone, describe, parse
+    from homelab.core.schedule import ScheduleError, check_zone, describe, parse
     from homelab.home import crontabs
 
     timezone = timezone or crontabs.zone(None)
     zone = check_zone(timezone)
-    schedule = parse(expression, timezone, seed=seed)
+    try:
+        schedule = parse(expression, timezone, seed=seed)
+    except ScheduleError as error:
+        pointer = f"  {_clean(expression)}\n  {'^':>{error.column}}"
+        raise InputError(error.message + (f". {error.hint}" if error.hint else ""), hint=pointer) from error
     try:
         start = datetime.fromisoformat(after) if after else datetime.now(UTC)
     except ValueError as error:

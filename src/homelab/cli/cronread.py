@@ -3,7 +3,7 @@
 Nothing is run and nothing is written. Called by `cli.cron`.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Reading:
 
 
 def read(source: str, options: Options) -> list[Reading]:
-    """Read a crontab, standard input (`-`), or every file of a folder such as /etc/cron.d that cron would read."""
+    """Read a crontab, standard input (`-`), or what cron reads of a folder: /etc/cron.d, or the spool."""
     if source != "-" and Path(source).is_dir():
         return _read_folder(Path(source), options)
     reading = _read_one(source, crontabs.read_text(source), options)
@@ -75,11 +75,11 @@ def read(source: str, options: Options) -> list[Reading]:
 
 def _read_folder(folder: Path, options: Options) -> list[Reading]:
     taken, ignored = crontabs.files_of_folder(folder)
-    options = Options(system=True, user=options.user, root=options.root, timezone=options.timezone)
+    is_spool = crontabs.is_spool(folder)
     readings: list[Reading] = []
     for path in taken:
-        reading = _read_one(str(path), crontabs.read_text(str(path)), options)
-        reading.problems[:0] = _name_problems(path)
+        reading = _read_one(str(path), crontabs.read_text(str(path)), replace(options, system=not is_spool))
+        reading.problems[:0] = [] if is_spool else _name_problems(path)
         readings.append(reading)
     for path, reason in ignored:
         problem = CronProblem(line=1, severity="note", code="ignored-file", message=f"cron ignores this file: {reason}")
@@ -109,6 +109,7 @@ def _read_one(source: str, text: str, options: Options) -> Reading:
         home=None if system else accounts.get(user),
         timezone=options.timezone or crontabs.zone(options.root),
         accounts=accounts,
+        path=crontabs.default_path(options.root),
     )
     reading = Reading(file=source, jobs=parsed.jobs, problems=list(parsed.problems))
     for job in parsed.jobs:

@@ -127,7 +127,7 @@ def run(name: str, wait: bool, timeout: float | None, params: tuple[str, ...], o
         output.line(f"{made['id']}  {output.state(str(made['state']))}{'  ' + reason if reason else ''}")
     else:
         output.line(f"{made['id']}\t{made['state']}")
-    return 1 if made["state"] in _FINAL - {"succeeded", "skipped"} else 0
+    return 1 if made["state"] in _FINAL - {"succeeded"} else 0
 
 
 def wait_for(client: Client, run_id: str, name: str, *, timeout_s: float | None) -> dict[str, Any]:

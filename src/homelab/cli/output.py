@@ -16,9 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+from homelab.worker import runlog
+
 _COLOURS: Mapping[str, str] = {
     "succeeded": "32", "ready": "32", "ok": "32", "failed": "31", "timed_out": "31", "crashed": "31", "missed": "31",
     "late": "31", "failing": "31", "running": "33", "retrying": "33", "pending": "33", "blocked": "35",
@@ -29,8 +28,8 @@ SPIN_AFTER_S = 2.0
 
 
 def safe(text: str) -> str:
-    """Text that a terminal shows and does not obey: control, bidi and surrogate characters are spelt out."""
-    return _UNSAFE.sub(lambda m: m[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+    """Text that a terminal shows and does not obey: what it would act on is made visible, as in logs."""
+    return runlog.safe(text).encode("utf-8", "replace").decode()
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:

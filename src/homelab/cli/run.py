@@ -147,6 +147,10 @@ class Printer:
         code = {"err": "31", "lab": "2;3"}.get(key[1], "")
         return start + (output.painted(shown, code) if shown else "") + ("" if is_partial else "\n")
 
+    def end(self) -> str:
+        """What is missing when all is written: the line end of output that stopped within a line."""
+        return "\n" if self._open else ""
+
 
 @run.command()
 @run_id
@@ -176,6 +180,8 @@ def logs(id: str, follow: bool, task: str | None, tail: int | None, raw: bool, a
             sys.stdout.write(printer.text(record))
             if follow:
                 sys.stdout.flush()
+    if not as_json:
+        sys.stdout.write(printer.end())
 
 
 def _followed(client: Client, identity: str, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from homelab.core.crontab import DEFAULT_PATH
 from homelab.core.errors import InputError
+from homelab.core.schedule import ScheduleError, check_zone
 
 _LARGEST_BYTES = 16 * 1024 * 1024
+_MOST_LINES = 100_000  # cron itself takes 10,000 jobs
 _SPOOLS = re.compile(r"(?:/spool/cron/crontabs|/spool/cron|/cron/tabs)/([^/]+)$")
 _UTC_NAMES = frozenset({"Etc/UTC", "UCT", "Etc/UCT", "Zulu", "Etc/Zulu", "Universal", "Etc/Universal"})
 
@@ -34,6 +37,8 @@ def read_text(source: str) -> str:
         raise InputError(f"cannot read the crontab: {error.strerror}", where=source) from error
     if len(data) > _LARGEST_BYTES:
         raise InputError(f"larger than {_LARGEST_BYTES} bytes: this is no crontab", where=source)
+    if data.count(b"\n") > _MOST_LINES:
+        raise InputError(f"more than {_MOST_LINES} lines: this is no crontab", where=source)
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -51,6 +56,11 @@ def owner_of(source: str) -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return os.environ.get("LOGNAME", "")
+
+
+def is_spool(folder: Path) -> bool:
+    """Whether it is a folder of users' crontabs, each named like its owner."""
+    return _SPOOLS.search(f"{folder.absolute()}/any") is not None
 
 
 def files_of_folder(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -116,9 +126,14 @@ def zone(root: Path | None) -> str:
     return _plain_zone(target.partition("zoneinfo/")[2])
 
 
-def _plain_zone(name: str) -> str:
-    from homelab.core.schedule import ScheduleError, check_zone
+def default_path(root: Path | None) -> str:
+    """The PATH that the machine's cron gives a job. `crond` is cronie, which since 1.7 adds the system folders."""
+    base = root or Path("/")
+    is_cronie = (base / "usr/sbin/crond").exists() and not (base / "usr/sbin/cron").exists()
+    return DEFAULT_PATH + ":/usr/sbin:/sbin" if is_cronie else DEFAULT_PATH
 
+
+def _plain_zone(name: str) -> str:
     if name in _UTC_NAMES or not name:
         return "UTC"
     try:

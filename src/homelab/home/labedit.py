@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -56,8 +57,8 @@ class NewJob:
 class Merged:
     """The texts after a merge, and the names of the jobs by what happened to them.
 
-    `renumbered`: only their line in the source is another. `kept`: no longer in the source, but changed by hand since
-    the import, so they stay.
+    `renumbered`: only their line in the source is another. `kept`: no longer in the source, but they stay:
+    changed by hand since the import, or removing was not asked for.
     """
 
     texts: dict[str, str]
@@ -127,25 +128,26 @@ def chains(texts: Mapping[str, str], *, source: str) -> set[str]:
     return {str(old.table["imported"]["chain"]) for old in _known(docs, source) if "chain" in old.table["imported"]}
 
 
-def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source: str) -> Merged:
+def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source: str, removes: bool = True) -> Merged:
     """Have `jobs` in the lab, as all that comes from `source`.
 
     `texts` maps the lab file and its includes to their text; new jobs go to the end of `main`. Jobs of the same source
     are matched by what they are, then by name, then by command, and keep the name they have in the lab file; those no
-    longer there are removed. A name that another job has is not taken: the new one gets a suffix. The same jobs again
-    change no byte. InputError when a text is not TOML.
+    longer there are removed (if `removes`). A name that another job has is not taken: the new one gets a suffix. The
+    same jobs again change no byte. InputError when a text is not TOML. RefusedError when nothing of the source is left:
+    an empty input is more often a failed command than a wish to delete everything.
     """
     docs = {name: _parse(text, name) for name, text in texts.items()}
     known = _known(docs, source)
     pairs = _pairs(jobs, known)
     gone = [old for old in known if not old.taken]
+    if known and not jobs:
+        raise RefusedError(
+            f"no jobs in {source}, but {len(known)} of the lab came from there",
+            hint="If they are to go, delete them from the lab file.",
+        )
     result = Merged(texts=dict(texts))
     touched: set[str] = set()
-    for old in gone:
-        if old.is_as_imported:
-            docs[old.file]["jobs"].remove(old.name)
-            touched.add(old.file)
-        (result.removed if old.is_as_imported else result.kept).append(old.name)
     names = _final_names(pairs, {name for doc in docs.values() for name in _jobs(doc)})
     for job, old in pairs:
         if old is not None:
@@ -155,6 +157,11 @@ def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source
             getattr(result, what).append(old.name)
     for file in touched:
         result.texts[file] = tomlkit.dumps(docs[file])
+    result.removed = [old.name for old in gone if removes and old.is_as_imported]
+    result.kept = [old.name for old in gone if old.name not in result.removed]
+    for file in {old.file for old in gone}:
+        names_there = [old.name for old in gone if old.file == file and old.name in result.removed]
+        result.texts[file] = _without(result.texts[file], names_there) if names_there else result.texts[file]
     fresh = [job for job, old in pairs if old is None]
     if fresh:
         result.added = [names[job.name] for job in fresh]
@@ -250,6 +257,44 @@ def _renew(old: _Known, job: NewJob, source: str, names: Mapping[str, str]) -> s
     return "updated"
 
 
+def _without(text: str, names: Sequence[str]) -> str:
+    """The text without the tables of those jobs. Comments behind one belong to what follows, so they stay."""
+    doc: Any = tomlkit.parse(text)
+    wanted: dict[str, Any] = doc.unwrap()
+    lines = text.splitlines(keepends=True)
+    for name in names:
+        del wanted["jobs"][name]
+        lines = _without_table(lines, name)
+    if not wanted["jobs"]:
+        del wanted["jobs"]
+    shorter = "".join(lines)
+    if _means(shorter) == wanted:
+        return shorter
+    for name in names:  # written in another style: comments inside the tables go too
+        del doc["jobs"][name]
+    return tomlkit.dumps(doc)
+
+
+def _without_table(lines: list[str], name: str) -> list[str]:
+    header = re.compile(rf"""\s*\[\s*jobs\s*\.\s*(["']?){re.escape(name)}\1\s*\]""")
+    start = next((n for n, line in enumerate(lines) if header.match(line)), None)
+    if start is None:
+        return lines
+    end = next((n for n in range(start + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+    while lines[end - 1].strip() == "" or lines[end - 1].lstrip().startswith("#"):
+        end -= 1
+    if end < len(lines) and lines[end].strip() == "":
+        end += 1
+    return lines[:start] + lines[end:]
+
+
+def _means(text: str) -> dict[str, Any] | None:
+    try:
+        return tomlkit.parse(text).unwrap()
+    except TOMLKitError:
+        return None
+
+
 def _appended(text: str, jobs: Sequence[NewJob], source: str, names: Mapping[str, str]) -> str:
     tables = tomlkit.table(is_super_table=True)
     for job in jobs:
@@ -295,7 +340,8 @@ def _item(value: Any) -> Any:
     if isinstance(value, str):
         is_quoted = ('"' in value or "\\" in value) and "'" not in value and value.isprintable()
         return tomlkit.string(value, literal=is_quoted)
-    return tomlkit.item(value)
+    item: Any = cast("Any", tomlkit).item(value)
+    return item
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------
@@ -304,10 +350,12 @@ def _item(value: Any) -> Any:
 @contextlib.contextmanager
 def locked(path: Path) -> Generator[None]:
     """Only one process at a time edits lab files in this folder. RefusedError after waiting for 20 s."""
-    folder = path.parent
-    folder.mkdir(parents=True, exist_ok=True)
     # The folder itself is locked, not the file: the file is replaced by each write, and no lock file is left behind.
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise InputError(f"cannot use the folder of the lab file: {error.strerror}", where=str(path.parent)) from error
     try:
         _wait_for_lock(descriptor, path)
         yield

@@ -11,15 +11,14 @@ to HOMELAB_HOME: `log://alerts.jsonl`.
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from homelab.core.errors import HomelabError, InputError
+from homelab.home.paths import Home
 from homelab.notify.targets import redact, resolve
 
 Send = Callable[[str, str, str], str]
@@ -50,7 +49,7 @@ def _answer(error: str) -> None:
 
 def to_file(url: str) -> Send:
     parts = urlsplit(url)
-    path = Path(os.environ.get("HOMELAB_HOME", "")) / unquote(parts.netloc + parts.path)
+    path = Home.default().root / unquote(parts.netloc + parts.path)
 
     def send(title: str, body: str, level: str) -> str:
         line = json.dumps({"time": datetime.now(UTC).isoformat(), "level": level, "title": title, "body": body})

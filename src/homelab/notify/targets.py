@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from homelab.core.errors import InputError
+from homelab.home.paths import Home
 
 _REFERENCES = ("env:", "file:", "keychain:")
 _PLAIN = frozenset({"log", "json", "jsons", "xml", "xmls", "form", "forms", "syslog"})
@@ -43,16 +44,18 @@ def _mark(url: str) -> str:
 def resolve(url: str) -> str:
     """The URL behind a reference (a URL is itself). InputError names the reference, never its value.
 
-    `file:` paths that are relative lie below HOMELAB_HOME; the first line that is not empty counts.
+    `env:` is looked up in HOMELAB_HOME/secrets/environment (lines `NAME=VALUE`), then in the environment: a lab started
+    at boot has no shell's variables. Relative `file:` paths lie below HOMELAB_HOME; the first line that is not empty
+    counts.
     """
     kind, _, name = url.partition(":")
     value = url
     if kind == "env" and is_reference(url):
-        value = os.environ.get(name, "")
+        value = _kept(name) or os.environ.get(name, "")
     elif kind == "file" and is_reference(url):
         path = Path(name).expanduser()
         try:
-            text = (Path(os.environ.get("HOMELAB_HOME", "")) / path).read_text()
+            text = (Home.default().root / path).read_text()
         except OSError as error:
             raise InputError(f"cannot read the notification URL from {url}: {error.strerror}") from error
         value = next((line.strip() for line in text.splitlines() if line.strip()), "")
@@ -64,6 +67,16 @@ def resolve(url: str) -> str:
     if not value:
         raise InputError(f"{url} is empty or not set", hint="Set it where `homelab up` is started, then try again.")
     return value
+
+
+def _kept(name: str) -> str:
+    path = Home.default().secrets / "environment"
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return ""
+    found = (line.strip().removeprefix("export ").partition("=") for line in lines)
+    return next((value.strip() for key, _, value in found if key.strip() == name), "")
 
 
 def redact(text: str, url: str) -> str:

@@ -242,7 +242,6 @@ class Watcher:
     async def _tick_targets(self, conn: Connection, now: datetime) -> None:
         for target in await queue.waiting(conn):
             await queue.merge(conn, target)
-        others = [target for target in self._lab.targets if "notify_failed" in self._lab.on]
         for trouble in await queue.troubles(conn, now=now):
             if trouble["waiting"] and trouble["attempts"] >= _FAILING_AFTER:
                 alert = rules.undelivered(
@@ -252,7 +251,7 @@ class Watcher:
                     error=trouble["error"],
                     now=now,
                 )
-                await queue.enqueue(conn, alert, [t for t in others if t != trouble["target"]], now=now)
+                await queue.enqueue(conn, alert, [t for t in self._lab.targets if t != trouble["target"]], now=now)
 
     # Delivering
 

@@ -50,6 +50,8 @@ class RunJournal:
     started: datetime | None = None
     finished: bool = False
     rounds: int = 1
+    told: bool = False
+    """Prefect has the final state."""
     skipped_lines: int = 0
     _result: tuple[RunState, str] = (RunState.CRASHED, "")
     _succeeded: set[str] = field(default_factory=set[str])
@@ -112,6 +114,8 @@ class RunJournal:
             case "run_finished":
                 self.finished = True
                 self._result = (RunState(entry["state"]), entry.get("reason", ""))
+            case "told":
+                self.finished = self.told = True
             case "report":
                 self._report(entry["report"])
             case "delivered":
@@ -139,7 +143,7 @@ class RunJournal:
                 self._ended[str(report["job"])] = state
 
     def _new_round(self, *, afresh: bool) -> None:
-        self.finished = False
+        self.finished = self.told = False
         self.rounds += 1
         self._base = dict(self._attempts)
         self._ended.clear()
@@ -235,7 +239,7 @@ class Journal:
     def close(self) -> None:
         """The run has ended and Prefect has it. The run stays open for the next worker while reports are
         undelivered."""
-        self._write()
+        self._add({"e": "told"}, sync=False)
         if self._fd >= 0:
             _DISK.sync(self._fd, close=True)
             self._fd = -1

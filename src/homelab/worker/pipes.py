@@ -25,6 +25,7 @@ class OutputPipe:
         self._fd, self.child_end = os.pipe()
         os.set_blocking(self._fd, False)
         self._large = False
+        self.discards = False
         self.end = asyncio.Event()
         self.last_read = 0.0
 
@@ -50,7 +51,16 @@ class OutputPipe:
             self._large = True  # only for those who write much: the kernel bounds the sum for a user
             with suppress(OSError):
                 fcntl.fcntl(self._fd, _F_SETPIPE_SZ, _BLOCK)
-        self._take(self._stream, chunk, time.time())
+        try:
+            self._take(self._stream, chunk, time.time())
+        except BaseException:
+            self.close()  # left open, it would be read and refused for ever
+            raise
+
+    def discard(self) -> None:
+        """Read on until the end, for nobody: who was left behind with this pipe would be killed by its closing."""
+        self.discards = True
+        self._take = _drop
 
     def close_child_end(self) -> None:
         if self.child_end >= 0:
@@ -64,6 +74,10 @@ class OutputPipe:
             os.close(self._fd)
             self._fd = -1
         self.end.set()
+
+
+def _drop(stream: Literal["out", "err"], chunk: bytes, time: float) -> None:
+    pass
 
 
 class InputPipe:

@@ -8,28 +8,34 @@ the launcher, inside the worker's loop.
 """
 
 import asyncio
+import errno
 import os
 import pwd
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Literal, Protocol
 
 from homelab.core.errors import InputError
 from homelab.core.jobs import RunState
 from homelab.worker.environment import Account
 from homelab.worker.pipes import InputPipe, OutputPipe
-from homelab.worker.survivors import group_exists, left_behind
+from homelab.worker.survivors import group_exists, group_lives, left_behind
 
 DRAIN_QUIET_S = 0.5
 DRAIN_MAX_S = 2.0
 KILL_WAIT_S = 5.0
 """How long after SIGKILL a process may take to go; longer means that it hangs inside the kernel."""
 UMASK = 0o022
+_MAX_GROUPS = 16 if sys.platform == "darwin" else 65536
+_MARKS = ("HOMELAB_RUN_ID", "HOMELAB_JOB", "HOMELAB_ATTEMPT")
+"""Variables by which processes that left the session are recognised as this attempt's, and as no sibling's."""
 
 
 class Sink(Protocol):
@@ -44,8 +50,7 @@ class Sink(Protocol):
 class Spec:
     """What to start: `shell -c command` in `cwd`, with exactly `environment`.
 
-    `account`: whom to run as; None, or the worker's own user: no switch. `marker`: the variable of `environment` by
-    which processes that leave the session are recognised as this job's.
+    `account`: whom to run as; None, or the worker's own user: no switch.
     """
 
     command: str
@@ -56,7 +61,6 @@ class Spec:
     account: Account | None = None
     timeout_s: float | None = None
     grace_s: float = 10.0
-    marker: str = "HOMELAB_RUN_ID"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,11 @@ def reset_ignored_signals() -> None:
     handler that does nothing has the same effect here, and is reset to the default in a started program."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, _nothing)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    pass
 
 
 async def run(
@@ -124,7 +132,8 @@ async def run(
     outputs: list[OutputPipe] = []
     stdin: InputPipe | None = None
     try:
-        outputs = [OutputPipe("out", sink.write), OutputPipe("err", sink.write)]
+        outputs.append(OutputPipe("out", sink.write))
+        outputs.append(OutputPipe("err", sink.write))
         stdin = InputPipe(spec.stdin) if spec.stdin else None
         popen = _spawn(spec, outputs, stdin)
     except (OSError, ValueError, InputError) as error:
@@ -171,7 +180,7 @@ def _switch(account: Account | None) -> tuple[int | None, int | None, list[int] 
             f"cannot run as user '{account.name}': the worker does not run as root",
             hint="Start the lab as root, or as that user.",
         )
-    return account.uid, account.gid, os.getgrouplist(account.name, account.gid)
+    return account.uid, account.gid, os.getgrouplist(account.name, account.gid)[:_MAX_GROUPS]
 
 
 @dataclass
@@ -204,6 +213,8 @@ class _Running:
         finally:
             cancelled.cancel()
         if self.exited in done:
+            if self.exited.result() < 0:
+                await self._end_group()
             return await self._after_exit(None, "")
         if cancelled in done:
             return await self._end(RunState.CANCELLED, _cancelled(cancel_reason))
@@ -212,34 +223,40 @@ class _Running:
     async def _end(self, state: RunState, reason: str) -> Outcome:
         """SIGTERM to the group, grace, SIGKILL to what is left of it."""
         self.sink.lab(f"{reason}: sending SIGTERM", time.time())
-        deadline = time.monotonic() + self.spec.grace_s
-        self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)  # a stopped process would not notice
-        await asyncio.wait({self.exited}, timeout=self.spec.grace_s)
-        # Nobody tells when a group has become empty.
-        while self.exited.done() and group_exists(self.popen.pid) and time.monotonic() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-        if not self.exited.done() or group_exists(self.popen.pid):
-            ignored = not self.exited.done()
-            self._signal(signal.SIGKILL)
-            if ignored:
-                reason += "; ignored SIGTERM, killed"
-            self.sink.lab(f"still there after {self.spec.grace_s:g} s: sent SIGKILL", time.time())
-            await asyncio.wait({self.exited}, timeout=KILL_WAIT_S)
+        if await self._end_group():
+            reason += "; ignored SIGTERM, killed"
         if not self.exited.done():
-            now = time.time()
-            self.sink.lab(f"process {self.popen.pid} does not end, not even by SIGKILL", now)
+            self.sink.lab(f"process {self.popen.pid} does not end, not even by SIGKILL", time.time())
             return self._outcome(state, f"{reason}, but process {self.popen.pid} does not end", None, ())
         return await self._after_exit(state, reason)
 
-    def _signal(self, number: signal.Signals) -> None:
-        """To the group: it cannot be another's while its first process is ours, or a member is left of it."""
+    async def _end_group(self) -> bool:
+        """Whether the direct command had to be killed. Also after it was itself killed by a signal: what it had in the
+        foreground would go on without it, beside a retry."""
+        pgid, deadline = self.popen.pid, time.monotonic() + self.spec.grace_s
+        if not self._signal(signal.SIGTERM):
+            return False
+        self._signal(signal.SIGCONT)  # a stopped process would not notice
+        await asyncio.wait({self.exited}, timeout=self.spec.grace_s)
+        # Nobody tells when a group has become empty.
+        while self.exited.done() and group_lives(pgid) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        ignored = not self.exited.done()
+        if ignored or group_lives(pgid):
+            self._signal(signal.SIGKILL)
+            self.sink.lab(f"still there after {self.spec.grace_s:g} s: sent SIGKILL", time.time())
+            await asyncio.wait({self.exited}, timeout=KILL_WAIT_S)
+        return ignored
+
+    def _signal(self, number: signal.Signals) -> bool:
+        """To the group, False when it is empty. While a member is left of it, its number is given to no other."""
         try:
             os.killpg(self.popen.pid, number)
         except ProcessLookupError:
-            pass
+            return False
         except PermissionError:
             self.sink.lab(f"not permitted to send {number.name} to process group {self.popen.pid}", time.time())
+        return True
 
     async def _after_exit(self, state: RunState | None, reason: str) -> Outcome:
         code = self.exited.result()
@@ -247,8 +264,8 @@ class _Running:
         holds_pipe = any(not pipe.ended for pipe in self.outputs)
         left: tuple[int, ...] = ()
         if holds_pipe or group_exists(self.popen.pid):
-            mark = (self.spec.marker, self.spec.environment.get(self.spec.marker, ""))
-            left = left_behind(self.popen.pid, mark, since=self.started.timestamp(), everywhere=holds_pipe)
+            marks = {name: self.spec.environment.get(name, "") for name in _MARKS}
+            left = left_behind(self.popen.pid, marks, since=self.started.timestamp(), everywhere=holds_pipe)
         if left:
             pids = ", ".join(map(str, left))
             self.sink.lab(f"left running in the background: pid {pids}; its further output is not kept", time.time())
@@ -274,7 +291,7 @@ class _Running:
         return Outcome(
             state=state,
             reason=reason,
-            ended=_now(),
+            ended=self._watch.ended or _now(),
             started=self.started,
             exit_code=code if code is not None and code >= 0 else None,
             signal=-code if code is not None and code < 0 else None,
@@ -286,8 +303,13 @@ class _Running:
         if not self.exited.done():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.popen.pid, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                self.popen.wait(0.2)
+        elif any(not pipe.ended for pipe in self.outputs):
+            for pipe in self.outputs:
+                pipe.discard()
         self._watch.close()
-        _close(self.outputs, self.stdin)
+        _close([pipe for pipe in self.outputs if not pipe.discards], self.stdin)
 
 
 class _ExitWatch:
@@ -299,6 +321,7 @@ class _ExitWatch:
         self.exited: asyncio.Future[int] = self._loop.create_future()
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
+        self.ended: datetime | None = None
         try:
             self._fd = os.pidfd_open(popen.pid)
             self._loop.add_reader(self._fd, self._look)
@@ -309,6 +332,7 @@ class _ExitWatch:
         code = self._popen.poll()
         if code is None or self.exited.done():
             return
+        self.ended = _now()
         self.exited.set_result(code)
         self._release()
 
@@ -370,7 +394,7 @@ def _not_started(spec: Spec, error: Exception) -> str:
     if isinstance(error, OSError):
         if not os.path.isdir(spec.cwd):  # noqa: PTH112 - a plain question about a string
             return f"not started: the working folder {spec.cwd} does not exist"
-        if error.filename == spec.shell or not os.path.exists(spec.shell):  # noqa: PTH110
+        if error.filename == spec.shell and error.errno != errno.E2BIG:
             return f"not started: the shell {spec.shell}: {error.strerror}"
         if error.filename == spec.cwd:
             return f"not started: the working folder {spec.cwd}: {error.strerror}"

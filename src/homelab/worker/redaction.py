@@ -56,6 +56,7 @@ class RedactingStream:
         self._longest = max(map(len, patterns), default=0)
         self._firsts = frozenset(p[0] for p in patterns)
         self._held = b""
+        self._just_masked = False
         self._covered = 0
         """How many of the held bytes belong to a finding for which the mask has been given out already."""
 
@@ -78,17 +79,24 @@ class RedactingStream:
         at = 0
         self._held, self._covered = buffer[until:], 0
         for begin, end in _merged(spans):
-            if begin >= until:
+            told = begin == 0 and covered > 0
+            if begin >= until and not told:
                 break
-            out.append(buffer[at:begin])
-            if not (begin == 0 and covered):
+            self._show(buffer[at:begin], out)
+            if not self._just_masked:
                 out.append(MASK)
+                self._just_masked = True
             at = end
         if at > until:
             self._covered = at - until
         else:
-            out.append(buffer[at:until])
+            self._show(buffer[at:until], out)
         return b"".join(out)
+
+    def _show(self, part: bytes, out: list[bytes]) -> None:
+        if part:
+            out.append(part)
+            self._just_masked = False
 
     def _spans(self, buffer: bytes) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = []

@@ -106,8 +106,9 @@ class Writer:
             self._file.put(self._tail.records(self._limit, time), time, retry=True)
         self._flush_pending(time)
         self._file.close(time)
-        with suppress(OSError):
-            self._spill_path.unlink(missing_ok=True)
+        if not self._file.lost_bytes:
+            with suppress(OSError):
+                self._spill_path.unlink(missing_ok=True)
 
     def _take(self, stream: str, chunk: bytes, time: float) -> None:
         if not chunk:
@@ -162,6 +163,7 @@ class _Tail:
         self._limit = limit
         self._chunks: deque[tuple[float, str, bytes]] = deque()
         self._size = 0
+        self._mid_line: dict[str, bool] = {}
         self.dropped_bytes = 0
         self.dropped_lines = 0
 
@@ -174,19 +176,19 @@ class _Tail:
             if gone_stream != "lab":
                 self.dropped_bytes += len(gone)
                 self.dropped_lines += gone.count(b"\n")
+                self._mid_line[gone_stream] = not gone.endswith(b"\n")
 
     def records(self, limit: int, now: float) -> bytes:
         """The mark of the cut, then the tail, beginning with a whole line where there is one."""
         parts: list[bytes] = []
         bytes_out, lines_out = self.dropped_bytes, self.dropped_lines
-        starts: set[str] = set()
+        mid_line = dict(self._mid_line)
         pending: dict[str, bytes] = {}
         for time, stream, chunk in self._chunks:
             if stream == "lab":
                 parts.append(_record(time, "l", chunk))
                 continue
-            if self.dropped_bytes and stream not in starts:
-                starts.add(stream)
+            if mid_line.pop(stream, False):
                 whole = chunk.find(b"\n") + 1
                 bytes_out, lines_out = bytes_out + whole, lines_out + (whole > 0)
                 chunk = chunk[whole:]
@@ -206,25 +208,25 @@ class _File:
         self._path = path
         self._fd = -1
         self._end = 0
-        self._lost_bytes = 0
+        self.lost_bytes = 0
         self._refused_at = float("-inf")
         self._why = ""
 
     def put(self, records: bytes, time: float, *, retry: bool = False) -> None:
-        if self._lost_bytes:
+        if self.lost_bytes:
             if not retry and 0 <= time - self._refused_at < RETRY_S:
-                self._lost_bytes += len(records)
+                self.lost_bytes += len(records)
                 return
-            words = f"about {self._lost_bytes} bytes of output could not be written here: {self._why}"
+            words = f"about {self.lost_bytes} bytes of output could not be written here: {self._why}"
             if not self._append(_record(time, "l", words.encode()), time):
-                self._lost_bytes += len(records)
+                self.lost_bytes += len(records)
                 return
-            self._lost_bytes = 0
+            self.lost_bytes = 0
         if not self._append(records, time):
-            self._lost_bytes += len(records)
+            self.lost_bytes += len(records)
 
     def close(self, time: float) -> None:
-        if self._lost_bytes:
+        if self.lost_bytes:
             self.put(b"", time, retry=True)
         if self._fd >= 0:
             with suppress(OSError):
@@ -352,9 +354,16 @@ def _spill_of(path: Path) -> Path:
 
 
 def read(path: Path, *, start: int = 0) -> Iterator[Record]:
-    """Whole records from byte `start` (0, or what `read_from` gave) to what is written now. OSError: no such log."""
+    """Whole records from byte `start` (0, or what `read_from` gave) to what is written now. OSError: no such log.
+
+    From the start, the end of an output over its limit is given too while the job runs; a follower gets it afterwards.
+    """
     for record, _ in read_from(path, start):
         yield record
+    if start == 0:
+        with suppress(OSError):
+            for record, _ in read_from(_spill_of(path), 0):
+                yield record
 
 
 def read_from(path: Path, start: int) -> Iterator[tuple[Record, int]]:

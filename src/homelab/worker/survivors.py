@@ -9,7 +9,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -44,18 +46,25 @@ def group_exists(pgid: int) -> bool:
     return True
 
 
-def left_behind(leader: int, mark: tuple[str, str], *, since: float, everywhere: bool = False) -> tuple[int, ...]:
-    """Living processes of the group or session that `leader` began, and with `everywhere` also those that left both
-    but have the variable `mark` in their environment. `since`: Unix time before which none can have begun."""
+def group_lives(pgid: int) -> bool:
+    """Whether a process that is no zombie is in the group. Reads the whole process table when the group exists."""
+    return group_exists(pgid) and (_lives(pgid) or bool(left_behind(pgid, {}, since=0.0, session=False)))
+
+
+def left_behind(
+    leader: int, marks: Mapping[str, str], *, since: float, everywhere: bool = False, session: bool = True
+) -> tuple[int, ...]:
+    """Living processes of the group or session that `leader` began, and with `everywhere` also those that left both but
+    have the variables `marks` in their environment. `since`: Unix time before which none of those has begun."""
     found: list[int] = []
     for pid in psutil.pids():
         if pid in (leader, os.getpid()):
             continue
         try:
-            related = os.getpgid(pid) == leader or os.getsid(pid) == leader
+            related = os.getpgid(pid) == leader or (session and os.getsid(pid) == leader)
         except OSError:
             continue
-        if (related or (everywhere and _began_after(pid, since) and _carries(pid, *mark))) and _lives(pid):
+        if (related or (everywhere and _began_after(pid, since) and _carries(pid, marks))) and _lives(pid):
             found.append(pid)
     return tuple(found)
 
@@ -89,8 +98,8 @@ def _provably_ours(pgid: int, mark: str, run_id: str) -> dict[int, str]:
     members: dict[int, str] = {}
     if leader and _lives(pgid):
         members[pgid] = leader
-    for pid in left_behind(pgid, ("", ""), since=0.0):
-        if (leader or _carries(pid, _RUN_ID, run_id)) and (found := start_mark(pid)):
+    for pid in left_behind(pgid, {}, since=0.0):
+        if (leader or _carries(pid, {_RUN_ID: run_id})) and (found := start_mark(pid)):
             members[pid] = found
     return members
 
@@ -123,13 +132,15 @@ def _began_after(pid: int, since: float) -> bool:
         return False
 
 
-def _carries(pid: int, name: str, value: str) -> bool:
+def _carries(pid: int, marks: Mapping[str, str]) -> bool:
     try:
-        return bool(value) and psutil.Process(pid).environ().get(name) == value
+        found = psutil.Process(pid).environ()
+        return bool(marks) and all(value and found.get(name) == value for name, value in marks.items())
     except (psutil.Error, OSError):
         return False
 
 
+@cache
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

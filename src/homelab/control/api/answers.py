@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from homelab.core.errors import HomelabError, InputError, NotFoundError, RefusedError, TimedOutError
+from homelab.flows.api import PrefectUnavailable
 
 MAX_DEPTH = 32
 """Nesting of a JSON body. Nothing the API takes is deeper than 8; a bomb of brackets is thousands."""
@@ -85,7 +86,7 @@ def as_http(error: HomelabError) -> HttpError:
     for kind, status, code in _STATUS:
         if isinstance(error, kind):
             return HttpError(status, code, message, error.hint)
-    if type(error).__name__ == "PrefectUnavailable":
+    if isinstance(error, PrefectUnavailable):
         return HttpError(503, "unavailable", message, error.hint, {"Retry-After": "5"})
     return HttpError(422, "failed", message, error.hint)
 
@@ -138,6 +139,15 @@ async def read_json(request: Request, limit: int = 1024 * 1024) -> dict[str, Any
     if body and kind != "application/json":
         raise HttpError(415, "input", "the body must be application/json", "Send Content-Type: application/json.")
     return parse(body)
+
+
+def without_nul(value: Any) -> Any:
+    """The value with every NUL in its texts replaced: Postgres stores none, and what a job printed may hold some."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {without_nul(k): without_nul(v) for k, v in cast("dict[str, Any]", value).items()}
+    return [without_nul(v) for v in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 def text_field(body: Mapping[str, Any], name: str, *, default: str | None = None, limit: int = 1000) -> str:

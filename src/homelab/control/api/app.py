@@ -129,6 +129,7 @@ def _mount(site: Site, route: Route) -> StarletteRoute:
 def _endpoint(site: Site, route: Route) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
+            _check_names(request)
             identity = _NOBODY
             changes = request.method not in ("GET", "HEAD")
             if route.scope != "open":
@@ -149,6 +150,13 @@ def _endpoint(site: Site, route: Route) -> Callable[[Request], Awaitable[Respons
     return endpoint
 
 
+def _check_names(request: Request) -> None:
+    """What is in a path or a query becomes names to look up: no name of ours is that long or holds a control byte."""
+    for value in (*request.path_params.values(), *request.query_params.values()):
+        if len(str(value)) > 2000 or "\0" in str(value):
+            raise HttpError(400, "input", "the path or the query holds what no name can be")
+
+
 def _refusal(route: Route, error: HttpError) -> Response:
     if not route.page:
         return failure(error)
@@ -158,8 +166,16 @@ def _refusal(route: Route, error: HttpError) -> Response:
     return response
 
 
+def is_database_away(error: Exception) -> bool:
+    """True for what psycopg and its pool raise when there is no connection; known by name, as only `db` imports it."""
+    kinds = type(error).__mro__
+    return kinds[0].__module__.startswith("psycopg") and any(
+        kind.__name__ in ("OperationalError", "InterfaceError") for kind in kinds
+    )
+
+
 def _unexpected(error: Exception, route: Route) -> HttpError:
-    if type(error).__module__.startswith("psycopg"):
+    if is_database_away(error):
         log.warning("api.database_away", route=route.path, error=type(error).__name__)
         return HttpError(
             503, "unavailable", "the lab's database does not answer", "See: homelab status", {"Retry-After": "2"}

@@ -16,6 +16,8 @@ class Sample:
     due: int = 0
     last_success: Mapping[str, float] = field(default_factory=dict[str, float])
     worker_age_s: Mapping[str, float] = field(default_factory=dict[str, float])
+    worker_slots: Mapping[str, int] = field(default_factory=dict[str, int])
+    worker_running: Mapping[str, int] = field(default_factory=dict[str, int])
     notifications: Mapping[str, int] = field(default_factory=dict[str, int])
     conditions: Mapping[str, int] = field(default_factory=dict[str, int])
 
@@ -44,6 +46,8 @@ async def read(pool: Pool) -> Sample:
                 " and recorded > now() - interval '35 days' and ended is not null group by job"
             ),
             worker_age_s=await table("select name, extract(epoch from now() - last_seen)::float8 from worker"),
+            worker_slots=await table("select name, slots from worker"),
+            worker_running=await table("select name, jsonb_array_length(running) from worker"),
             notifications=await table("select state, count(*) from notification where state <> 'sent' group by state"),
             conditions=await table("select kind, count(*) from watch group by kind"),
         )
@@ -65,6 +69,8 @@ def text(sample: Sample) -> str:
                 "homelab_job_last_success_timestamp_seconds", "Last success of a job.", "job", sample.last_success
             ),
             *_series("homelab_worker_last_seen_seconds", "Age of a heartbeat.", "worker", sample.worker_age_s),
+            *_series("homelab_worker_slots", "Jobs that a worker runs at once.", "worker", sample.worker_slots),
+            *_series("homelab_worker_runs", "Runs on a worker.", "worker", sample.worker_running),
             *_series("homelab_notifications", "Notifications not sent.", "state", sample.notifications),
             *_series("homelab_conditions", "Conditions that hold now.", "kind", sample.conditions),
         ]

@@ -118,7 +118,7 @@ def _run_link(run: Mapping[str, Any], text: str) -> str:
 
 def overview(
     jobs: Sequence[Mapping[str, Any]],
-    runs: Sequence[Mapping[str, Any]],
+    active: Sequence[Mapping[str, Any]],
     problems: Sequence[Mapping[str, Any]],
     *,
     form_token: str,
@@ -137,10 +137,9 @@ def overview(
             wrong.append(
                 f"<li>{badge(last['state'])} {_run_link(last, str(job['name']))} {ago(last.get('ended'), now=now)}</li>"
             )
-    active = [
+    running = [
         f"<li>{badge(r.get('state'))} {_run_link(r, str(r.get('job') or ''))} {ago(r.get('started'), now=now)}</li>"
-        for r in runs
-        if r.get("state") in _RUNNING
+        for r in active
     ]
     due = sorted(
         ((at, job) for job in jobs if not job.get("paused") and (at := moment(job.get("next_due")))),
@@ -150,7 +149,7 @@ def overview(
     return (
         f'<header><h1>homelab</h1><nav><a href="/prefect/">Prefect</a>{_sign_out(form_token)}</nav></header>'
         + _section("Needs a look", wrong[:100], "Nothing is failing or late.")
-        + _section("Running", active, "Nothing runs at this moment.")
+        + _section("Running", running, "Nothing runs at this moment.")
         + _section("Next", coming, "Nothing is due.")
         + _table(jobs, now=now)
     )
@@ -196,8 +195,7 @@ def run_page(run: Mapping[str, Any], run_id: str, lines: Sequence[logs.Line], *,
     ]
     several = len({line.job for line in lines}) > 1
     shown = "".join(
-        f'<span class="{line.stream}">{escape(line.job) + ": " if several else ""}'
-        f"{escape(logs.safe(line.line[:4000]))}</span>\n"
+        f'<span class="{line.stream}">{escape(line.job) + ": " if several else ""}{escape(line.text[:4000])}</span>\n'
         for line in lines
     )
     link = quote(run_id, safe="")
@@ -216,7 +214,11 @@ async def home(asked: Asked) -> Response:
     control = asked.site.control
     body = overview(
         _listed(await control.jobs(), "jobs"),
-        _listed(await control.runs(limit=100), "runs"),
+        [
+            run
+            for state in ("running", "retrying", "pending")
+            for run in _listed(await control.runs(state=state, limit=50), "runs")
+        ],
         _listed(await control.problems(), "problems"),
         form_token=asked.site.gate.form_token(asked.identity),
         now=datetime.now(UTC),

@@ -27,8 +27,8 @@ from homelab.control.api.routing import Asked, Route, Site
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _READING = re.compile(
-    r"/api/(?:[a-z_]+/)*(?:filter|count|history|paginate|lateness|count-by|count_by/.+|get_scheduled_flow_runs|"
-    r"filter/next|names|validate_obj|next-runs|count-task-runs)/?"
+    r"/api/[a-z0-9_/-]*/(?:filter|filter/next|count|history|paginate|lateness|get_scheduled_flow_runs|get_runs|"
+    r"concurrency_status|count-by/[a-z:]+)/?"
 )
 _READING_UI = re.compile(r"/api/ui/.+")
 _OPERATING = re.compile(
@@ -232,7 +232,7 @@ async def socket(site: Site, gate: Gate, browser: WebSocket) -> None:
                 await _join(browser, server)
     except (OSError, TimeoutError, WebSocketDisconnect, websockets.WebSocketException, HttpError):
         pass  # either side may go at any time; the browser connects again by itself
-    with contextlib.suppress(RuntimeError):
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
         await browser.close(1001)
 
 

@@ -1,6 +1,6 @@
 """Jobs: list, show, explain, run, pause, resume; the graph of all jobs."""
 
-from typing import Any
+from typing import Any, cast
 
 from starlette.responses import Response
 
@@ -63,8 +63,12 @@ async def resume(asked: Asked) -> Response:
 
 def wrapped(name: str, value: Any) -> Any:
     """`{name: value}`, unless control gave it so already."""
-    is_wrapped = isinstance(value, dict) and name in value
-    return value if is_wrapped else {name: value}
+    return value if name in fields_of(value) else {name: value}
+
+
+def fields_of(value: object) -> dict[str, Any]:
+    """The fields of an object; none of anything else."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 ROUTES = (

@@ -17,6 +17,9 @@ async def _lab_files(asked: Asked) -> tuple[Mapping[str, str], str]:
     files, main = texts(body, "files"), text_field(body, "main", limit=4096)
     if main not in files:
         raise HttpError(400, "input", "'main' must be one of 'files'")
+    for path, text in files.items():
+        if "\0" in path or "\0" in text:
+            raise HttpError(400, "input", f"{path!a} holds a NUL byte", "A lab file is UTF-8 text.")
     return files, main
 
 

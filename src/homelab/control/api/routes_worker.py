@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from starlette.responses import Response
 
-from homelab.control.api.answers import HttpError, answer, read_json
+from homelab.control.api.answers import HttpError, answer, read_json, without_nul
 from homelab.control.api.routing import Asked, Route
 
 MAX_REPORTS_BYTES = 16 * 1024 * 1024
@@ -14,7 +14,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 async def heartbeat(asked: Asked) -> Response:
     body = await read_json(asked.request)
-    made = await asked.site.control.heartbeat(body)
+    made = await asked.site.control.heartbeat(without_nul(body))
     return answer(made or {"ok": True})
 
 
@@ -33,7 +33,7 @@ async def reports(asked: Asked) -> Response:
     taken = cast("list[object]", sent)
     if not all(isinstance(r, dict) and isinstance(cast("dict[str, Any]", r).get("id"), str) for r in taken):
         raise HttpError(400, "input", "each report is an object with an 'id'")
-    made = await asked.site.control.take_reports(cast("list[dict[str, Any]]", taken))
+    made = await asked.site.control.take_reports(cast("list[dict[str, Any]]", without_nul(taken)))
     return answer(made if made is not None else {"taken": len(taken)})
 
 

@@ -196,7 +196,8 @@ def _telling(words: list[str]) -> list[str]:
         if "://" in plain:
             plain = plain.split("://", 1)[1].split("/", 1)[0].split("@")[-1].split(":")[0]
         elif "/" in plain:
-            plain = _SUFFIX.sub("", _base(plain))
+            plain = _base(plain)
+        plain = _SUFFIX.sub("", plain)
         if _PLAIN.match(plain) and plain not in telling and len(plain) <= 32:
             telling.append(plain)
     return telling

@@ -68,15 +68,16 @@ def parse(
     home: str | None = None,
     timezone: str = "UTC",
     accounts: Mapping[str, str] | None = None,
+    path: str = DEFAULT_PATH,
 ) -> ParsedCrontab:
     """Read a crontab. Never raises on any text; ScheduleError only when `timezone` itself is unknown.
 
     `system`: lines have a user column, as in /etc/crontab and /etc/cron.d. `user` and `home`: the owner of a user
     crontab. `timezone`: the zone of the machine, which CRON_TZ overrides for the lines below it. `accounts` maps a user
-    to its home folder; homes not given are guessed (/root, /home/USER).
+    to its home folder; homes not given are guessed (/root, /home/USER). `path`: the PATH the machine's cron sets.
     """
     check_zone(timezone)
-    reader = _Reader(system=system, user=user, home=home, timezone=timezone, accounts=accounts or {})
+    reader = _Reader(system=system, user=user, home=home, timezone=timezone, accounts=accounts or {}, path=path)
     reader.read(text)
     return reader.result()
 
@@ -90,6 +91,7 @@ class _Reader:
     home: str | None
     timezone: str
     accounts: Mapping[str, str]
+    path: str
     jobs: list[CronJob] = field(default_factory=list[CronJob])
     report: Report = field(default_factory=Report)
     assigned: dict[str, str] = field(default_factory=dict[str, str])
@@ -194,17 +196,20 @@ class _Reader:
             self.report.warn(
                 number,
                 "random-delay",
-                f"cron starts the jobs below up to {value} minutes late, at random; here they start on time",
+                f"cron starts the jobs below up to {shown(value)} minutes late, at random; here they start on time",
                 column=column,
             )
         if value == "":
             self.report.note(
                 number,
                 "debian-empty-value",
-                f"{name} is set to nothing; without quotes Debian's cron refuses that",
+                f"{shown(name)} is set to nothing; without quotes Debian's cron refuses that",
                 column=column,
                 hint=f'{name}="" is understood by every cron.',
             )
+        elif value != value.rstrip():
+            message = f"{shown(name)} ends with blanks, which Debian's cron takes off even in quotes"
+            self.report.note(number, "debian-trims", message, column=column)
         self.assigned[name] = value
 
     def zone_of(self, number: int, column: int, value: str) -> str:
@@ -376,7 +381,7 @@ class _Reader:
     def environment(self, user: str) -> dict[str, str]:
         environment = dict(self.assigned)
         environment.setdefault("SHELL", "/bin/sh")
-        environment.setdefault("PATH", DEFAULT_PATH)
+        environment.setdefault("PATH", self.path)
         if user:
             environment.setdefault("HOME", self.home_of(user))
             environment["LOGNAME"] = user

@@ -1,0 +1,138 @@
+"""The gate's decisions: hosts, origins, scopes, the passage to Prefect."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homelab.control.access import allows
+from homelab.control.api import auth, events, metrics
+from homelab.control.api.answers import HttpError, parse
+from homelab.control.api.prefect_proxy import scope_for, upstream_path
+
+ID = "0190a000-0000-7000-8000-000000000001"
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("localhost:4280", "localhost"),
+        ("LOCALHOST.", "localhost"),
+        ("[::1]:80", "::1"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("a@127.0.0.1", None),
+        ("127.0.0.1/", None),
+        ("", None),
+        ("[::1", None),
+        ("x:99999999", None),
+    ],
+)
+def test_the_name_in_a_host_header(header: str, name: str | None) -> None:
+    assert auth.host_name(header) == name
+
+
+def test_a_wildcard_address_allows_no_further_name() -> None:
+    assert auth.allowed_hosts("http://0.0.0.0:1", ["mac1", ""]) == {*auth.LOOPBACK, "mac1"}
+
+
+@given(st.text(max_size=40))
+def test_no_other_origin_is_the_same_origin(origin: str) -> None:
+    headers = {"host": "127.0.0.1:4280", "origin": origin, "sec-fetch-site": "same-origin"}
+    assert auth.same_origin(headers) == (origin.lower() in ("http://127.0.0.1:4280", "https://127.0.0.1:4280"))
+
+
+def test_node_stands_apart_from_the_scopes_of_people() -> None:
+    order = ["read", "operate", "admin"]
+    for have in order:
+        assert [allows(have, need) for need in order] == [order.index(need) <= order.index(have) for need in order]
+        assert not allows(have, "node")
+        assert not allows("node", have)
+    assert allows("node", "node")
+    assert not allows("", "read")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "scope"),
+    [
+        ("GET", "/api/flow_runs/" + ID, {}, "read"),
+        ("POST", "/api/flow_runs/filter", {"limit": 3}, "read"),
+        ("POST", "/api/logs/filter", {}, "read"),
+        ("POST", "/api/events/count-by/day", {}, "read"),
+        ("POST", f"/api/flow_runs/{ID}/input", {}, "admin"),
+        ("POST", "/api/ui/flow_runs/history", {}, "read"),
+        ("POST", f"/api/flow_runs/{ID}/set_state", {}, "operate"),
+        ("POST", f"/api/deployments/{ID}/create_flow_run", {"parameters": {}, "job_variables": {}}, "operate"),
+        ("POST", f"/api/deployments/{ID}/create_flow_run", {"job_variables": {"command": "x"}}, "admin"),
+        ("POST", "/api/deployments/", {}, "admin"),
+        ("PATCH", f"/api/deployments/{ID}", {}, "admin"),
+        ("POST", "/api/block_documents/filter", {"include_secrets": True}, "admin"),
+        ("POST", "/api/automations/", {}, "admin"),
+        ("POST", "/api/work_pools/", {}, "admin"),
+        ("DELETE", f"/api/flow_runs/{ID}", {}, "operate"),
+        ("POST", "/api/admin/database/clear", {}, "admin"),
+    ],
+)
+def test_what_a_request_to_prefect_needs(method: str, path: str, body: dict[str, object], scope: str) -> None:
+    assert scope_for(method, path, body) == scope
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/prefect/../x", b"/prefect/%2e%2e/x", b"/prefect//x", b"/prefect/%252e", b"/prefect/a\\b", b"/prefect/%00"],
+)
+def test_a_path_that_leaves_prefects_tree_is_refused(path: bytes) -> None:
+    with pytest.raises(HttpError):
+        upstream_path(path)
+    assert upstream_path(b"/prefect/api/flows/filter") == "/api/flows/filter"
+    assert upstream_path(b"/prefect") == "/"
+
+
+@given(st.recursive(st.integers(-(2**63), 2**63 - 1), lambda inner: st.lists(inner, max_size=3), max_leaves=20))
+def test_an_ordinary_body_is_read(value: object) -> None:
+    import json
+
+    assert parse(json.dumps({"a": value}).encode()) == {"a": value}
+
+
+@given(st.text(), st.text())
+def test_an_event_is_one_frame_whatever_it_says(kind: str, text: str) -> None:
+    frame = events.frame({"id": 7, "kind": kind, "body": {"text": text}})
+    assert frame.endswith(b"\n\n")
+    lines = frame[:-2].split(b"\n")
+    assert [line.partition(b":")[0] for line in lines] == [b"id", b"event", b"data"]
+    assert b"\r" not in frame
+
+
+async def test_a_silent_stream_is_kept_alive_and_closes_its_source() -> None:
+    closed: list[bool] = []
+
+    async def source() -> AsyncIterator[dict[str, object]]:
+        try:
+            yield {"id": 1, "kind": "a"}
+            await asyncio.Event().wait()
+        finally:
+            closed.append(True)
+
+    frames = events.frames(source(), keep_alive_s=0.01)
+    seen = [await anext(frames) for _ in range(4)]
+    await frames.aclose()
+    assert seen[1].startswith(b"id: 1\n")
+    assert seen[2:] == [b": still here\n\n"] * 2
+    assert closed == [True]
+
+
+@given(st.text())
+def test_a_label_stays_on_its_line(name: str) -> None:
+    text = metrics.text(metrics.Sample(last_success={name: 1.0}))
+    line = next(part for part in text.split("\n") if part.startswith("homelab_job_last_success_timestamp_seconds{"))
+    assert line.endswith('"} 1')
+
+
+def test_sign_ins_are_limited_for_one_caller_and_for_all() -> None:
+    limit = auth.RateLimit(most=2, window_s=10)
+    assert [limit.take("a", now=1.0) for _ in range(3)] == [True, True, False]
+    assert limit.take("b", now=1.0)
+    assert limit.take("a", now=12.0)
+    assert sum(limit.take(f"c{i}", now=12.0) for i in range(50)) == 19
