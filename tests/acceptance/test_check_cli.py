@@ -58,8 +58,8 @@ def test_problems_have_every_field_and_leave_with_2(tmp_path: Path) -> None:
 
 
 def test_a_secret_that_is_there_is_no_problem(tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "key").write_text("s3cret")
+    (tmp_path / "home" / "secrets").mkdir(parents=True)
+    (tmp_path / "home" / "secrets" / "key").write_text("s3cret")
     text = '[jobs.a]\nrun = "x"\nsecrets = { A = "env:THERE", B = "file:key", C = "file:gone" }\n'
     found = problems(tmp_path, text, THERE="yes")
     assert [(p["code"], p["line"], p["column"]) for p in found] == [("no-secret", 3, 50)]

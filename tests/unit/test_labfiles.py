@@ -7,7 +7,7 @@ import pytest
 
 from homelab.core.errors import InputError, NotFoundError
 from homelab.core.labfile import parse
-from homelab.home import labfiles, references
+from homelab.home import labfiles
 from homelab.home.paths import Home
 
 
@@ -78,25 +78,3 @@ def test_files_included_from_elsewhere_are_recognised_by_the_parser(here: Path) 
 def test_a_device_without_end_is_no_lab_file(here: Path) -> None:
     (here / "lab.toml").write_text("lab.include = '/dev/zero'")
     assert list(labfiles.read(here / "lab.toml")) == ["lab.toml"]
-
-
-def test_a_reference_leads_to_a_secret_or_it_does_not(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SET", "x")
-    monkeypatch.setenv("EMPTY", "")
-    (here / "home").mkdir()
-    (here / "home" / "key").write_text("x")
-    (here / "home" / "empty").write_text("")
-    assert references.exists("env:SET")
-    assert references.exists("file:key")
-    assert references.exists(f"file:{here}/home/key")
-    for absent in (
-        "env:EMPTY",
-        "env:UNSET",
-        "file:empty",
-        "file:gone",
-        "file:.",
-        "file:a\x00b",
-        "keychain:no-such-item",
-        "x",
-    ):
-        assert not references.exists(absent)

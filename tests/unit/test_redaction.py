@@ -50,6 +50,8 @@ def test_secrets_that_overlap_themselves_and_each_other_are_masked(secrets: list
 
 def test_a_secret_that_begins_inside_another_is_masked_across_chunks() -> None:
     assert through(["abab"], [b"abab", b"ab", b"ab", b"c"]) == b"***c"
+    assert through(["abab"], [b"ab", b"ab", b"a"]) == b"***a"
+    assert through(["abab"], [b"ab", b"ab", b"a", b"b", b"c"]) == b"***c"
     assert through(["abcd", "cdefgh"], [b"xabcd", b"ef", b"ghi"]) == b"x***i"
 
 

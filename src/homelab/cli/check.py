@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -52,7 +53,9 @@ def load(file: str | None) -> tuple[Lab | None, list[Problem], Mapping[str, str]
     A file that is there but cannot be read is a problem like others; NotFoundError when there is none.
     """
     from homelab.core.labfile import Problem, parse
-    from homelab.home import labfiles, references
+    from homelab.home import labfiles
+    from homelab.home.paths import Home
+    from homelab.worker import secrets
 
     path = labfiles.find(file)
     try:
@@ -71,7 +74,7 @@ def load(file: str | None) -> tuple[Lab | None, list[Problem], Mapping[str, str]
             hint=error.hint,
         )
         return None, [problem], {}
-    lab, problems = parse(texts, main=next(iter(texts)), exists=references.exists)
+    lab, problems = parse(texts, main=next(iter(texts)), exists=partial(secrets.exists, home=Home.default()))
     return lab, problems, texts
 
 

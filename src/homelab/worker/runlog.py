@@ -103,7 +103,8 @@ class Writer:
             self._take(stream, redacting.end(), time)
         self.output_lines += sum(self._unterminated.values())
         if self._tail is not None:
-            self._file.put(self._tail.records(self._limit, time), time, retry=True)
+            records = self._tail.records(self._limit, time)
+            self._file.put(records, time, size=max(1, len(records)), retry=True)
         self._flush_pending(time)
         self._file.close(time)
         if not self._file.lost_bytes:
@@ -137,7 +138,7 @@ class Writer:
     def _head(self, stream: str, chunk: bytes, time: float) -> None:
         records, self._pending[stream] = _records(stream, self._pending[stream] + chunk, time)
         if records:
-            self._file.put(records, time)
+            self._file.put(records, time, size=len(chunk))
 
     def _flush_pending(self, time: float) -> None:
         for stream, rest in self._pending.items():
@@ -212,18 +213,17 @@ class _File:
         self._refused_at = float("-inf")
         self._why = ""
 
-    def put(self, records: bytes, time: float, *, retry: bool = False) -> None:
+    def put(self, records: bytes, time: float, *, size: int = 1, retry: bool = False) -> None:
+        """`size`: bytes of output in them. While there is a hole the disk is tried once in RETRY_S, or with `retry`."""
         if self.lost_bytes:
-            if not retry and 0 <= time - self._refused_at < RETRY_S:
-                self.lost_bytes += len(records)
-                return
+            waits = not retry and 0 <= time - self._refused_at < RETRY_S
             words = f"about {self.lost_bytes} bytes of output could not be written here: {self._why}"
-            if not self._append(_record(time, "l", words.encode()), time):
-                self.lost_bytes += len(records)
+            if waits or not self._append(_record(time, "l", words.encode()), time):
+                self.lost_bytes += size
                 return
             self.lost_bytes = 0
         if not self._append(records, time):
-            self.lost_bytes += len(records)
+            self.lost_bytes += size
 
     def close(self, time: float) -> None:
         if self.lost_bytes:

@@ -72,12 +72,12 @@ def _absence(use: SecretUse) -> Problem:
     what = {
         "env": (
             f"the variable {shown(name)} is not set",
-            "Set it in the environment in which `homelab up` is started.",
+            f"Put {name}=VALUE into HOMELAB_HOME/secrets/environment (mode 0600).",
         ),
-        "file": (f"there is no file {shown(name)} that can be read", "A relative path is below HOMELAB_HOME."),
+        "file": (f"there is no file {shown(name)} that can be read", "A relative path is below HOMELAB_HOME/secrets."),
         "keychain": (
             f"the keychain has no item {shown(name)}",
-            "Add it with: security add-generic-password -s NAME -a USER -w",
+            "Add it with: security add-generic-password -a homelab -s NAME -w",
         ),
     }[kind]
     return Problem(

@@ -115,8 +115,9 @@ language server then complete and explain the settings.
   number of seconds. **Sizes** are `"512KiB"`, `"10MiB"`, `"500MB"`, or a number of bytes.
 - **Names** of jobs, queues and nodes have up to 100 letters, digits, dots, dashes and underscores and begin with a
   letter or digit, because they become file names.
-- **Secrets** are named, never written: `env:NAME` (a variable of the environment in which `homelab up` is started),
-  `file:PATH` (a relative path is below `HOMELAB_HOME`), `keychain:NAME` (an item of the macOS keychain).
+- **Secrets** are named, never written: `env:NAME` (a line `NAME=VALUE` of the file `HOMELAB_HOME/secrets/environment`,
+  mode 0600, else a variable of the environment in which `homelab up` is started), `file:PATH` (a relative path is below
+  `HOMELAB_HOME/secrets`), `keychain:NAME` (an item of the macOS keychain).
 - **Included files** have {", ".join(INCLUDABLE)} only. Their `[defaults]` hold for the jobs of that file, above those
   of the main file. A name may be defined once in all files together.
 - **A setting of a job** counts before `[defaults]`. `environment`, `secrets`, `params`, `requires` and `retries` are

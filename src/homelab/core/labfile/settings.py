@@ -106,7 +106,7 @@ JOB_NOTIFY: Final = Table(
     about="`notify = false` for no alerts about this job, or a table.",
     settings=(
         setting("on", list_of(one_of(*EVENTS)), "as [notify]", "What to alert about for this job."),
-        setting("urls", list_of(URL_OR_REFERENCE), "those of [notify]", "Where alerts about this job go instead."),
+        setting("urls", list_of(URL_OR_REFERENCE), "[]", "Where alerts about this job go too."),
     ),
 )
 
