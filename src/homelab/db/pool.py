@@ -4,7 +4,7 @@ A caller sees rows as mappings (`connection`) or as tuples (`Database.tuples`). 
 database does not answer; whoever runs a loop waits and tries again.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -54,14 +54,14 @@ class Database:
         await self._pool.close(timeout=3)
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncGenerator[Connection]:
         """One transaction with rows as mappings: committed at the end, rolled back by an exception."""
         async with self._pool.connection() as connection:
             connection.row_factory = dict_row
             yield connection
 
     @asynccontextmanager
-    async def _tuple_connection(self) -> AsyncIterator[Connection]:
+    async def _tuple_connection(self) -> AsyncGenerator[Connection]:
         async with self._pool.connection() as connection:
             connection.row_factory = tuple_row
             yield connection

@@ -1,0 +1,114 @@
+"""What `control` holds in memory of the applied lab, and what its parts share. Loaded from the database, never guessed.
+
+Changed only under `Shared.applying` (apply, pause, load); read by the scheduler, the reports and the queries.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from homelab.control import freshness, store
+from homelab.core import schedule as schedules
+from homelab.core.jobs import Flow, effective_schedules
+from homelab.core.labfile import Lab
+from homelab.core.schedule import Schedule
+from homelab.db.pool import Connection, Database
+from homelab.flows.api import PrefectApi
+from homelab.home.paths import Home
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Scheduled:
+    """One flow and how far its instants are decided. `cursor`: everything up to it is. `check_at`: when to look again."""
+
+    flow: Flow
+    deployment: str
+    schedule: Schedule | None
+    cursor: datetime
+    conditions: tuple[freshness.Condition, ...]
+    check_at: datetime
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        return tuple(job.name for job in self.flow.jobs)
+
+
+@dataclass
+class Shared:
+    """One lab's `control`. `changed` is set whenever the scheduler should look at once; `news` wakes event readers."""
+
+    home: Home
+    database: Database
+    prefect: PrefectApi
+    lab: Lab | None = None
+    flows: dict[str, Scheduled] = field(default_factory=dict[str, Scheduled])
+    paused: dict[str, str] = field(default_factory=dict[str, str])
+    applying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    commands: dict[str, asyncio.Queue[dict[str, str]]] = field(default_factory=dict[str, asyncio.Queue[dict[str, str]]])
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+    """Problems of `control` itself, by code, that hold now."""
+
+    def wake_workers(self, command: dict[str, str]) -> None:
+        """Hand a command to every worker that listens; one that is slow keeps its newest hundred."""
+        for queue in self.commands.values():
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(command)
+
+    def tell(self) -> None:
+        """There is a new event."""
+        self.news.set()
+        self.news = asyncio.Event()
+
+    def flow_of(self, job: str) -> Scheduled | None:
+        return next((s for s in self.flows.values() if job in s.jobs), None)
+
+    def skipped(self, flow: Flow) -> tuple[str, ...]:
+        """Jobs of the flow that a pause keeps from running: the paused ones and what needs them."""
+        held: set[str] = set()
+        for job in flow.jobs:
+            if job.paused or job.name in self.paused or any(n.job in held and n.when == "success" for n in job.needs):
+                held.add(job.name)
+        return tuple(job.name for job in flow.jobs if job.name in held)
+
+    async def load(self, conn: Connection, *, known_until: datetime | None = None) -> None:
+        """Take the lab as the database has it. `known_until`: instants up to then are decided, whatever the ledger says
+        (it may be older than what happened: restored from a backup)."""
+        self.paused = {job: row["by"] for job, row in (await store.switches(conn)).items() if row["paused"]}
+        decided = await store.last_decided(conn)
+        wanted = {} if self.lab is None else {flow.name: flow for flow in self.lab.flows}
+        all_jobs: Mapping[str, tuple[str | None, str]] = (
+            {} if self.lab is None else effective_schedules({job.name: job for job in self.lab.jobs})
+        )
+        now = utc_now()
+        loaded: dict[str, Scheduled] = {}
+        for row in await store.flows(conn):
+            flow = wanted.get(row["name"])
+            if flow is None or flow.digest != row["digest"]:
+                body = await store.definition(conn, row["digest"])
+                if body is None:
+                    continue
+                flow = Flow.from_json(body)
+            schedule = (
+                None if flow.schedule is None else schedules.parse(flow.schedule, flow.timezone, seed=flow.name)
+            )
+            cursor = max(row["since"], decided.get(flow.name, row["since"]))
+            if known_until is not None and known_until > cursor:
+                cursor = min(known_until, now + timedelta(days=1))
+            loaded[flow.name] = Scheduled(
+                flow=flow,
+                deployment=row["deployment"],
+                schedule=schedule,
+                cursor=cursor,
+                conditions=freshness.conditions(flow, all_jobs, at=now),
+                check_at=now,
+            )
+        self.flows = loaded
+        self.changed.set()

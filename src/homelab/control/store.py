@@ -1,0 +1,359 @@
+"""The statements of `control` on its own tables, each a function that says what it answers. No decisions here.
+
+Rows are mappings. A *row of a job run* is the newest attempt of one job in one run, joined with what is known of the run;
+jobs of a run that have not begun have the run's own state. Called by the parts of `control` only.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from homelab.core.jobs import Flow
+from homelab.db.pool import Connection, json
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """A run that was handed to Prefect, or one that never will be (missed, blocked): then `state` is final."""
+
+    id: str
+    flow: Flow
+    due: datetime | None
+    trigger: str
+    jobs: Sequence[str]
+    by: str = "control"
+    state: str = "scheduled"
+    reason: str = ""
+    params: Mapping[str, str] | None = None
+
+
+async def _all(conn: Connection, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
+    return list(await (await conn.execute(sql.encode(), params)).fetchall())
+
+
+async def _one(conn: Connection, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> Row | None:
+    rows = await _all(conn, sql, params)
+    return rows[0] if rows else None
+
+
+# -- the lab as applied -----------------------------------------------------------------------------------------------
+
+
+async def applied_lab(conn: Connection) -> Row | None:
+    return await _one(conn, "select name, path, files, digest, applied from lab")
+
+
+async def save_lab(conn: Connection, *, name: str, path: str, files: Mapping[str, str], digest: str) -> None:
+    await conn.execute(
+        "insert into lab (id, name, path, files, digest) values (1, %s, %s, %s, %s) on conflict (id) do update"
+        " set name = excluded.name, path = excluded.path, files = excluded.files, digest = excluded.digest,"
+        " applied = now()",
+        (name, path, json(dict(files)), digest),
+    )
+
+
+async def flows(conn: Connection) -> list[Row]:
+    return await _all(conn, "select name, digest, deployment, schedule, timezone, since from flow order by position")
+
+
+async def save_flow(conn: Connection, flow: Flow, *, deployment: str, position: int) -> None:
+    """The flow as it now is. A new schedule counts from now: instants before belong to the old one."""
+    await conn.execute(
+        "insert into definition (digest, body) values (%s, %s) on conflict do nothing", (flow.digest, flow.to_json())
+    )
+    await conn.execute(
+        "insert into flow (name, digest, deployment, schedule, timezone, position) values (%s, %s, %s, %s, %s, %s)"
+        " on conflict (name) do update set digest = excluded.digest, deployment = excluded.deployment,"
+        " since = case when flow.schedule is distinct from excluded.schedule or flow.timezone <> excluded.timezone"
+        " then now() else flow.since end,"
+        " schedule = excluded.schedule, timezone = excluded.timezone, position = excluded.position, applied = now()",
+        (flow.name, flow.digest, deployment, flow.schedule, flow.timezone, position),
+    )
+
+
+async def delete_flow(conn: Connection, name: str) -> None:
+    await conn.execute("delete from flow where name = %s", (name,))
+
+
+async def definition(conn: Connection, digest: str) -> str | None:
+    row = await _one(conn, "select body from definition where digest = %s", (digest,))
+    return None if row is None else str(row["body"])
+
+
+async def switches(conn: Connection) -> dict[str, Row]:
+    return {row["job"]: row for row in await _all(conn, "select job, paused, by, time from job_switch")}
+
+
+async def switch(conn: Connection, job: str, *, paused: bool, by: str) -> None:
+    await conn.execute(
+        "insert into job_switch (job, paused, by) values (%s, %s, %s) on conflict (job) do update"
+        " set paused = excluded.paused, by = excluded.by, time = now()",
+        (job, paused, by),
+    )
+
+
+# -- the ledger -------------------------------------------------------------------------------------------------------
+
+
+async def last_decided(conn: Connection) -> dict[str, datetime]:
+    """For each flow the latest instant that was decided."""
+    return {r["flow"]: r["due"] for r in await _all(conn, "select flow, max(due) as due from instant group by flow")}
+
+
+async def decide(conn: Connection, flow: str, due: datetime, decision: str, *, run: str | None, reason: str = "") -> bool:
+    """Enter a decision; False when the instant had one already."""
+    row = await _one(
+        conn,
+        "insert into instant (flow, due, decision, run, reason) values (%s, %s, %s, %s, %s)"
+        " on conflict do nothing returning flow",
+        (flow, due, decision, run, reason),
+    )
+    return row is not None
+
+
+async def is_decided(conn: Connection, flow: str, due: datetime) -> bool:
+    return await _one(conn, "select 1 as yes from instant where flow = %s and due = %s", (flow, due)) is not None
+
+
+async def redecide(conn: Connection, flow: str, due: datetime, decision: str, *, run: str | None, reason: str) -> None:
+    """A blocked instant is released or superseded; a created one turned out missed."""
+    await conn.execute(
+        "insert into instant (flow, due, decision, run, reason) values (%s, %s, %s, %s, %s) on conflict (flow, due)"
+        " do update set decision = excluded.decision, run = coalesce(excluded.run, instant.run),"
+        " reason = excluded.reason, decided = now()",
+        (flow, due, decision, run, reason),
+    )
+
+
+async def future_runs(conn: Connection, flow: str) -> list[Row]:
+    """Runs created ahead that have not been started."""
+    return await _all(
+        conn,
+        "select id, due from run where flow = %s and state = 'scheduled' and trigger = 'schedule' and due > now()",
+        (flow,),
+    )
+
+
+async def forget_runs(conn: Connection, flow: str, ids: Sequence[str]) -> None:
+    """Runs that were created ahead and deleted in Prefect: their instants are undecided again."""
+    await conn.execute("delete from instant where flow = %s and run = any(%s)", (flow, list(ids)))
+    await conn.execute("delete from run where id = any(%s)", (list(ids),))
+
+
+async def blocked(conn: Connection, flow: str) -> list[Row]:
+    """Blocked instants, the newest first."""
+    return await _all(
+        conn,
+        "select due, run, reason, decided from instant where flow = %s and decision = 'blocked' order by due desc",
+        (flow,),
+    )
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+async def add_run(conn: Connection, run: NewRun) -> None:
+    await conn.execute(
+        "insert into run (id, flow, due, digest, trigger, params, jobs, by, state, reason, ended)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s in ('missed', 'blocked', 'skipped')"
+        " then now() end) on conflict do nothing",
+        (
+            run.id,
+            run.flow.name,
+            run.due,
+            run.flow.digest,
+            run.trigger,
+            json(dict(run.params or {})),
+            json(list(run.jobs)),
+            run.by,
+            run.state,
+            run.reason,
+            run.state,
+        ),
+    )
+
+
+async def end_run(conn: Connection, run: str, state: str, reason: str) -> None:
+    await conn.execute("update run set state = %s, reason = %s, ended = now() where id = %s", (state, reason, run))
+
+
+async def reopen_run(conn: Connection, run: str) -> None:
+    await conn.execute("update run set state = 'scheduled', reason = '', ended = null where id = %s", (run,))
+
+
+async def open_runs_of(conn: Connection, worker: str) -> list[Row]:
+    return await _all(conn, "select id, flow, due from run where worker = %s and state = 'running'", (worker,))
+
+
+_ROWS = """
+select r.id, j.job, r.flow, r.due, r.created, r.trigger, r.by, r.worker,
+       coalesce(a.node, r.node) as node,
+       coalesce(a.attempt, 0) as attempt,
+       case when a.state is null then case when r.state = 'running' then 'pending' else r.state end
+            when a.retry_at is not null and r.state in ('scheduled', 'pending', 'running') then 'retrying'
+            else a.state end as state,
+       a.started, coalesce(a.ended, r.ended) as ended, a.exit_code, a.signal,
+       coalesce(nullif(a.reason, ''), case when a.state is null then r.reason end, '') as reason,
+       a.output_bytes, a.output_lines, a.retry_at
+from run r
+cross join lateral jsonb_array_elements_text(r.jobs) as j(job)
+left join lateral (
+    select * from job_run a where a.run = r.id and a.job = j.job order by a.attempt desc limit 1
+) a on true
+"""
+
+
+async def job_rows(
+    conn: Connection,
+    *,
+    job: str | None = None,
+    state: str | None = None,
+    since: datetime | None = None,
+    run: str | None = None,
+    limit: int = 50,
+) -> list[Row]:
+    """Rows of job runs, the newest first. Runs that were created ahead are only given when `state` asks for them."""
+    return await _all(
+        conn,
+        f"select * from ({_ROWS} where (%(run)s::text is null or r.id = %(run)s)"
+        " and (%(job)s::text is null or r.jobs ? %(job)s)"
+        " and (%(since)s::timestamptz is null or coalesce(r.due, r.created) >= %(since)s)"
+        " and (%(run)s::text is not null or %(state)s::text = 'scheduled' or r.state <> 'scheduled'"
+        "      or r.due is null or r.due <= now())"
+        ") rows where (%(job)s::text is null or job = %(job)s) and (%(state)s::text is null or state = %(state)s)"
+        " order by coalesce(started, due, created) desc, created desc, id limit %(limit)s",
+        {"job": job, "state": state, "since": since, "run": run, "limit": limit},
+    )
+
+
+async def run_row(conn: Connection, run: str) -> Row | None:
+    return await _one(conn, "select * from run where id = %s", (run,))
+
+
+async def runs_beginning(conn: Connection, prefix: str) -> list[str]:
+    return [r["id"] for r in await _all(conn, "select id from run where id like %s limit 3", (prefix + "%",))]
+
+
+async def newest_run(conn: Connection, job: str | None) -> str | None:
+    row = await _one(
+        conn,
+        "select id from run where (%(job)s::text is null or jobs ? %(job)s) and not (state = 'scheduled' and due > now())"
+        " order by coalesce(started, due, created) desc limit 1",
+        {"job": job},
+    )
+    return None if row is None else str(row["id"])
+
+
+async def attempts(conn: Connection, run: str) -> list[Row]:
+    return await _all(
+        conn,
+        "select job, attempt, state, started, ended, exit_code, signal, reason, output_bytes, output_lines, tail,"
+        " node, worker, retry_at from job_run where run = %s order by recorded, job, attempt",
+        (run,),
+    )
+
+
+async def last_results(conn: Connection, *, each: int = 30) -> dict[str, list[Row]]:
+    """For each job its newest finished results, the newest first."""
+    rows = await _all(
+        conn,
+        "select * from (select job, run, state, started, ended, attempt, retry_at, output_bytes, exit_code, reason,"
+        " row_number() over (partition by job order by recorded desc) as n from job_run"
+        " where recorded > now() - interval '60 days') rows where n <= %s order by job, n",
+        (each,),
+    )
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["job"], []).append(row)
+    return found
+
+
+async def last_ends(conn: Connection, jobs: Sequence[str]) -> dict[str, tuple[datetime | None, datetime | None]]:
+    """For each job the ends of its last success and its last final failure."""
+    rows = await _all(
+        conn,
+        "select job, max(ended) filter (where state = 'succeeded') as success,"
+        " max(ended) filter (where state in ('failed', 'timed_out', 'crashed') and retry_at is null) as failure"
+        " from job_run where job = any(%s) group by job",
+        (list(jobs),),
+    )
+    return {row["job"]: (row["success"], row["failure"]) for row in rows}
+
+
+# -- workers ----------------------------------------------------------------------------------------------------------
+
+
+async def beat(conn: Connection, body: Mapping[str, Any]) -> Row | None:
+    """Take a heartbeat. A row when another worker of this name is alive: that one."""
+    other = await _one(
+        conn,
+        "select name, pid, node from worker where name = %(worker)s and (pid, date_trunc('milliseconds', started)) is"
+        " distinct from (%(pid)s::int, date_trunc('milliseconds', %(started)s::timestamptz))"
+        " and last_seen > now() - interval '25 seconds'",
+        body,
+    )
+    if other is not None:
+        return other
+    await conn.execute(
+        "insert into worker (name, node, pid, started, slots, running) values"
+        " (%(worker)s, %(node)s, %(pid)s, %(started)s, %(slots)s, %(running)s) on conflict (name) do update set"
+        " node = excluded.node, pid = excluded.pid, started = excluded.started, last_seen = now(),"
+        " slots = excluded.slots, running = excluded.running",
+        {**body, "running": json(body.get("running", []))},
+    )
+    return None
+
+
+async def workers(conn: Connection) -> list[Row]:
+    return await _all(
+        conn,
+        "select name, node, pid, started, last_seen, slots, running,"
+        " extract(epoch from now() - last_seen)::float8 as age_s from worker order by name",
+    )
+
+
+# -- events and the rest ----------------------------------------------------------------------------------------------
+
+
+async def add_events(conn: Connection, events: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """(kind, subject, body) each."""
+    rows = [(kind, subject, json(dict(body))) for kind, subject, body in events]
+    if rows:
+        async with conn.cursor() as cursor:
+            await cursor.executemany("insert into event (kind, subject, body) values (%s, %s, %s)", rows)
+
+
+async def events_after(conn: Connection, after: int, *, limit: int = 500) -> list[Row]:
+    return await _all(
+        conn, "select id, time, kind, subject, body from event where id > %s order by id limit %s", (after, limit)
+    )
+
+
+async def last_event(conn: Connection) -> int:
+    row = await _one(conn, "select coalesce(max(id), 0) as id from event")
+    return 0 if row is None else int(row["id"])
+
+
+async def note(conn: Connection, *, who: str, action: str, subject: str, body: Mapping[str, Any] | None = None) -> None:
+    await conn.execute(
+        "insert into audit (who, origin, action, subject, body) values (%s, 'control', %s, %s, %s)",
+        (who, action, subject, json(dict(body or {}))),
+    )
+
+
+async def prune(conn: Connection) -> None:
+    """What nobody looks at any more. The ledger is kept long: it is what makes an instant happen once."""
+    for sql in (
+        "delete from event where time < now() - interval '7 days'",
+        "delete from report where received < now() - interval '3 days'",
+        "delete from job_run where recorded < now() - interval '60 days'",
+        "delete from run where coalesce(due, created) < now() - interval '60 days' and state <> 'scheduled'",
+        "delete from instant where due < now() - interval '400 days'",
+        "delete from notification where created < now() - interval '60 days' and state <> 'queued'",
+        "delete from definition where created < now() - interval '60 days' and digest not in"
+        " (select digest from flow union select digest from run)",
+    ):
+        await conn.execute(sql)
