@@ -118,7 +118,9 @@ def run(name: str, wait: bool, timeout: float | None, params: tuple[str, ...], o
         try:
             made = wait_for(client, str(made["id"]), name, timeout_s=timeout)
         except KeyboardInterrupt:
-            output.note(f"\nrun {made['id']} goes on; follow it with: homelab run logs {str(made['id'])[:8]} -f")
+            output.note(
+                f"\nrun {made['id']} goes on; follow it with: homelab run logs {output.short_id(str(made['id']))} -f"
+            )
             raise
     if as_json:
         output.json_document({"run": made})
@@ -149,7 +151,7 @@ def wait_for(client: Client, run_id: str, name: str, *, timeout_s: float | None)
             if timeout_s is not None and time.monotonic() - start + pause_s > timeout_s:
                 raise TimedOutError(
                     f"run {run_id} of '{name}' has not ended after {output.duration(timeout_s)}; it goes on",
-                    hint=f"Follow it with: homelab run logs {run_id[:8]} -f",
+                    hint=f"Follow it with: homelab run logs {output.short_id(run_id)} -f",
                 )
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.3, 1.0)

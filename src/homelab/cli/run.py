@@ -41,7 +41,7 @@ def ls(job: str | None, state: str | None, since: str | None, limit: int, as_jso
     now = datetime.now(UTC)
     rows = [
         [
-            short(str(r["id"])),
+            output.short_id(str(r["id"])) if output.is_terminal() else str(r["id"]),
             output.safe(str(r.get("job") or "-")),
             output.state(str(r.get("state"))),
             output.relative(r.get("started") or r.get("due"), now=now),
@@ -53,11 +53,6 @@ def ls(job: str | None, state: str | None, since: str | None, limit: int, as_jso
         for r in answer["runs"]
     ]
     output.table(["run", "job", "state", "when", "took", "attempt", "exit", "reason"], rows, empty="No runs.")
-
-
-def short(identity: str) -> str:
-    """An id as shown in a table: enough of it to be typed back; whole where a program reads it."""
-    return identity[:13] if output.is_terminal() else identity
 
 
 @run.command()
