@@ -147,7 +147,7 @@ def test_a_prefix_must_name_one_run() -> None:
 
 def test_a_parameter_keeps_everything_behind_its_first_equals_sign() -> None:
     assert names.parameters(["A=b=c", "B=", "C=x; rm -rf /"]) == {"A": "b=c", "B": "", "C": "x; rm -rf /"}
-    for wrong in ("A", "=x"):
+    for wrong in ("A", "=x", "A;B=1", "1A=x", "A B=x", "é=x"):
         with pytest.raises(InputError):
             names.parameters([wrong])
 

@@ -28,6 +28,8 @@ def job() -> None:
 def _asked(client: Client, method: str, name: str, path: str = "", body: dict[str, Any] | None = None) -> Any:
     """One call about one job; a job that is not there is answered with the nearest names."""
     where = f"/api/v1/jobs/{segment(name)}{path}"
+    if "/" in name or not name:
+        raise with_nearest_job(client, name, NotFoundError(f"no job '{output.safe(name[:60])}'"))
     try:
         return client.get(where) if method == "GET" else client.post(where, body)
     except NoAnswerError:

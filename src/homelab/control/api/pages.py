@@ -174,7 +174,8 @@ def _table(jobs: Sequence[Mapping[str, Any]], *, now: datetime) -> str:
             f"<td><code>{escape(str(job.get('schedule') or ''))}</code></td><td>{escape(needs)}</td></tr>"
         )
     return (
-        f"<section><h2>Jobs <small>{len(jobs)}</small></h2><div class='wide'><table><thead><tr><th>Job</th><th>Last</th>"
+        f"<section><h2>Jobs <small>{len(jobs)}</small></h2><div class='wide'><table>"
+        "<thead><tr><th>Job</th><th>Last</th>"
         f"<th>Started</th><th>Next</th><th>Schedule</th><th>Needs</th></tr></thead><tbody>{''.join(rows)}</tbody>"
         "</table></div></section>"
     )
