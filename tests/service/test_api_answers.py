@@ -60,7 +60,9 @@ async def test_parameters_arrive_as_they_were_given(site: Running, value: str) -
     assert site.lab.did == [("run", "fetch", {"P": value}, False, "token test operate")]
 
 
-@pytest.mark.parametrize("params", [{"P": "a\0b"}, {"": "x"}, {"A=B": "x"}, {"P": ["x"]}, {"P": "x" * 200_000}])
+@pytest.mark.parametrize(
+    "params", [{"P": "a\0b"}, {"": "x"}, {"A=B": "x"}, {"A;B": "x"}, {"P": ["x"]}, {"P": "x" * 200_000}]
+)
 async def test_parameters_that_no_environment_can_hold_are_refused(site: Running, params: dict[str, object]) -> None:
     got = await site.http.post("/api/v1/jobs/fetch/run", json={"params": params}, headers=site.bearer("operate"))
     assert got.status_code == 400
@@ -254,6 +256,8 @@ async def test_a_job_that_is_not_there_is_exit_3_with_the_nearest(site: Running)
     assert (status, text) == (3, "")
     assert "fetch" in said
     assert (await homelab(site, "run", "show", "nothing"))[0] == 3
+    assert (await homelab(site, "job", "run", "../../etc/passwd"))[0] == 3
+    assert (await homelab(site, "job", "run", "fetch", "--param", "A;B=1"))[0] == 2
 
 
 async def test_every_reading_command_prints_one_json_document(site: Running) -> None:

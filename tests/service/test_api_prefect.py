@@ -36,17 +36,9 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         **{k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "HOMELAB"))},
         "PREFECT_HOME": str(folder),
         "PREFECT_SERVER_API_AUTH_STRING": AUTH,
-        "PREFECT_UI_SERVE_BASE": "/prefect",
-        "PREFECT_UI_STATIC_DIRECTORY": str(folder / "ui"),
-        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
     }
-    code = (
-        "import uvicorn; from prefect.server.api.server import create_app;"
-        f"uvicorn.run(create_app(), host='127.0.0.1', port={port}, log_level='warning')"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "homelab.flows.server", "--port", str(port), "--ui-api-url", "/prefect/api"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(300):

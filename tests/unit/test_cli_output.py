@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import unicodedata
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homelab.cli import client, drawing, names, output
-from homelab.cli.run import Printer
+from homelab.cli.run import Printer, _followed
 from homelab.core.errors import HomelabError, InputError, NotFoundError, RefusedError, TimedOutError
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -93,6 +94,36 @@ def test_pieces_of_a_long_line_are_joined_unless_another_line_came_between() -> 
     assert "".join(map(printer.text, records)) == "a | one two\na | start\nb | other\na | rest\n"
 
 
+class _Restarting:
+    """A control that goes away in the middle of a log, and answers from the start when it is back."""
+
+    def __init__(self, *answers: list[dict[str, object]]) -> None:
+        self.answers = list(answers)
+
+    def lines(self, path: str, query: dict[str, object]) -> Iterator[bytes]:
+        for record in self.answers.pop(0):
+            yield json.dumps(record).encode()
+        if self.answers:
+            raise client.NoAnswerError("gone")
+
+    def get(self, path: str) -> object:
+        return {"run": {"state": "succeeded"}}
+
+
+@pytest.mark.parametrize("tail", [None, 5])
+def test_a_followed_log_goes_on_after_a_restart_without_a_line_lost_or_repeated(
+    tail: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    records = [
+        {"time": f"2026-05-01T00:00:0{i}Z", "line": str(i), "stream": "out", "job": job, "attempt": 1}
+        for i, job in enumerate("aabab")
+    ]
+    control = _Restarting(records[:2], records[:4], records)
+    seen = list(_followed(control, "x", "/logs", {"tail": tail}))  # type: ignore[arg-type]
+    assert seen == records
+
+
 RUNS = [
     {"id": "0190a000-0000-7000-8000-000000000003", "state": "scheduled", "job": "a"},
     {"id": "0190a000-0000-7000-8000-000000000002", "state": "running", "job": "a"},
@@ -116,7 +147,7 @@ def test_a_prefix_must_name_one_run() -> None:
 
 def test_a_parameter_keeps_everything_behind_its_first_equals_sign() -> None:
     assert names.parameters(["A=b=c", "B=", "C=x; rm -rf /"]) == {"A": "b=c", "B": "", "C": "x; rm -rf /"}
-    for wrong in ("A", "=x"):
+    for wrong in ("A", "=x", "A;B=1", "1A=x", "A B=x", "é=x"):
         with pytest.raises(InputError):
             names.parameters([wrong])
 

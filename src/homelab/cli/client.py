@@ -7,7 +7,7 @@ errors become those of `core.errors`, with its message and hint; nothing here re
 import http.client
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -108,12 +108,16 @@ class Client:
         finally:
             connection.close()
 
-    def copy(self, path: str, query: Mapping[str, object], write: Any) -> None:
+    def copy(self, path: str, query: Mapping[str, object], write: Callable[[bytes], object]) -> None:
         """The bytes of the answer, to `write(bytes)`."""
         connection, response = self._send("GET", path + _query(query), None, timeout_s=self._timeout_s)
-        with connection_closed(connection):
+        try:
             while piece := response.read1(65536):
                 write(piece)
+        except http.client.HTTPException as error:
+            raise NoAnswerError("the lab closed the connection in the middle of its answer") from error
+        finally:
+            connection.close()
 
     def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         connection, response = self._send(method, path, body, timeout_s=self._timeout_s)
@@ -154,18 +158,6 @@ class Client:
         return NoAnswerError(
             f"no lab answers at {self.url}: {str(why).lower()}", hint="Start it with: homelab up. See: homelab status"
         )
-
-
-class connection_closed:  # noqa: N801 - reads as what it is: `with connection_closed(connection)`
-    """Closes a connection on the way out."""
-
-    def __init__(self, connection: http.client.HTTPConnection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
 
 
 def error_of(status: int, body: bytes, url: str) -> HomelabError:

@@ -28,6 +28,8 @@ def job() -> None:
 def _asked(client: Client, method: str, name: str, path: str = "", body: dict[str, Any] | None = None) -> Any:
     """One call about one job; a job that is not there is answered with the nearest names."""
     where = f"/api/v1/jobs/{segment(name)}{path}"
+    if "/" in name or not name:
+        raise with_nearest_job(client, name, NotFoundError(f"no job '{output.safe(name[:60])}'"))
     try:
         return client.get(where) if method == "GET" else client.post(where, body)
     except NoAnswerError:
@@ -118,7 +120,9 @@ def run(name: str, wait: bool, timeout: float | None, params: tuple[str, ...], o
         try:
             made = wait_for(client, str(made["id"]), name, timeout_s=timeout)
         except KeyboardInterrupt:
-            output.note(f"\nrun {made['id']} goes on; follow it with: homelab run logs {str(made['id'])[:8]} -f")
+            output.note(
+                f"\nrun {made['id']} goes on; follow it with: homelab run logs {output.short_id(str(made['id']))} -f"
+            )
             raise
     if as_json:
         output.json_document({"run": made})
@@ -149,7 +153,7 @@ def wait_for(client: Client, run_id: str, name: str, *, timeout_s: float | None)
             if timeout_s is not None and time.monotonic() - start + pause_s > timeout_s:
                 raise TimedOutError(
                     f"run {run_id} of '{name}' has not ended after {output.duration(timeout_s)}; it goes on",
-                    hint=f"Follow it with: homelab run logs {run_id[:8]} -f",
+                    hint=f"Follow it with: homelab run logs {output.short_id(run_id)} -f",
                 )
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.3, 1.0)

@@ -100,6 +100,11 @@ def parameters(given: Iterable[str]) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise InputError(f"--param {text[:60]!r} is not NAME=VALUE", hint="Such as --param day=monday")
+        if not (name.isascii() and name.isidentifier()):
+            raise InputError(
+                f"parameter {name[:60]!a} cannot be a variable",
+                hint="Use letters, digits and _, not beginning with a digit.",
+            )
         made[name] = value
     return made
 

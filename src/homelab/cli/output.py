@@ -36,6 +36,12 @@ def is_terminal(stream: TextIO | None = None) -> bool:
     return (stream or sys.stdout).isatty()
 
 
+def short_id(run: str) -> str:
+    """Enough of a run's id to type it back. Ids begin with their time, so the first group is shared by the runs of a
+    minute; the third begins to be random."""
+    return run[:18]
+
+
 def has_colour(stream: TextIO | None = None) -> bool:
     """True when escape codes may be written there (https://no-color.org)."""
     return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -41,7 +41,7 @@ def ls(job: str | None, state: str | None, since: str | None, limit: int, as_jso
     now = datetime.now(UTC)
     rows = [
         [
-            short(str(r["id"])),
+            output.short_id(str(r["id"])) if output.is_terminal() else str(r["id"]),
             output.safe(str(r.get("job") or "-")),
             output.state(str(r.get("state"))),
             output.relative(r.get("started") or r.get("due"), now=now),
@@ -53,11 +53,6 @@ def ls(job: str | None, state: str | None, since: str | None, limit: int, as_jso
         for r in answer["runs"]
     ]
     output.table(["run", "job", "state", "when", "took", "attempt", "exit", "reason"], rows, empty="No runs.")
-
-
-def short(identity: str) -> str:
-    """An id as shown in a table: enough of it to be typed back; whole where a program reads it."""
-    return identity[:13] if output.is_terminal() else identity
 
 
 @run.command()
@@ -166,6 +161,11 @@ def logs(id: str, follow: bool, task: str | None, tail: int | None, raw: bool, a
     path = f"/api/v1/runs/{segment(identity)}/logs"
     if raw:
         client.copy(path, {"task": task, "raw": 1}, sys.stdout.buffer.write)
+        sys.stdout.buffer.flush()
+        return
+    if not (follow or as_json or output.is_terminal()):
+        # The server's own safe text: a million lines need not become a million objects on the way to a pipe.
+        client.copy(path, {"task": task, "tail": tail, "format": "text"}, sys.stdout.buffer.write)
         sys.stdout.buffer.flush()
         return
     query = {"task": task, "tail": tail, "format": "ndjson"}

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from homelab.control.api.answers import dump
+import orjson
+
 from homelab.worker import runlog
 
 POLL_S = 0.1
@@ -110,7 +111,7 @@ def ndjson(line: Line) -> bytes:
     }
     if line.record.partial:
         body["partial"] = True
-    return dump(body) + b"\n"
+    return orjson.dumps(body, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from homelab.control.api.routes_runs import run_id_of
 from homelab.control.api.routing import Asked, Route
 
 _SHOWN_LINES = 500
-_BAD = frozenset({"failed", "timed_out", "crashed", "missed", "blocked", "late"})
+_BAD = frozenset({"error", "failed", "timed_out", "crashed", "missed", "blocked", "late"})
 _RUNNING = frozenset({"running", "pending", "retrying"})
 
 
@@ -96,7 +96,15 @@ def ago(value: object, *, now: datetime) -> str:
 
 def badge(state: object) -> str:
     name = str(state or "none")
-    kind = "bad" if name in _BAD else "run" if name in _RUNNING else "good" if name == "succeeded" else "calm"
+    kind = (
+        "bad"
+        if name in _BAD
+        else "run"
+        if name in _RUNNING or name == "warning"
+        else "good"
+        if name == "succeeded"
+        else "calm"
+    )
     return f'<span class="state {kind}">{escape(name.replace("_", " "))}</span>'
 
 
@@ -174,7 +182,8 @@ def _table(jobs: Sequence[Mapping[str, Any]], *, now: datetime) -> str:
             f"<td><code>{escape(str(job.get('schedule') or ''))}</code></td><td>{escape(needs)}</td></tr>"
         )
     return (
-        f"<section><h2>Jobs <small>{len(jobs)}</small></h2><div class=wide><table><thead><tr><th>Job</th><th>Last</th>"
+        f"<section><h2>Jobs <small>{len(jobs)}</small></h2><div class='wide'><table>"
+        "<thead><tr><th>Job</th><th>Last</th>"
         f"<th>Started</th><th>Next</th><th>Schedule</th><th>Needs</th></tr></thead><tbody>{''.join(rows)}</tbody>"
         "</table></div></section>"
     )

@@ -1,5 +1,6 @@
 """Jobs: list, show, explain, run, pause, resume; the graph of all jobs."""
 
+import re
 from typing import Any, cast
 
 from starlette.responses import Response
@@ -10,6 +11,7 @@ from homelab.control.api.routing import Asked, Route
 MAX_PARAMS_BYTES = 256 * 1024
 """Parameters become environment of a process; Linux takes 128 KiB for one string."""
 MAX_PARAM_BYTES = 120 * 1024
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 async def jobs(asked: Asked) -> Response:
@@ -41,8 +43,13 @@ async def run(asked: Asked) -> Response:
 
 def check_param(name: str, value: str) -> None:
     """What an environment variable cannot hold is refused here, so that it is not a failed run later."""
-    if not name or "=" in name or not name.isprintable() or len(name) > 200:
-        raise HttpError(400, "input", f"'{name[:50]!a}' is not a parameter name".replace("''", "'"))
+    if _VARIABLE.fullmatch(name) is None or len(name) > 200:
+        raise HttpError(
+            400,
+            "input",
+            f"parameter {name[:50]!a} cannot be a variable",
+            "Use letters, digits and _, not beginning with a digit.",
+        )
     if "\0" in value:
         raise HttpError(400, "input", f"parameter '{name}' holds a NUL byte", "No environment can carry one.")
     if len(value.encode("utf-8", "surrogatepass")) > MAX_PARAM_BYTES:
