@@ -29,6 +29,8 @@ HORIZON = timedelta(minutes=3)
 """Everything due within it exists in Prefect, and at least the next run of every flow."""
 LATE = timedelta(seconds=60)
 """An instant that is later than this when it is decided was missed; up to it, the run merely starts late."""
+RESTORED_GAP = timedelta(minutes=10)
+MARK_EVERY = timedelta(minutes=1)
 LOOK_S = 20.0
 MOST_AT_ONCE = 2000
 SHOWN_MISSED = 20
@@ -41,6 +43,7 @@ class Scheduler:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._alive = home_mark(shared)
+        self._marked: datetime | None = None
 
     async def serve(self) -> None:
         """Decide until cancelled. While database or Prefect are away it waits; nothing is decided in that time."""
@@ -72,7 +75,7 @@ class Scheduler:
             for scheduled in list(self._shared.flows.values()):
                 if scheduled.schedule is not None and scheduled.check_at <= now:
                     await self._advance(scheduled, now)
-            self._write_mark(now)
+            await self._write_mark(now)
             soonest = min((s.check_at for s in self._shared.flows.values() if s.schedule is not None), default=None)
         if soonest is None:
             return LOOK_S
@@ -179,10 +182,12 @@ class Scheduler:
     async def late_found(self, flow: str, due: datetime, reason: str) -> None:
         """A worker found the run of `due` long overdue and gave it up: the policy decides for this instant."""
         scheduled = self._shared.flows.get(flow)
-        if scheduled is None:
+        if scheduled is None or (self._shared.known_until is not None and due <= self._shared.known_until):
             return
-        later = scheduled.cursor > due and scheduled.schedule is not None and any(
-            instant <= utc_now() for instant in islice(scheduled.schedule.fires(due), 1)
+        later = (
+            scheduled.cursor > due
+            and scheduled.schedule is not None
+            and any(instant <= utc_now() for instant in islice(scheduled.schedule.fires(due), 1))
         )
         policy = missed.policy_of(scheduled.flow)
         if policy == "all" or (policy == "latest" and not later):
@@ -275,18 +280,23 @@ class Scheduler:
             return f"the lab was not running from {self._alive:%Y-%m-%d %H:%M} UTC on"
         return "nobody was there to start it"
 
-    def _write_mark(self, now: datetime) -> None:
-        """Beside the database, so that a restored one is recognised: how far instants have been decided."""
+    async def _write_mark(self, now: datetime) -> None:
+        """That this process is at work, in the database and beside it: how long nobody was, and whether the database
+        is older than what happened, is known by it."""
         self._alive = now
-        decided = max((s.cursor for s in self._shared.flows.values() if s.cursor <= now), default=now)
+        if self._marked is not None and timedelta() <= now - self._marked < MARK_EVERY:
+            return
+        async with self._shared.database.connection() as conn:
+            await store.mark_alive(conn, now)
         path = _mark_path(self._shared)
         try:
             fresh = path.with_suffix(".new")
-            fresh.write_text(json.dumps({"alive": iso(now), "decided": iso(decided)}))
+            fresh.write_text(json.dumps({"alive": iso(now)}))
             fresh.replace(path)
             self._shared.notes.pop("state-folder", None)
         except OSError as error:
             self._shared.notes["state-folder"] = f"{path}: {error.strerror}"
+        self._marked = now
 
 
 def _mark_path(shared: Shared) -> Path:
@@ -316,5 +326,3 @@ def _boot_instant(shared: Shared, boot: datetime) -> datetime:
         pass
     path.write_text(json.dumps({"boot": identity, "time": iso(boot)}))
     return boot
-
-

@@ -6,7 +6,7 @@ Changed only under `Shared.applying` (apply, pause, load); read by the scheduler
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from homelab.control import freshness, store
 from homelab.core import schedule as schedules
@@ -52,6 +52,8 @@ class Shared:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     commands: dict[str, asyncio.Queue[dict[str, str]]] = field(default_factory=dict[str, asyncio.Queue[dict[str, str]]])
+    known_until: datetime | None = None
+    """Instants up to then are done, whatever a restored database says."""
     notes: dict[str, str] = field(default_factory=dict[str, str])
     """Problems of `control` itself, by code, that hold now."""
 
@@ -78,9 +80,8 @@ class Shared:
                 held.add(job.name)
         return tuple(job.name for job in flow.jobs if job.name in held)
 
-    async def load(self, conn: Connection, *, known_until: datetime | None = None) -> None:
-        """Take the lab as the database has it. `known_until`: instants up to then are decided, whatever the ledger says
-        (it may be older than what happened: restored from a backup)."""
+    async def load(self, conn: Connection) -> None:
+        """Take the lab as the database has it."""
         self.paused = {job: row["by"] for job, row in (await store.switches(conn)).items() if row["paused"]}
         decided = await store.last_decided(conn)
         wanted = {} if self.lab is None else {flow.name: flow for flow in self.lab.flows}
@@ -96,12 +97,10 @@ class Shared:
                 if body is None:
                     continue
                 flow = Flow.from_json(body)
-            schedule = (
-                None if flow.schedule is None else schedules.parse(flow.schedule, flow.timezone, seed=flow.name)
-            )
+            schedule = None if flow.schedule is None else schedules.parse(flow.schedule, flow.timezone, seed=flow.name)
             cursor = max(row["since"], decided.get(flow.name, row["since"]))
-            if known_until is not None and known_until > cursor:
-                cursor = min(known_until, now + timedelta(days=1))
+            if self.known_until is not None:
+                cursor = max(cursor, self.known_until)
             loaded[flow.name] = Scheduled(
                 flow=flow,
                 deployment=row["deployment"],

@@ -103,7 +103,9 @@ async def last_decided(conn: Connection) -> dict[str, datetime]:
     return {r["flow"]: r["due"] for r in await _all(conn, "select flow, max(due) as due from instant group by flow")}
 
 
-async def decide(conn: Connection, flow: str, due: datetime, decision: str, *, run: str | None, reason: str = "") -> bool:
+async def decide(
+    conn: Connection, flow: str, due: datetime, decision: str, *, run: str | None, reason: str = ""
+) -> bool:
     """Enter a decision; False when the instant had one already."""
     row = await _one(
         conn,
@@ -357,3 +359,33 @@ async def prune(conn: Connection) -> None:
         " (select digest from flow union select digest from run)",
     ):
         await conn.execute(sql)
+
+
+# -- what control notes of itself -------------------------------------------------------------------------------------
+
+
+async def mark_alive(conn: Connection, at: datetime) -> None:
+    await conn.execute(
+        "insert into mark (id, alive) values (1, %s) on conflict (id) do update set alive = excluded.alive", (at,)
+    )
+
+
+async def last_alive(conn: Connection) -> datetime | None:
+    row = await _one(conn, "select alive from mark")
+    return None if row is None else row["alive"]
+
+
+async def forget_worker(conn: Connection, name: str) -> None:
+    await conn.execute("delete from worker where name = %s", (name,))
+
+
+async def crash_run(conn: Connection, run: str, reason: str) -> None:
+    """The run and what it had running are shown as crashed, until its worker comes back and says otherwise."""
+    await conn.execute(
+        "update run set state = 'crashed', reason = %s, ended = now() where id = %s and state = 'running'",
+        (reason, run),
+    )
+    await conn.execute(
+        "update job_run set state = 'crashed', reason = %s, ended = now() where run = %s and state = 'running'",
+        (reason, run),
+    )

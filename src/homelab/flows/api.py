@@ -305,7 +305,7 @@ def _unsealed(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _due_run(raw: Mapping[str, Any]) -> DueRun:
-    state = raw.get("state") or {}
+    state: Mapping[str, Any] = raw.get("state") or {}
     due = raw.get("next_scheduled_start_time") or (state.get("state_details") or {}).get("scheduled_time")
     return DueRun(
         id=str(raw["id"]),
@@ -321,7 +321,7 @@ def _due_run(raw: Mapping[str, Any]) -> DueRun:
 
 
 def _view(raw: Mapping[str, Any]) -> RunView:
-    state = raw.get("state") or {}
+    state: Mapping[str, Any] = raw.get("state") or {}
     return RunView(
         id=str(raw["id"]),
         name=str(raw["name"]),

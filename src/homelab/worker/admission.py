@@ -5,7 +5,7 @@ State of one event loop, touched by its tasks only; no I/O. Called by `worker.ex
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
 
@@ -28,7 +28,7 @@ class Slots:
         self._pass_on()
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncGenerator[None]:
         if self.used < self.limit and not self._waiting:
             self.used += 1
         else:
@@ -90,7 +90,7 @@ class Admission:
         return sum(slots.used for slots in self._queues.values())
 
     @asynccontextmanager
-    async def start(self, queue: str, exclusive: Iterable[str]) -> AsyncIterator[None]:
+    async def start(self, queue: str, exclusive: Iterable[str]) -> AsyncGenerator[None]:
         """Hold the groups, then a slot. Groups are taken in the order of their names, so no two jobs deadlock, and
         before the slot, so that waiting for a group holds up nobody else."""
         async with AsyncExitStack() as held:

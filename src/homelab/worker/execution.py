@@ -121,6 +121,7 @@ class Execution:
         return True
 
     def _end_unstarted(self, state: RunState, reason: str) -> None:
+        self._journal.run_finished(state=state, reason=reason, time=utc_now())
         kind = "run.skipped" if state is RunState.SKIPPED else "run.finished"
         self._report(kind, state=state, started=None, ended=_iso(utc_now()), time=_iso(utc_now()), reason=reason)
         self._record.state(records.proposal(state, reason), final=True)
@@ -324,7 +325,7 @@ class Execution:
             **fields,
         }
         self._journal.report(report)
-        self._node.reports.add(report, lambda: self._journal.delivered(report["id"]))
+        self._node.reports.add(report, lambda: self._journal.delivered(str(report["id"])))
 
     def _log_path(self, job: str, attempt: int) -> Path:
         return self._node.home.run_folder(self.facts.id) / f"{job}.{attempt}.log"

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import psutil
 import structlog
@@ -25,6 +25,7 @@ from homelab.home import endpoints
 from homelab.home.paths import Home
 from homelab.home.secrets import read_or_create
 from homelab.worker import journal as journals
+from homelab.worker import process
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
 from homelab.worker.execution import Execution, Node, utc_now
@@ -120,12 +121,12 @@ class Worker:
             if journal.state.finished:
                 group.create_task(self._deliver_finished(journal), name=f"deliver {journal.run_id}")
                 continue
-            journal.end_survivors()
-            group.create_task(self._resume(journal), name=f"resume {journal.run_id}")
             self._active[journal.run_id] = None
+            group.create_task(self._resume(journal), name=f"resume {journal.run_id}")
 
     async def _resume(self, journal: Journal) -> None:
         try:
+            await asyncio.to_thread(journal.end_survivors)
             flow = await retried(lambda: self.link.definition(journal.digest), what="definition")
             began = journal.state.started is not None
             if began:
@@ -151,6 +152,9 @@ class Worker:
         """The run had ended; only the telling was interrupted."""
         self._redeliver(journal)
         state, reason = journal.state.result()
+        if journal.state.told:
+            journal.close()
+            return
         try:
             await self._claims.until_taken(
                 lambda: self.api.set_state(journal.run_id, records.proposal(state, reason), force=True), what="final"
@@ -323,9 +327,10 @@ class Worker:
             if error.status == 409:
                 raise RefusedError(error.message, hint=error.hint) from error
             raise ControlUnavailable(str(error)) from error
-        if queues := (answer or {}).get("queues"):
-            self._concurrency = int(queues.get("default", DEFAULT_CONCURRENCY))
-            self.admission.configure({str(k): int(v) for k, v in queues.items()})
+        limits = cast("dict[str, int]", (answer or {}).get("queues") or {})
+        if limits:
+            self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
+            self.admission.configure(limits)
 
     async def _prefect_heartbeats(self) -> None:
         """Prefect shows the worker as online, and its automations can watch the heartbeats of long runs."""
@@ -349,14 +354,15 @@ class Worker:
 def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:
     parameters = due.parameters
     instant = parameters.get("due")
-    only = parameters.get("only")
+    only = cast("list[str] | None", parameters.get("only"))
+    params = cast("dict[str, str]", parameters.get("params") or {})
     return RunFacts(
         id=due.id,
         flow=flow,
         digest=digest,
         due=None if instant is None else datetime.fromisoformat(str(instant).replace("Z", "+00:00")),
         start_at=due.due,
-        params={str(k): str(v) for k, v in (parameters.get("params") or {}).items()},
+        params=params,
         only=None if only is None else frozenset(only),
         skip=frozenset(parameters.get("skip") or ()),
         resumed=retry,
@@ -390,6 +396,7 @@ def main(home: Home, *, name: str | None = None) -> None:
     home.ensure()
     name = name or socket.gethostname().split(".")[0]
     lock = _lock(home, name)
+    process.reset_ignored_signals()
     try:
         asyncio.run(_serve(home, name))
     finally:

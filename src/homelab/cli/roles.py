@@ -1,0 +1,88 @@
+"""What the supervisor starts: `homelab control` and `homelab worker`. For people only when they look for a fault."""
+
+import asyncio
+import os
+import signal
+
+import click
+
+from homelab.home.paths import Home
+
+
+@click.command(hidden=True)
+def control() -> None:
+    """Schedules, API and pages of one lab. Address and database come from the supervisor's environment."""
+    from homelab.telemetry.logging import configure
+
+    configure("control")
+    asyncio.run(_control(Home.default().ensure()))
+
+
+async def _control(home: Home) -> None:
+    import structlog
+
+    from homelab.control.access import Access
+    from homelab.control.api.app import app, server
+    from homelab.control.service import Control
+    from homelab.db.pool import AWAY
+    from homelab.flows.api import PrefectApi
+    from homelab.home import endpoints
+    from homelab.home.secrets import read_or_create
+
+    log = structlog.get_logger()
+    host = os.environ.get("HOMELAB_CONTROL_HOST", "127.0.0.1")
+    port = int(os.environ["HOMELAB_CONTROL_PORT"])
+    database = os.environ.get("HOMELAB_DATABASE_URL") or endpoints.require(home, "postgres")
+    own_url = endpoints.read(home).get("control") or f"http://{host}:{port}"
+    prefect_url = endpoints.require(home, "prefect")
+    auth = os.environ.get("HOMELAB_PREFECT_AUTH") or f"admin:{read_or_create(home, 'prefect')}"
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with PrefectApi(prefect_url, auth) as prefect:
+        while not stopped.is_set():
+            try:
+                async with Control.open(home, database, prefect, own_url=own_url) as lab:
+                    asgi = app(
+                        lab, access=Access(lab.database.tuples), home=home, prefect_url=prefect_url,
+                        prefect_auth=auth, own_url=own_url,
+                    )  # fmt: skip
+                    web = server(asgi, host=host, port=port)
+                    await _serve(lab, web, stopped)
+                    return
+            except AWAY as error:
+                log.warning("database.away", error=str(error).strip())
+                await asyncio.sleep(1)
+
+
+async def _serve(lab: object, web: object, stopped: asyncio.Event) -> None:
+    """Loops and server side by side; the end of one is the end of all."""
+    from typing import Any, cast
+
+    lab_, web_ = cast("Any", lab), cast("Any", web)
+    loops = asyncio.create_task(lab_.serve_loops(), name="loops")
+    serving = asyncio.create_task(web_.serve(), name="web")
+    stop = asyncio.create_task(stopped.wait(), name="stop")
+    done, _ = await asyncio.wait({loops, serving, stop}, return_when=asyncio.FIRST_COMPLETED)
+    web_.should_exit = True
+    loops.cancel()
+    stop.cancel()
+    try:
+        async with asyncio.timeout(5):
+            await serving
+    except TimeoutError:
+        serving.cancel()
+    await asyncio.gather(loops, serving, stop, return_exceptions=True)
+    for task in done - {stop}:
+        task.result()
+
+
+@click.command(hidden=True)
+@click.option("--name", help="The name of this worker (default: this machine's).")
+def worker(name: str | None) -> None:
+    """Runs the jobs of this node."""
+    from homelab.telemetry.logging import configure
+    from homelab.worker.loop import main
+
+    configure("worker")
+    main(Home.default().ensure(), name=name)

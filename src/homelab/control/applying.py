@@ -1,0 +1,70 @@
+"""Carrying out a lab file: flows and deployments as it says, runs created ahead made anew where a flow changed.
+
+Called by `control.service` under the lock that one apply at a time holds. A running job ends under the definition it began
+with; what was created ahead and not yet claimed is taken back and created again.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from homelab.control import store
+from homelab.control.state import Shared, utc_now
+from homelab.core import labfile
+from homelab.core.errors import InputError
+from homelab.core.labfile import Lab
+
+if TYPE_CHECKING:
+    from homelab.control.scheduler import Scheduler
+
+POOL = "homelab"
+
+
+def parsed(files: Mapping[str, str], main: str) -> Lab:
+    """The lab of these files; InputError naming every problem when there is an error."""
+    lab, problems = labfile.parse(files, main=main)
+    if lab is None:
+        errors = [p for p in problems if p.severity == "error"]
+        lines = [f"{p.file}:{p.line}: {p.message}" for p in errors]
+        more = f"\n... and {len(lines) - 10} more" if len(lines) > 10 else ""
+        raise InputError("\n".join(lines[:10]) + more, hint="Nothing was changed. See: homelab check")
+    return lab
+
+
+async def carry_out(
+    shared: Shared, scheduler: "Scheduler", lab: Lab, files: Mapping[str, str], main: str, *, by: str
+) -> None:
+    """Prefect first (each step can be repeated), then our tables in one transaction, then the runs created ahead."""
+    await shared.prefect.ensure_pool(POOL)
+    old = dict(shared.flows)
+    deployments: dict[str, str] = {}
+    for flow in lab.flows:
+        known = old.get(flow.name)
+        if known is not None and known.flow.digest == flow.digest:
+            deployments[flow.name] = known.deployment
+        else:
+            deployments[flow.name] = await shared.prefect.put_deployment(flow, pool=POOL)
+    wanted = {flow.name for flow in lab.flows}
+    gone = [scheduled for name, scheduled in old.items() if name not in wanted]
+    changed = [s for name, s in old.items() if name in wanted and s.flow.digest != lab_flow(lab, name)]
+    for scheduled in (*gone, *changed):
+        await scheduler.reschedule(scheduled, now=utc_now())
+    for scheduled in gone:
+        await shared.prefect.delete_deployment(scheduled.deployment)
+    async with shared.database.connection() as conn:
+        for position, flow in enumerate(lab.flows):
+            await store.save_flow(conn, flow, deployment=deployments[flow.name], position=position)
+        for scheduled in gone:
+            await store.delete_flow(conn, scheduled.flow.name)
+        digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+        await store.save_lab(conn, name=lab.name, path=main, files=files, digest=digest)
+        await store.add_events(conn, [("lab.applied", lab.name, {"by": by, "jobs": len(lab.jobs)})])
+        shared.lab = lab
+        await shared.load(conn)
+    shared.tell()
+
+
+def lab_flow(lab: Lab, name: str) -> str:
+    """The digest of the lab's flow of that name."""
+    return next(flow.digest for flow in lab.flows if flow.name == name)

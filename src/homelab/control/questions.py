@@ -1,0 +1,283 @@
+"""Answers about the lab, in the JSON of the contract: jobs, runs, the graph, why a job did not run, what is wrong.
+
+Reads only. Times are ISO 8601 UTC with Z; durations seconds. Called by `control.service`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from homelab.control import store
+from homelab.control.state import Scheduled, Shared
+from homelab.core import schedule as schedules
+from homelab.core.jobs import RunState
+from homelab.flows.records import iso
+
+Json = dict[str, Any]
+SILENT_WORKER_S = 40.0
+
+
+def _time(value: Any) -> str | None:
+    return iso(value) if isinstance(value, datetime) else None
+
+
+def _next_due(scheduled: Scheduled, now: datetime) -> datetime | None:
+    if scheduled.schedule is None:
+        return None
+    return next(iter(islice(scheduled.schedule.fires(now), 1)), None)
+
+
+def _paused(shared: Shared, scheduled: Scheduled, name: str) -> bool:
+    return name in shared.paused or scheduled.flow.job(name).paused
+
+
+async def jobs(shared: Shared, now: datetime) -> list[Json]:
+    """All jobs in the order of the lab file, each with its last run and its health over the last thirty results."""
+    async with shared.database.connection() as conn:
+        results = await store.last_results(conn)
+        newest = {row["job"]: row for row in reversed(await store.job_rows(conn, limit=1000))}
+    rows: dict[str, Json] = {}
+    for scheduled in shared.flows.values():
+        due = _next_due(scheduled, now)
+        for job in scheduled.flow.jobs:
+            last = newest.get(job.name) or _from_result(results.get(job.name, []))
+            rows[job.name] = {
+                "name": job.name,
+                "flow": scheduled.flow.name,
+                "schedule": scheduled.flow.schedule,
+                "timezone": scheduled.flow.timezone,
+                "next_due": None if _paused(shared, scheduled, job.name) else _time(due),
+                "needs": [need.job for need in job.needs],
+                "node": last.get("node") if last else None,
+                "paused": _paused(shared, scheduled, job.name),
+                "description": job.description,
+                "source": job.source,
+                "last_run": None
+                if last is None
+                else {
+                    "id": last["id"],
+                    "state": last["state"],
+                    "started": _time(last["started"]),
+                    "ended": _time(last["ended"]),
+                },
+                "health": health(results.get(job.name, [])),
+            }
+    order = [] if shared.lab is None else [job.name for job in shared.lab.jobs]
+    return [rows[name] for name in order if name in rows] + [r for n, r in rows.items() if n not in order]
+
+
+def _from_result(results: Sequence[Mapping[str, Any]]) -> Json | None:
+    return {**results[0], "id": results[0]["run"], "node": None} if results else None
+
+
+def health(results: Sequence[Mapping[str, Any]]) -> Json:
+    """Of the newest results (newest first): the states, and the share of runs that succeeded (None: no runs)."""
+    final = [r for r in results if RunState(r["state"]).is_final and r["retry_at"] is None]
+    good = sum(r["state"] == "succeeded" for r in final)
+    return {
+        "states": [r["state"] for r in final],
+        "success_ratio": round(good / len(final), 3) if final else None,
+        "runs": len(final),
+    }
+
+
+async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) -> Json:
+    """One job's whole definition, where it is written, and its statistics."""
+    from homelab.notify.statistics import summary
+
+    listed = next(row for row in await jobs(shared, now) if row["name"] == name)
+    definition = asdict(scheduled.flow.job(name))
+    definition.pop("source")
+    async with shared.database.connection() as conn:
+        results = (await store.last_results(conn, each=50)).get(name, [])
+    durations = [
+        (r["ended"] - r["started"]).total_seconds() for r in results if r["state"] == "succeeded" and r["started"]
+    ]
+    sizes = [float(r["output_bytes"] or 0) for r in results if r["state"] == "succeeded"]
+    file, _, line = scheduled.flow.job(name).source.rpartition(":")
+    return {
+        "job": {
+            **listed,
+            "definition": definition,
+            "file": file or None,
+            "line": int(line) if line.isdigit() else None,
+            "schedule_words": schedules.describe(scheduled.schedule) if scheduled.schedule else None,
+            "statistics": {
+                "runs": len(results),
+                "duration_s": _spread(summary(durations)),
+                "output_bytes": _spread(summary(sizes)),
+            },
+        }
+    }
+
+
+def _spread(summary: Any) -> Json | None:
+    return None if summary is None else asdict(summary)
+
+
+def graph(shared: Shared) -> Json:
+    """All jobs and their needs. An edge between different schedules is a freshness condition."""
+    nodes: list[Json] = []
+    edges: list[Json] = []
+    for scheduled in shared.flows.values():
+        members = set(scheduled.jobs)
+        for job_ in scheduled.flow.jobs:
+            nodes.append({"name": job_.name, "flow": scheduled.flow.name, "schedule": scheduled.flow.schedule})
+            edges += [
+                {
+                    "from": need.job,
+                    "to": job_.name,
+                    "when": need.when,
+                    "kind": "task" if need.job in members else "freshness",
+                }
+                for need in job_.needs
+            ]
+    return {"nodes": nodes, "edges": edges}
+
+
+async def runs(shared: Shared, *, job: str | None, state: str | None, since: datetime | None, limit: int) -> list[Json]:
+    async with shared.database.connection() as conn:
+        rows = await store.job_rows(conn, job=job, state=state, since=since, limit=limit)
+    return [shown_row(row) for row in rows]
+
+
+def shown_row(row: Mapping[str, Any]) -> Json:
+    """One job of one run, as `run ls` gives it."""
+    duration = None if not row["started"] or not row["ended"] else (row["ended"] - row["started"]).total_seconds()
+    return {
+        "id": row["id"],
+        "job": row["job"],
+        "flow": row["flow"],
+        "state": row["state"],
+        "due": _time(row["due"]),
+        "started": _time(row["started"]),
+        "ended": _time(row["ended"]) if RunState(row["state"]).is_final else None,
+        "duration_s": duration if RunState(row["state"]).is_final else None,
+        "node": row["node"],
+        "attempt": row["attempt"],
+        "exit_code": row["exit_code"],
+        "signal": row["signal"],
+        "reason": row["reason"],
+        "trigger": row["trigger"],
+        "retry_at": _time(row["retry_at"]),
+        "output_bytes": row["output_bytes"],
+    }
+
+
+async def run(shared: Shared, row: Mapping[str, Any]) -> Json:
+    """One run with its jobs and all their attempts."""
+    async with shared.database.connection() as conn:
+        rows = await store.job_rows(conn, run=row["id"], limit=1000)
+        attempts = await store.attempts(conn, row["id"])
+    order = {name: n for n, name in enumerate(row["jobs"] or [])}
+    jobs_ = sorted((shown_row(r) for r in rows), key=lambda r: order.get(r["job"], 0))
+    for job_ in jobs_:
+        job_["attempts"] = [_attempt(a) for a in attempts if a["job"] == job_["job"]]
+    return {
+        "run": {
+            "id": row["id"],
+            "flow": row["flow"],
+            "state": row["state"],
+            "due": _time(row["due"]),
+            "created": _time(row["created"]),
+            "started": _time(row["started"]),
+            "ended": _time(row["ended"]),
+            "node": row["node"],
+            "worker": row["worker"],
+            "reason": row["reason"],
+            "trigger": row["trigger"],
+            "by": row["by"],
+            "params": row["params"],
+            "jobs": jobs_,
+        }
+    }
+
+
+def _attempt(row: Mapping[str, Any]) -> Json:
+    shown = {k: _time(v) if isinstance(v, datetime) else v for k, v in row.items() if k != "job"}
+    return {k: shown[k] for k in shown}
+
+
+def shown_event(row: Mapping[str, Any]) -> Json:
+    return {
+        "id": row["id"],
+        "time": _time(row["time"]),
+        "kind": row["kind"],
+        "subject": row["subject"],
+        "body": row["body"],
+    }
+
+
+def problems(shared: Shared, workers: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """What is wrong with the lab itself now."""
+    found = [
+        {"code": code, "severity": "warning", "subject": "control", "message": text, "hint": ""}
+        for code, text in shared.notes.items()
+    ]
+    if not workers:
+        found.append(
+            {
+                "code": "no-worker",
+                "severity": "error",
+                "subject": "worker",
+                "message": "no worker has reported yet: nothing runs",
+                "hint": "See: homelab status",
+            }
+        )
+    for worker in workers:
+        if worker["age_s"] > SILENT_WORKER_S:
+            found.append(
+                {
+                    "code": "worker-silent",
+                    "severity": "error",
+                    "subject": worker["name"],
+                    "message": f"worker {worker['name']} has been silent for {timedelta(seconds=int(worker['age_s']))}",
+                    "hint": "See: homelab status, and logs/worker.log",
+                }
+            )
+    return found
+
+
+async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) -> Json:
+    """Why the job did, or did not, run: the newest facts, the most telling first."""
+    flow = scheduled.flow
+    job_ = flow.job(name)
+    reasons: list[str] = []
+    if name in shared.paused:
+        reasons.append(f"it is paused by {shared.paused[name]} (homelab job resume {name})")
+    elif job_.paused:
+        reasons.append("the lab file says paused = true")
+    held = [n.job for n in job_.needs if n.job in shared.paused]
+    if held and not reasons:
+        reasons.append(f"it needs {held[0]}, which is paused")
+    async with shared.database.connection() as conn:
+        rows = await store.job_rows(conn, job=name, limit=1)
+        workers = await store.workers(conn)
+        waiting = await store.blocked(conn, flow.name)
+    if not any(w["age_s"] <= SILENT_WORKER_S for w in workers):
+        reasons.append("no worker is alive to run anything")
+    if waiting:
+        reasons.append(f"since {iso(waiting[0]['due'])} it is blocked: {waiting[0]['reason']}")
+    last = shown_row(rows[0]) if rows else None
+    if last is not None:
+        reasons.append(_last_words(last))
+    due = _next_due(scheduled, now)
+    if scheduled.schedule is None:
+        reasons.append("it has no schedule: it only runs by hand")
+    elif scheduled.schedule.is_reboot:
+        reasons.append("it runs once after each start of the machine")
+    elif due is None:
+        reasons.append("its schedule never comes round")
+    elif not _paused(shared, scheduled, name):
+        reasons.append(f"it is next due at {iso(due)}")
+    return {"job": name, "reasons": reasons, "next_due": _time(due), "last_run": last}
+
+
+def _last_words(last: Json) -> str:
+    when = last["started"] or last["due"] or last["ended"] or "some time ago"
+    text = f"its last run ({last['id'][:8]}, {when}) is {str(last['state']).replace('_', ' ')}"
+    if last["node"]:
+        text += f" on {last['node']}"
+    return f"{text}: {last['reason']}" if last["reason"] else text

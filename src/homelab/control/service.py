@@ -1,0 +1,387 @@
+"""`Control`: the applied lab and what can be done with it. Everything that the API, and through it people, can ask.
+
+It wires the parts: `apply`, `scheduler`, `reports`, `answers`; the alerts are `notify`'s. One object a lab; `serve_loops`
+runs what goes on by itself. Errors are those of `core.errors`.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import psutil
+import structlog
+
+from homelab.control import applying, questions, reports, store
+from homelab.control.plan import plan as plan_of
+from homelab.control.scheduler import RESTORED_GAP, Scheduler, home_mark
+from homelab.control.state import Scheduled, Shared, utc_now
+from homelab.core import labfile
+from homelab.core.errors import InputError, NotFoundError, RefusedError
+from homelab.core.jobs import Flow, RunState
+from homelab.db.migrate import migrate
+from homelab.db.pool import AWAY, Database
+from homelab.flows import records
+from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
+from homelab.home.paths import Home
+from homelab.home.secrets import read_or_create
+from homelab.notify.watcher import Watcher
+
+log = structlog.get_logger()
+
+Json = dict[str, Any]
+WAKE_S = 25.0
+SILENT_S = 40.0
+"""A worker that has said nothing for so long is gone: what it ran is shown as crashed."""
+PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+PARAMS_BYTES = 256 * 1024
+
+
+class Control:
+    """See the module. Made by `open`."""
+
+    def __init__(self, shared: Shared, watcher: Watcher) -> None:
+        self._shared = shared
+        self._watcher = watcher
+        self._scheduler = Scheduler(shared)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, home: Home, database_url: str, prefect: PrefectApi, *, own_url: str = ""
+    ) -> AsyncGenerator["Control"]:
+        """Connect, migrate, load what was applied. Raises what `db.pool.AWAY` names while the database is away."""
+        password = read_or_create(home, "postgres")
+        async with Database(database_url, password=password) as database:
+            await migrate(database)
+            shared = Shared(home=home, database=database, prefect=prefect)
+            control = cls(shared, Watcher(control_url=own_url, up_since=utc_now()))
+            await control._load()
+            yield control
+
+    @property
+    def database(self) -> Database:
+        return self._shared.database
+
+    async def _load(self) -> None:
+        async with self._shared.database.connection() as conn:
+            row = await store.applied_lab(conn)
+            if row is not None:
+                lab, problems = labfile.parse(row["files"], main=row["path"])
+                if lab is None:  # written by another version, which took it: its flows still run
+                    log.error("lab.unreadable", problems=len(problems))
+                self._shared.lab = lab
+            self._shared.known_until = await self._restored_until(conn)
+            await self._shared.load(conn)
+        if self._shared.lab is not None:
+            self._watcher.configure(self._shared.lab)
+
+    async def _restored_until(self, conn: Any) -> datetime | None:
+        """The mark beside the database, when it is much later than the one inside: the database was restored from a
+        backup, and what lies between was decided already."""
+        outside, inside = home_mark(self._shared), await store.last_alive(conn)
+        if outside is None or inside is None or outside - inside < RESTORED_GAP:
+            return None
+        self._shared.notes["database-restored"] = (
+            f"the database ends at {inside:%Y-%m-%d %H:%M} UTC but the lab went on until {outside:%Y-%m-%d %H:%M}:"
+            " the instants in between are taken as done"
+        )
+        log.warning("database.restored", inside=str(inside), outside=str(outside))
+        return outside
+
+    async def serve_loops(self) -> None:
+        """Scheduling, watching, delivering, pruning, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._scheduler.serve(), name="scheduler")
+            group.create_task(self._watch(), name="watch")
+            group.create_task(self._watcher.deliver_loop(self._shared.database), name="deliver")
+            group.create_task(self._prune(), name="prune")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(10)
+            try:
+                await self._bury_silent_workers()
+                async with self._shared.database.connection() as conn:
+                    before = await store.last_event(conn)
+                    await self._watcher.tick(conn, utc_now())
+                    told = await store.last_event(conn) != before
+                if told:
+                    self._shared.tell()
+            except (*AWAY, PrefectUnavailable) as error:
+                log.warning("watch.waits", error=str(error).strip())
+
+    async def _bury_silent_workers(self) -> None:
+        async with self._shared.database.connection() as conn:
+            silent = [w for w in await store.workers(conn) if w["age_s"] > SILENT_S]
+            runs = [(w, r) for w in silent for r in await store.open_runs_of(conn, w["name"])]
+        for worker, run in runs:
+            reason = f"worker {worker['name']} on {worker['node']} has been silent for {worker['age_s']:.0f} s"
+            try:
+                await self._shared.prefect.set_state(run["id"], records.proposal(RunState.CRASHED, reason))
+            except PrefectRefused:
+                log.warning("crash.refused", run_id=run["id"])
+            async with self._shared.database.connection() as conn:
+                await store.crash_run(conn, run["id"], reason)
+                await store.add_events(conn, [("run.crashed", run["flow"], {"run": run["id"], "reason": reason})])
+            self._shared.tell()
+
+    async def _prune(self) -> None:
+        while True:
+            try:
+                async with self._shared.database.connection() as conn:
+                    await store.prune(conn)
+            except AWAY as error:
+                log.warning("prune.waits", error=str(error).strip())
+            await asyncio.sleep(3600)
+
+    # -- the lab --------------------------------------------------------------------------------------------------
+
+    async def plan(self, files: Mapping[str, str], main: str) -> Json:
+        """What `apply` would change. InputError with all problems when the file is bad."""
+        return plan_of(self._shared.lab, applying.parsed(files, main)).to_json()
+
+    async def apply(self, files: Mapping[str, str], main: str, *, by: str) -> Json:
+        """Make the lab what these files say; what was changed. Nothing is touched when a file is bad. One at a time."""
+        lab = applying.parsed(files, main)
+        async with self._shared.applying:
+            plan = plan_of(self._shared.lab, lab)
+            await applying.carry_out(self._shared, self._scheduler, lab, files, main, by=by)
+        self._watcher.configure(lab)
+        self._shared.changed.set()
+        return plan.to_json()
+
+    async def pause(self, job: str, by: str) -> Json:
+        """Start no more runs of this job (or of what needs it) until `resume`. What runs goes on."""
+        return await self._switch(job, paused=True, by=by)
+
+    async def resume(self, job: str, by: str) -> Json:
+        return await self._switch(job, paused=False, by=by)
+
+    async def _switch(self, job: str, *, paused: bool, by: str) -> Json:
+        scheduled = self._find(job)
+        async with self._shared.applying:
+            async with self._shared.database.connection() as conn:
+                await store.switch(conn, job, paused=paused, by=by)
+                await store.add_events(conn, [("job.paused" if paused else "job.resumed", job, {"by": by})])
+            if paused:
+                self._shared.paused[job] = by
+            else:
+                self._shared.paused.pop(job, None)
+            await self._scheduler.reschedule(scheduled, now=utc_now())
+        self._shared.tell()
+        return {"job": job, "paused": paused}
+
+    def _find(self, job: str) -> Scheduled:
+        scheduled = self._shared.flow_of(job)
+        if scheduled is None:
+            raise NotFoundError(f"there is no job '{job}'")
+        return scheduled
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    async def run_job(self, name: str, *, params: Mapping[str, str], only: bool = False, by: str) -> Json:
+        """Start a job now, with what it needs before it and what needs it after it; `only`: nothing else."""
+        scheduled = self._find(name)
+        _check_params(params)
+        jobs = [name] if only else closure(scheduled.flow, name)
+        parameters: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
+        if len(jobs) < len(scheduled.flow.jobs):
+            parameters["only"] = jobs
+        now = utc_now()
+        run = await self._shared.prefect.create_run(
+            scheduled.deployment, name=f"{name} by hand", due=now, idempotency_key=None, parameters=parameters
+        )
+        async with self._shared.database.connection() as conn:
+            new = store.NewRun(id=run, flow=scheduled.flow, due=None, trigger="manual", jobs=jobs, by=by, params=params)
+            await store.add_run(conn, new)
+            await store.add_events(conn, [("run.created", name, {"run": run, "by": by})])
+        self._shared.tell()
+        self._shared.wake_workers({"kind": "poll"})
+        return {"run": {"id": run, "job": name, "flow": scheduled.flow.name, "jobs": jobs, "state": "scheduled"}}
+
+    async def retry(self, run: str, *, failed: bool, by: str) -> Json:
+        """Run it again, as the same run: all of it, or (`failed`) only what did not succeed."""
+        row = await self._run_row(run)
+        if row["state"] in ("scheduled", "pending", "running"):
+            raise RefusedError(f"run {run} has not ended", hint=f"Cancel it first: homelab run cancel {run}")
+        if await self._shared.prefect.read_run(run) is None:
+            raise RefusedError(
+                f"run {run} was never started ({row['state']})", hint=f"Start the job: homelab job run {row['flow']}"
+            )
+        name = "AwaitingRetry" if failed else "Rerun"
+        state = records.StateProposal(type="SCHEDULED", name=name, message=f"by {by}", scheduled_time=utc_now())
+        await self._shared.prefect.set_state(run, state)
+        async with self._shared.database.connection() as conn:
+            await store.reopen_run(conn, run)
+            await store.add_events(conn, [("run.retried", row["flow"], {"run": run, "by": by, "failed": failed})])
+        self._shared.tell()
+        self._shared.wake_workers({"kind": "poll"})
+        return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}
+
+    async def cancel(self, run: str, by: str) -> Json:
+        """End a run: what runs is told to stop, the rest does not start. RefusedError when it has ended."""
+        row = await self._run_row(run)
+        if row["state"] not in ("scheduled", "pending", "running"):
+            raise RefusedError(f"run {run} has ended already ({row['state']})")
+        reason = f"cancelled by {by}"
+        seen = await self._shared.prefect.read_run(run)
+        if row["state"] == "scheduled" and (seen is None or seen.state_type == "SCHEDULED"):
+            if seen is not None:
+                await self._shared.prefect.propose(run, records.proposal(RunState.CANCELLED, reason))
+            async with self._shared.database.connection() as conn:
+                await store.end_run(conn, run, "cancelled", reason)
+        else:
+            cancelling = records.StateProposal(type="CANCELLING", name="Cancelling", message=reason)
+            await self._shared.prefect.set_state(run, cancelling)
+        self._shared.wake_workers({"kind": "cancel", "run": run, "reason": reason})
+        async with self._shared.database.connection() as conn:
+            await store.add_events(conn, [("run.cancelled", row["flow"], {"run": run, "by": by})])
+        self._shared.tell()
+        return {"run": {"id": run, "flow": row["flow"], "state": "cancelled"}}
+
+    async def _run_row(self, run: str) -> Json:
+        async with self._shared.database.connection() as conn:
+            row = await store.run_row(conn, run)
+        if row is None:
+            raise NotFoundError(f"there is no run '{run}'", hint="See: homelab run ls")
+        return row
+
+    # -- workers --------------------------------------------------------------------------------------------------
+
+    async def take_reports(self, taken: list[Json]) -> Json:
+        """Enter what a worker reports; each report once."""
+        async with self._shared.database.connection() as conn:
+            found = await reports.take(conn, taken, self._watcher)
+        self._shared.tell()
+        for job in dict.fromkeys(found.ended):
+            if any(c.job == job for s in self._shared.flows.values() for c in s.conditions):
+                await self._scheduler.release(job, utc_now())
+        for flow, due, reason in found.missed:
+            await self._scheduler.late_found(flow, due, reason)
+        return {"taken": len(taken)}
+
+    async def heartbeat(self, body: Json) -> Json:
+        """A worker is alive; the answer holds what it should know. RefusedError: another of its name is alive."""
+        async with self._shared.database.connection() as conn:
+            other = await store.beat(conn, body)
+            if other is not None and not _runs_here(int(other["pid"])):
+                await store.forget_worker(conn, body["worker"])
+                other = await store.beat(conn, body)
+        if other is not None:
+            raise RefusedError(
+                f"worker '{body['worker']}' is already at work (pid {other['pid']} on {other['node']})",
+                hint="Give this one another name, or stop that one.",
+            )
+        return {"ok": True, "queues": {} if self._shared.lab is None else dict(self._shared.lab.queues)}
+
+    async def wake(self, worker: str) -> list[dict[str, str]]:
+        """The commands for a worker, as soon as there are some; after 25 s, none."""
+        queue = self._shared.commands.setdefault(worker, asyncio.Queue(100))
+        try:
+            async with asyncio.timeout(WAKE_S):
+                commands = [await queue.get()]
+        except TimeoutError:
+            return []
+        while not queue.empty():
+            commands.append(queue.get_nowait())
+        return commands
+
+    async def definition(self, digest: str) -> str:
+        async with self._shared.database.connection() as conn:
+            body = await store.definition(conn, digest)
+        if body is None:
+            raise NotFoundError(f"there is no definition {digest}")
+        return body
+
+    # -- questions ------------------------------------------------------------------------------------------------
+
+    async def jobs(self) -> list[Json]:
+        return await questions.jobs(self._shared, utc_now())
+
+    async def job(self, name: str) -> Json:
+        return await questions.job(self._shared, self._find(name), name, utc_now())
+
+    async def why(self, job: str) -> Json:
+        return await questions.why(self._shared, self._find(job), job, utc_now())
+
+    async def graph(self) -> Json:
+        return questions.graph(self._shared)
+
+    async def runs(
+        self,
+        *,
+        job: str | None = None,
+        state: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+    ) -> list[Json]:
+        return await questions.runs(self._shared, job=job, state=state, since=since, limit=limit)
+
+    async def run(self, id: str) -> Json:  # noqa: A002 - the name is the contract's
+        return await questions.run(self._shared, await self._run_row(id))
+
+    async def events(self, after: int | None) -> AsyncIterator[Json]:
+        """Events as they are entered, from `after` on (None: from now). Never ends by itself."""
+        async with self._shared.database.connection() as conn:
+            last = await store.last_event(conn) if after is None else after
+        while True:
+            news = self._shared.news
+            async with self._shared.database.connection() as conn:
+                found = await store.events_after(conn, last)
+            for row in found:
+                last = row["id"]
+                yield questions.shown_event(row)
+            if not found:
+                try:
+                    async with asyncio.timeout(10):
+                        await news.wait()
+                except TimeoutError:
+                    pass
+
+    async def problems(self) -> list[Json]:
+        async with self._shared.database.connection() as conn:
+            told = await self._watcher.problems(conn, utc_now())
+            workers = await store.workers(conn)
+        return questions.problems(self._shared, workers) + told
+
+    async def notifications(self, *, limit: int = 100) -> list[Json]:
+        async with self._shared.database.connection() as conn:
+            return await self._watcher.listing(conn, limit=limit)
+
+    async def test_notification(self, *, by: str) -> list[Json]:
+        del by  # the API keeps the audit
+        async with self._shared.database.connection() as conn:
+            return await self._watcher.test(conn, utc_now())
+
+
+def closure(flow: Flow, name: str) -> list[str]:
+    """`name` with all it needs and all that needs it, in the flow's order."""
+    up, down = {name}, {name}
+    for job in reversed(flow.jobs):
+        if job.name in up:
+            up |= {need.job for need in job.needs}
+    for job in flow.jobs:
+        if any(need.job in down for need in job.needs):
+            down.add(job.name)
+    return [job.name for job in flow.jobs if job.name in up | down]
+
+
+def _check_params(params: Mapping[str, str]) -> None:
+    for name, value in params.items():
+        if not PARAM_NAME.fullmatch(name):
+            raise InputError(
+                f"{name[:60]!r} is not the name of a parameter",
+                hint="Names are letters, digits and underscores, and do not begin with a digit.",
+            )
+        if "\0" in value:
+            raise InputError(f"the value of parameter {name} holds a NUL byte, which no environment can carry")
+    if sum(len(value.encode()) for value in params.values()) > PARAMS_BYTES:
+        raise InputError(f"the parameters are longer than {PARAMS_BYTES // 1024} KiB", hint="Pass the name of a file.")
+
+
+def _runs_here(pid: int) -> bool:
+    """Whether a process of this pid lives on this machine. Embedded labs have all their workers here."""
+    return psutil.pid_exists(pid)
