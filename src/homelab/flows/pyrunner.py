@@ -41,7 +41,8 @@ class PythonSpec:
     ordinary Prefect run, carried out by Prefect's own engine).
 
     `environment` is complete: nothing of the server's own is passed on. For a flow run it must hold PREFECT_API_URL and,
-    where the server asks for it, PREFECT_API_AUTH_STRING. Modules are looked up from `cwd` first, then `path`.
+    where the server asks for it, PREFECT_API_AUTH_STRING. Modules are looked up from `cwd` first, then `path`. `user`:
+    whom to run as; empty: the caller's own user.
     """
 
     cwd: str
@@ -50,6 +51,7 @@ class PythonSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     flow_run_id: str = ""
     path: tuple[str, ...] = ()
+    user: str = ""
 
     def to_json(self) -> bytes:
         if bool(self.target) == bool(self.flow_run_id):
@@ -61,6 +63,7 @@ class PythonSpec:
             "parameters": dict(self.parameters),
             "flow_run_id": self.flow_run_id,
             "path": list(self.path),
+            "user": self.user,
         }
         return json.dumps(body).encode()
 
@@ -105,6 +108,8 @@ class PythonRunner:
         """The server is up afterwards. RunnerUnavailable when it cannot be."""
         async with self._starting:
             if self._server is None or self._server.is_gone:
+                if self._server is not None:
+                    await self._server.stop()  # reaps the process and closes the socket
                 self._server = None
                 self._server = await _Server.started(self._python, self._preload)
 
