@@ -110,9 +110,7 @@ async def test_jobs_told_by_events_are_task_runs_with_times_edges_and_a_graph(ap
     ]  # fmt: skip
     await api.send_events(events)
     await api.send_events(events)  # told twice after a crash: still one task run
-    found = await eventually(
-        lambda: api.task_runs(run), lambda ts: [t["state_type"] for t in ts] == ["COMPLETED"] * 2
-    )
+    found = await eventually(lambda: api.task_runs(run), lambda ts: [t["state_type"] for t in ts] == ["COMPLETED"] * 2)
     by_name = {t["name"]: t for t in found}
     assert {t["id"] for t in found} == {records.task_run_id(run, j.name) for j in FLOW.jobs}
     report = by_name["report"]
@@ -226,9 +224,7 @@ async def ordinary_deployment(server: Site, folder: Path, pool: str, **variables
         return str(answer.json()["id"])
 
 
-async def test_an_ordinary_prefect_run_is_carried_out_in_a_fork(
-    api: PrefectApi, server: Site, tmp_path: Path
-) -> None:
+async def test_an_ordinary_prefect_run_is_carried_out_in_a_fork(api: PrefectApi, server: Site, tmp_path: Path) -> None:
     deployment = await ordinary_deployment(server, tmp_path, POOL)
     run = await api.create_run(deployment, name="o", due=None, idempotency_key=None, parameters={"n": 21})
     await api.propose(run, records.proposal(RunState.PENDING, ""))
@@ -258,9 +254,7 @@ async def test_prefects_own_command_starts_our_worker_type(api: PrefectApi, serv
     assert made.returncode == 0, made.stdout + made.stderr
     python = await ordinary_deployment(server, tmp_path, "ours")
     good = await ordinary_deployment(server, tmp_path, "ours", shell_command="echo $$ > ran", working_dir=str(tmp_path))
-    runs = [
-        await api.create_run(d, name="w", due=None, idempotency_key=None, parameters={}) for d in (python, good)
-    ]
+    runs = [await api.create_run(d, name="w", due=None, idempotency_key=None, parameters={}) for d in (python, good)]
     with (tmp_path / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
             [prefect, "worker", "start", "--type", "homelab", "--pool", "ours"],

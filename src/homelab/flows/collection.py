@@ -68,9 +68,7 @@ class HomelabWorker(BaseWorker[HomelabJobConfiguration, HomelabVariables, Homela
         super().__init__(*arguments, **options)
         self._python = PythonRunner()
 
-    async def __aexit__(
-        self, *exc_info: "type[BaseException] | BaseException | TracebackType | None"
-    ) -> None:
+    async def __aexit__(self, *exc_info: "type[BaseException] | BaseException | TracebackType | None") -> None:
         try:
             await super().__aexit__(*exc_info)
         finally:
@@ -80,7 +78,7 @@ class HomelabWorker(BaseWorker[HomelabJobConfiguration, HomelabVariables, Homela
         self,
         flow_run: FlowRun,
         configuration: HomelabJobConfiguration,
-        task_status: "anyio.abc.TaskStatus[str] | None" = None,
+        task_status: "anyio.abc.TaskStatus[int] | None" = None,
     ) -> HomelabWorkerResult:
         """See one run through. Cancelling this ends its process group: SIGTERM, the grace period, SIGKILL."""
         environment = {k: v for k, v in {**os.environ, **configuration.env}.items() if v is not None}
@@ -96,7 +94,7 @@ class HomelabWorker(BaseWorker[HomelabJobConfiguration, HomelabVariables, Homela
             child = await self._python.spawn(spec, stdout=_STDOUT, stderr=_STDERR)
             pid, ended = child.pid, asyncio.ensure_future(child.wait())
         if task_status is not None:
-            task_status.started(str(pid))
+            task_status.started(pid)
         try:
             if configuration.shell_command:
                 # No engine runs inside a command, so its start and its end are told here.

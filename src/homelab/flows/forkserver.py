@@ -1,4 +1,4 @@
-"""The process that has imported Prefect and forks once per Python run: `python -m homelab.flows.forkserver FD [MODULE..]`.
+"""The process that has imported Prefect and forks once per run: `python -m homelab.flows.forkserver FD [MODULE ...]`.
 
 Started by `pyrunner`, which explains it. Requests come over the socket FD: four bytes of length, sent together with the
 three descriptors the child gets, then a `PythonSpec` as JSON. Answers are JSON, one a line: `{"ready"}` once, `{"pid"}`
@@ -23,6 +23,7 @@ import time
 import traceback
 import warnings
 from contextlib import suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 PRELOAD = ("prefect", "prefect.flow_engine", "prefect.task_engine", "prefect.client.orchestration", "prefect.flows")
@@ -60,7 +61,7 @@ class _Server:
         for end in (self.alarm, self.bell):
             end.setblocking(False)
         signal.set_wakeup_fd(self.bell.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _nothing)  # the wake-up descriptor needs a handler to be there
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -113,7 +114,7 @@ class _Server:
         return b"".join(parts)
 
     def _fork(self, spec: dict[str, Any], descriptors: list[int]) -> None:
-        # The child waits here until it has a session, so that the caller may signal its group as soon as it has the pid.
+        # The pid is told only once the child leads its group, so that the caller may signal the group at once.
         ready, told = os.pipe()
         try:
             pid = os.fork()
@@ -145,7 +146,7 @@ class _Server:
         for target, descriptor in enumerate(high):
             os.dup2(descriptor, target)
         for descriptor in (*high, *descriptors):
-            if descriptor > 2:  # noqa: PLR2004 - the standard descriptors
+            if descriptor > 2:
                 os.close(descriptor)
         descriptors.clear()
 
@@ -163,13 +164,18 @@ class _Server:
         self.channel.sendall(json.dumps(message).encode() + b"\n")
 
 
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
 def _carry_out(spec: dict[str, Any]) -> NoReturn:
     """In the child: put on its surroundings, run it, end as Python would."""
     gc.unfreeze()
     os.umask(0o022)
     os.environ.clear()
     os.environ.update(spec["environment"])
-    os.environ.setdefault("no_proxy", "*") if sys.platform == "darwin" else None
+    if sys.platform == "darwin":
+        os.environ.setdefault("no_proxy", "*")  # see pyrunner
     if spec.get("user"):
         _become_user(spec["user"])
     time.tzset()
@@ -220,7 +226,7 @@ def _call(target: str, parameters: dict[str, Any]) -> int:
         result = found(**parameters)
         if inspect.iscoroutine(result):
             asyncio.run(result)
-    except Exception as error:  # noqa: BLE001 - whatever a job raises is its result
+    except Exception as error:  # whatever a job raises is its result
         traceback.print_exception(error)
         return 1
     return 0

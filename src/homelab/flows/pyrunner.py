@@ -40,9 +40,9 @@ class PythonSpec:
     """What to run. Exactly one of `target` (`module:function`, called with `parameters`) and `flow_run_id` (an
     ordinary Prefect run, carried out by Prefect's own engine).
 
-    `environment` is complete: nothing of the server's own is passed on. For a flow run it must hold PREFECT_API_URL and,
-    where the server asks for it, PREFECT_API_AUTH_STRING. Modules are looked up from `cwd` first, then `path`. `user`:
-    whom to run as; empty: the caller's own user.
+    `environment` is complete: nothing of the server's own is passed on. For a flow run it must hold PREFECT_API_URL
+    and, where the server asks for it, PREFECT_API_AUTH_STRING. Modules are looked up from `cwd` first, then `path`.
+    `user`: whom to run as; empty: the caller's own user.
     """
 
     cwd: str
