@@ -44,7 +44,7 @@ def main() -> None:
     for module in (*PRELOAD, *sys.argv[2:]):
         importlib.import_module(module)
     gc.collect()
-    gc.freeze()  # a collection in a child would otherwise touch, and so copy, every page
+    gc.freeze()  # else a collection, or the end of a child, would touch and so copy every page
     spec = None
     try:
         _Server(channel).serve()
@@ -170,7 +170,6 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
 
 def _carry_out(spec: dict[str, Any]) -> NoReturn:
     """In the child: put on its surroundings, run it, end as Python would."""
-    gc.unfreeze()
     os.umask(0o022)
     os.environ.clear()
     os.environ.update(spec["environment"])
@@ -187,7 +186,8 @@ def _carry_out(spec: dict[str, Any]) -> NoReturn:
     except OSError as error:
         sys.exit(f"cannot enter {spec['cwd']}: {error.strerror}")
     sys.path[:0] = [spec["cwd"], *spec["path"]]
-    _refresh_prefect()
+    if spec["flow_run_id"] or any(name.startswith("PREFECT_") for name in os.environ):
+        _refresh_prefect()
     if spec["flow_run_id"]:
         sys.argv = ["prefect.engine", spec["flow_run_id"]]
         os.environ["PREFECT__FLOW_RUN_ID"] = spec["flow_run_id"]
