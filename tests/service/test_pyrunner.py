@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pwd
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -182,3 +183,20 @@ async def test_a_dead_server_leaves_the_child_running_and_the_next_run_gets_a_ne
 async def test_a_run_that_is_neither_a_function_nor_a_flow_run_is_refused(runner: PythonRunner, folder: Path) -> None:
     with (folder / "out").open("wb") as out, pytest.raises(InputError):
         await runner.spawn(PythonSpec(cwd="/", environment={}), stdout=out.fileno(), stderr=out.fileno())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a job as somebody else")
+async def test_a_run_for_another_user_has_that_user_and_none_of_roots_groups(
+    runner: PythonRunner, folder: Path
+) -> None:
+    text = "import os\ndef who():\n    print(os.getuid(), os.geteuid(), 0 in os.getgroups())\n"
+    (folder / "who_of_test.py").write_text(text)
+    spec = PythonSpec(cwd="/", environment={}, target="who_of_test:who", path=(str(folder),), user="nobody")
+    for part in (folder, *folder.parents):
+        if not part.stat().st_mode & 0o001:  # pytest's own folders; the system's are open already
+            part.chmod(part.stat().st_mode | 0o055)
+    with (folder / "out").open("wb") as out:
+        child = await runner.spawn(spec, stdout=out.fileno(), stderr=out.fileno())
+    status = await child.wait()
+    uid = pwd.getpwnam("nobody").pw_uid
+    assert (status, (folder / "out").read_text().strip()) == (0, f"{uid} {uid} False")
