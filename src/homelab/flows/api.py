@@ -38,8 +38,8 @@ class PrefectRefused(HomelabError):  # noqa: N818
 class Verdict:
     """What the server made of a proposed state: taken, or the state that holds instead.
 
-    `retry_after_s` is set when the server asks to wait. An abort (`accepted` false, `state_type` "") may also be a fault
-    inside the server: read the run before concluding that somebody else was first.
+    `retry_after_s` is set when the server asks to wait. An abort (`accepted` false, `state_type` "") may also be a
+    fault inside the server: read the run before concluding that somebody else was first.
     """
 
     accepted: bool
@@ -51,7 +51,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class DueRun:
-    """A scheduled flow run of the pool. `due`: its scheduled time. `parameters` without `definition`: not one of ours."""
+    """A scheduled flow run of the pool. `due`: its scheduled time. `parameters` without `definition`: not ours."""
 
     id: str
     name: str
@@ -134,7 +134,7 @@ class PrefectApi:
         """The deployment of this flow, made or updated; its id. Prefect's flow has the name of ours."""
         found = await self._call("POST", "/flows/", {"name": flow.name})
         jobs = ", ".join(job.name for job in flow.jobs)
-        body = {
+        body: dict[str, Any] = {
             "name": _DEPLOYMENT,
             "flow_id": found["id"],
             "work_pool_name": pool,
@@ -203,8 +203,8 @@ class PrefectApi:
 
     async def _set_state(self, run_id: str, state: StateProposal, *, force: bool) -> Verdict:
         answer = await self._call("POST", f"/flow_runs/{run_id}/set_state", {"state": state.body(), "force": force})
-        now = answer.get("state") or {}
-        details = answer.get("details") or {}
+        now: dict[str, Any] = answer.get("state") or {}
+        details: dict[str, Any] = answer.get("details") or {}
         return Verdict(
             accepted=answer["status"] == "ACCEPT",
             state_type=str(now.get("type") or ""),
@@ -305,8 +305,10 @@ def _unsealed(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _due_run(raw: Mapping[str, Any]) -> DueRun:
-    state: Mapping[str, Any] = raw.get("state") or {}
-    due = raw.get("next_scheduled_start_time") or (state.get("state_details") or {}).get("scheduled_time")
+    state: dict[str, Any] = raw.get("state") or {}
+    due = raw.get("next_scheduled_start_time") or cast("dict[str, Any]", state.get("state_details") or {}).get(
+        "scheduled_time"
+    )
     return DueRun(
         id=str(raw["id"]),
         name=str(raw["name"]),
@@ -321,7 +323,7 @@ def _due_run(raw: Mapping[str, Any]) -> DueRun:
 
 
 def _view(raw: Mapping[str, Any]) -> RunView:
-    state: Mapping[str, Any] = raw.get("state") or {}
+    state: dict[str, Any] = raw.get("state") or {}
     return RunView(
         id=str(raw["id"]),
         name=str(raw["name"]),

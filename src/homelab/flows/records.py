@@ -1,8 +1,8 @@
 """Our nouns in Prefect's words and back: states, task runs as events, heartbeats. Pure.
 
-A task run is recorded by events, as Prefect's own engine does it: the server's task-run recorder writes them in bulk, at
-a fraction of the cost of its REST transitions. Ids are derived from the run and the job, so that a step told twice (after
-a crash) is one step, and logs know their task run before the server does.
+A task run is recorded by events, as Prefect's own engine does it: the server's task-run recorder writes them in bulk,
+at a fraction of the cost of its REST transitions. Ids are derived from the run and the job, so that a step told twice
+(after a crash) is one step, and logs know their task run before the server does.
 """
 
 import uuid

@@ -24,6 +24,11 @@ SETTINGS: dict[str, str] = {
     "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "120",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "3600",
     "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "2d",
+    # Task-run states are written in bulk. Told by an event, they are in memory only until then: a server that is killed
+    # (not stopped) loses up to a second of them.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     # Nothing leaves this machine.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
