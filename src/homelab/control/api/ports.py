@@ -1,6 +1,6 @@
 """What the API asks of control. `control.service.Control` is one; a test may bring a small one of its own."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ class Control(Protocol):
     async def plan(self, files: Mapping[str, str], main: str) -> Any: ...
     async def apply(self, files: Mapping[str, str], main: str, *, by: str) -> Any: ...
     async def run_job(
-        self, name: str, *, params: Mapping[str, str], only: bool | Sequence[str] | None, by: str
+        self, name: str, *, params: Mapping[str, str], only: bool, by: str
     ) -> Json: ...
     async def retry(self, run: str, *, failed: bool, by: str) -> Any: ...
     async def cancel(self, run: str, by: str) -> Any: ...
