@@ -54,9 +54,10 @@ def apply(file: str | None, yes: bool, as_json: bool) -> int:
 
 def _body(file: str | None) -> dict[str, Any]:
     from homelab.cli.check import checked
+    from homelab.home import labfiles
 
     _, texts = checked(file)
-    return {"files": dict(texts), "main": next(iter(texts))}
+    return {"files": dict(texts), "main": next(iter(texts)), "folder": str(labfiles.find(file).parent)}
 
 
 def _ask(what: str, body: Mapping[str, Any]) -> Any:

@@ -6,13 +6,16 @@ with; what was created ahead and not yet claimed is taken back and created again
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from homelab.control import store
 from homelab.control.state import Shared, utc_now
 from homelab.core import labfile
 from homelab.core.errors import InputError
+from homelab.core.jobs import flows_of
 from homelab.core.labfile import Lab
 
 if TYPE_CHECKING:
@@ -21,7 +24,18 @@ if TYPE_CHECKING:
 POOL = "homelab"
 
 
-def parsed(files: Mapping[str, str], main: str) -> Lab:
+def placed(lab: Lab, folder: str) -> Lab:
+    """The lab with the relative working folders of its jobs below `folder`, that of the lab file ("": as they are)."""
+    if not folder:
+        return lab
+    jobs = tuple(
+        replace(job, cwd=os.path.normpath(f"{folder}/{job.cwd}")) if job.cwd and job.cwd[0] not in "/~" else job
+        for job in lab.jobs
+    )
+    return replace(lab, jobs=jobs, flows=flows_of(jobs))
+
+
+def parsed(files: Mapping[str, str], main: str, folder: str) -> Lab:
     """The lab of these files; InputError naming every problem when there is an error."""
     lab, problems = labfile.parse(files, main=main)
     if lab is None:
@@ -29,11 +43,11 @@ def parsed(files: Mapping[str, str], main: str) -> Lab:
         lines = [f"{p.file}:{p.line}: {p.message}" for p in errors]
         more = f"\n... and {len(lines) - 10} more" if len(lines) > 10 else ""
         raise InputError("\n".join(lines[:10]) + more, hint="Nothing was changed. See: homelab check")
-    return lab
+    return placed(lab, folder)
 
 
 async def carry_out(
-    shared: Shared, scheduler: "Scheduler", lab: Lab, files: Mapping[str, str], main: str, *, by: str
+    shared: Shared, scheduler: "Scheduler", lab: Lab, files: Mapping[str, str], main: str, folder: str, *, by: str
 ) -> None:
     """Prefect first (each step can be repeated), then our tables in one transaction, then the runs created ahead."""
     await shared.prefect.ensure_pool(POOL)
@@ -58,7 +72,7 @@ async def carry_out(
         for scheduled in gone:
             await store.delete_flow(conn, scheduled.flow.name)
         digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
-        await store.save_lab(conn, name=lab.name, path=main, files=files, digest=digest)
+        await store.save_lab(conn, name=lab.name, path=main, folder=folder, files=files, digest=digest)
         await store.add_events(conn, [("lab.applied", lab.name, {"by": by, "jobs": len(lab.jobs)})])
         shared.lab = lab
         await shared.load(conn)

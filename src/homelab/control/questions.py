@@ -210,6 +210,21 @@ def shown_event(row: Mapping[str, Any]) -> Json:
     }
 
 
+def nodes(workers: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """The machines that run jobs, by what their workers last said."""
+    return [
+        {
+            "name": worker["node"],
+            "worker": worker["name"],
+            "state": "ready" if worker["age_s"] <= SILENT_WORKER_S else "unreachable",
+            "heartbeat_age_s": round(worker["age_s"], 1),
+            "slots": worker["slots"],
+            "running": worker["running"],
+        }
+        for worker in workers
+    ]
+
+
 def problems(shared: Shared, workers: Sequence[Mapping[str, Any]]) -> list[Json]:
     """What is wrong with the lab itself now."""
     found = [

@@ -72,7 +72,7 @@ class Control:
                 lab, problems = labfile.parse(row["files"], main=row["path"])
                 if lab is None:  # written by another version, which took it: its flows still run
                     log.error("lab.unreadable", problems=len(problems))
-                self._shared.lab = lab
+                self._shared.lab = None if lab is None else applying.placed(lab, row["folder"])
             self._shared.known_until = await self._restored_until(conn)
             await self._shared.load(conn)
         if self._shared.lab is not None:
@@ -139,16 +139,23 @@ class Control:
 
     # -- the lab --------------------------------------------------------------------------------------------------
 
-    async def plan(self, files: Mapping[str, str], main: str) -> Json:
-        """What `apply` would change. InputError with all problems when the file is bad."""
-        return plan_of(self._shared.lab, applying.parsed(files, main)).to_json()
+    async def lab(self) -> Json:
+        """The name of the lab, its nodes as its workers tell, and what is wrong."""
+        async with self._shared.database.connection() as conn:
+            workers = await store.workers(conn)
+        name = None if self._shared.lab is None else self._shared.lab.name
+        return {"lab": name, "nodes": questions.nodes(workers), "problems": await self.problems()}
 
-    async def apply(self, files: Mapping[str, str], main: str, *, by: str) -> Json:
+    async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Json:
+        """What `apply` would change. InputError with all problems when the file is bad."""
+        return plan_of(self._shared.lab, applying.parsed(files, main, folder)).to_json()
+
+    async def apply(self, files: Mapping[str, str], main: str, folder: str = "", *, by: str) -> Json:
         """Make the lab what these files say; what was changed. Nothing is touched when a file is bad. One at a time."""
-        lab = applying.parsed(files, main)
+        lab = applying.parsed(files, main, folder)
         async with self._shared.applying:
             plan = plan_of(self._shared.lab, lab)
-            await applying.carry_out(self._shared, self._scheduler, lab, files, main, by=by)
+            await applying.carry_out(self._shared, self._scheduler, lab, files, main, folder, by=by)
         self._watcher.configure(lab)
         self._shared.changed.set()
         return plan.to_json()

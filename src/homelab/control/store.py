@@ -43,15 +43,17 @@ async def _one(conn: Connection, sql: str, params: Sequence[object] | Mapping[st
 
 
 async def applied_lab(conn: Connection) -> Row | None:
-    return await _one(conn, "select name, path, files, digest, applied from lab")
+    return await _one(conn, "select name, path, folder, files, digest, applied from lab")
 
 
-async def save_lab(conn: Connection, *, name: str, path: str, files: Mapping[str, str], digest: str) -> None:
+async def save_lab(
+    conn: Connection, *, name: str, path: str, folder: str, files: Mapping[str, str], digest: str
+) -> None:
     await conn.execute(
-        "insert into lab (id, name, path, files, digest) values (1, %s, %s, %s, %s) on conflict (id) do update"
-        " set name = excluded.name, path = excluded.path, files = excluded.files, digest = excluded.digest,"
-        " applied = now()",
-        (name, path, json(dict(files)), digest),
+        "insert into lab (id, name, path, folder, files, digest) values (1, %s, %s, %s, %s, %s) on conflict (id) do"
+        " update set name = excluded.name, path = excluded.path, folder = excluded.folder, files = excluded.files,"
+        " digest = excluded.digest, applied = now()",
+        (name, path, folder, json(dict(files)), digest),
     )
 
 

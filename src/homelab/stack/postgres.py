@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import quote
 
 from homelab.core.errors import HomelabError
@@ -196,7 +197,7 @@ def _initialise(home: Home, place: Place, programs: Programs) -> None:
             text=True,
             timeout=120,
             check=False,
-            **place.owner,  # pyright: ignore[reportArgumentType]
+            **cast("dict[str, Any]", place.owner),
         )  # fmt: skip
     finally:
         password.unlink(missing_ok=True)

@@ -47,6 +47,7 @@ def environment_of(
     run_id: str,
     attempt: int,
     due: datetime | None,
+    home: str = "",
     params: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
@@ -62,6 +63,8 @@ def environment_of(
         _check_param(job, name)
         environment[name] = value
     environment |= dict(secrets or {})
+    if home:
+        environment["HOMELAB_HOME"] = home
     environment["HOMELAB_RUN_ID"] = run_id
     environment["HOMELAB_JOB"] = job.name
     environment["HOMELAB_DUE"] = "" if due is None else due.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -73,6 +73,7 @@ class Launcher:
             run_id=facts.id,
             attempt=attempt,
             due=facts.due,
+            home=str(self._home.root),
             params=facts.params,
             secrets=values,
         )

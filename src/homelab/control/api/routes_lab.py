@@ -12,7 +12,11 @@ from homelab.control.api.routing import Asked, Route
 MAX_LAB_BYTES = 8 * 1024 * 1024
 
 
-async def _lab_files(asked: Asked) -> tuple[Mapping[str, str], str]:
+async def lab(asked: Asked) -> Response:
+    return answer(await asked.site.control.lab())
+
+
+async def _lab_files(asked: Asked) -> tuple[Mapping[str, str], str, str]:
     body = await read_json(asked.request, MAX_LAB_BYTES)
     files, main = texts(body, "files"), text_field(body, "main", limit=4096)
     if main not in files:
@@ -20,17 +24,20 @@ async def _lab_files(asked: Asked) -> tuple[Mapping[str, str], str]:
     for path, text in files.items():
         if "\0" in path or "\0" in text:
             raise HttpError(400, "input", f"{path!a} holds a NUL byte", "A lab file is UTF-8 text.")
-    return files, main
+    folder: object = body.get("folder") or ""
+    if not isinstance(folder, str) or "\0" in folder or len(folder) > 4096:
+        raise HttpError(400, "input", "'folder' must be the folder of the lab file")
+    return files, main, folder
 
 
 async def plan(asked: Asked) -> Response:
-    files, main = await _lab_files(asked)
-    return answer(await asked.site.control.plan(files, main))
+    files, main, folder = await _lab_files(asked)
+    return answer(await asked.site.control.plan(files, main, folder))
 
 
 async def apply(asked: Asked) -> Response:
-    files, main = await _lab_files(asked)
-    return answer(await asked.site.control.apply(files, main, by=asked.by))
+    files, main, folder = await _lab_files(asked)
+    return answer(await asked.site.control.apply(files, main, folder, by=asked.by))
 
 
 async def problems(asked: Asked) -> Response:
@@ -74,6 +81,7 @@ async def metrics(asked: Asked) -> Response:
 ROUTES = (
     Route(method="GET", path="/healthz", scope="open", handler=healthz, summary="The process answers."),
     Route(method="GET", path="/readyz", scope="open", handler=readyz, summary="It can do its work; 503 when not."),
+    Route(method="GET", path="/api/v1/lab", scope="read", handler=lab, summary="The lab, its nodes, what is wrong."),
     Route(method="GET", path="/metrics", scope="read", handler=metrics, summary="Prometheus text."),
     Route(
         method="POST",
@@ -81,7 +89,11 @@ ROUTES = (
         scope="operate",
         handler=plan,
         summary="What applying these lab files would change.",
-        fields={"files": "object: displayed path to text", "main": "which of them is the lab file"},
+        fields={
+            "files": "object: displayed path to text",
+            "main": "which of them is the lab file",
+            "folder": "where it lies: relative working folders are below it",
+        },
         audited=False,
     ),
     Route(
@@ -90,7 +102,11 @@ ROUTES = (
         scope="admin",
         handler=apply,
         summary="Change the lab to what these lab files say.",
-        fields={"files": "object: displayed path to text", "main": "which of them is the lab file"},
+        fields={
+            "files": "object: displayed path to text",
+            "main": "which of them is the lab file",
+            "folder": "where it lies: relative working folders are below it",
+        },
     ),
     Route(method="GET", path="/api/v1/problems", scope="read", handler=problems, summary="What is wrong now."),
     Route(

@@ -1,0 +1,59 @@
+"""`homelab status`: the services of this home, its nodes and what is wrong."""
+
+from typing import Any
+
+import click
+
+from homelab.cli.job import as_json
+from homelab.core.errors import HomelabError
+from homelab.home.paths import Home
+
+
+@click.command()
+@as_json
+def status(as_json: bool) -> None:
+    """Services, nodes and problems."""
+    from homelab.cli import output
+    from homelab.stack import control_socket
+
+    home = Home.default()
+    services = control_socket.ask(home, {"do": "status"}, timeout_s=20)["services"]
+    lab, nodes, problems = _told()
+    problems += [
+        {
+            "code": f"service-{s['state']}",
+            "severity": "error",
+            "subject": s["name"],
+            "message": s["message"],
+            "hint": "",
+        }
+        for s in services
+        if s["state"] in ("crashed", "degraded")
+    ]
+    if as_json:
+        output.json_document({"lab": lab, "services": services, "nodes": nodes, "problems": problems})
+        return
+    rows = [
+        [s["name"], output.state(s["state"]), str(s["pid"] or "-"), _size(s["memory_bytes"]), str(s["restarts"]),
+         s["url"] or "-", s["message"]]
+        for s in services
+    ]  # fmt: skip
+    output.table(["SERVICE", "STATE", "PID", "MEMORY", "RESTARTS", "URL", "MESSAGE"], rows)
+    for problem in problems:
+        output.note(f"{problem['severity']}: {problem['subject']}: {problem['message']}")
+
+
+def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]]]:
+    """What control says of the lab; when it does not answer, that is what is wrong."""
+    from homelab.cli.client import Client
+
+    try:
+        answer = Client.of_home(timeout_s=10).get("/api/v1/lab")
+    except HomelabError as error:
+        problem = {"code": "control", "severity": "error", "subject": "control", "message": error.message, "hint": ""}
+        return None, [], [problem]
+    return answer["lab"], answer["nodes"], answer["problems"]
+
+
+def _size(value: int | None) -> str:
+    return "-" if value is None else f"{value / 2**20:.0f} MB"

@@ -1,0 +1,187 @@
+"""The services of an embedded lab, as the supervisor runs them: postgres, prefect, control, worker.
+
+What the lab file gives a `url` is external: asked, never started. Called by `homelab up`.
+"""
+
+import base64
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from homelab.core.labfile import Lab
+from homelab.home import endpoints
+from homelab.home.paths import Home
+from homelab.home.secrets import read_or_create
+from homelab.stack import ports, postgres, programs
+from homelab.stack.plan import Probe, Service
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """The services and how a `postgres` probe asks its question."""
+
+    services: tuple[Service, ...]
+    query: Callable[[], None] | None
+    control_url: str
+
+
+def embedded(home: Home, lab: Lab | None) -> Stack:
+    """Choose ports, write the endpoints, define the services. RefusedError for a port that is taken; HomelabError when
+    there is no PostgreSQL to be had."""
+    control_port, host = _port(home, lab, "control"), _host(lab, "control")
+    control_url = _url(lab, "control") or f"http://{_shown_host(host)}:{control_port}"
+    database, query = _postgres(home, lab)
+    prefect, prefect_url = _prefect(home, lab, control_url)
+    control = _control(home, lab, control_url, host, control_port)
+    worker = Service(
+        name="worker",
+        argv=(sys.executable, "-m", "homelab", "worker"),
+        environment=_environment(home),
+        cwd=str(home.root),
+        needs=("control",),
+        stop_within_s=45.0,
+        stop_now_within_s=12.0,
+    )
+    endpoints.write(home, {"control": control_url, "prefect": prefect_url, "postgres": _database_url(home, lab)})
+    return Stack(services=(database, prefect, control, worker), query=query, control_url=control_url)
+
+
+def _postgres(home: Home, lab: Lab | None) -> tuple[Service, Callable[[], None] | None]:
+    if url := _url(lab, "postgres"):
+        host, port = _address(url)
+        return Service(
+            name="postgres", kind="postgres", url=url, external=True, ready=Probe(kind="tcp", target=f"{host}:{port}")
+        ), None
+    found = programs.find()
+    place = postgres.place_of(home)
+    return Service(
+        name="postgres",
+        kind=f"postgres ({found.origin})",
+        argv=tuple(postgres.command(found, place)),
+        environment=found.environment(),
+        owner=place.owner,
+        url=postgres.database_url(home, place),
+        ready=Probe(kind="postgres"),
+        stop_signal=signal.SIGINT,
+        stop_within_s=30.0,
+        prepare=functools.partial(postgres.prepare, home, place, found),
+        after_start=functools.partial(postgres.ensure_databases, home, place, found),
+    ), lambda: _select_one(home, place, found)
+
+
+def _select_one(home: Home, place: postgres.Place, found: programs.Programs) -> None:
+    postgres.ask(home, place, found, "select 1")
+
+
+def _prefect(home: Home, lab: Lab | None, control_url: str) -> tuple[Service, str]:
+    url = _url(lab, "prefect")
+    auth = _prefect_auth(home)
+    headers = {"Authorization": "Basic " + base64.b64encode(auth.encode()).decode()}
+    if url:
+        url = url.rstrip("/") if url.rstrip("/").endswith("/api") else url.rstrip("/") + "/api"
+        ready = Probe(kind="http", target=f"{url}/health", headers=headers)
+        return Service(name="prefect", kind="prefect", url=url, external=True, ready=ready), url
+    port = _port(home, lab, "prefect")
+    url = f"http://127.0.0.1:{port}/api"
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT")},
+        "PREFECT_API_DATABASE_CONNECTION_URL": postgres.prefect_url(home, postgres.place_of(home)),
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
+        "PREFECT_HOME": str(home.root / "prefect"),
+        "HOMELAB_HOME": str(home.root),
+    }
+    external_database = _url(lab, "postgres")
+    if external_database:
+        environment["PREFECT_API_DATABASE_CONNECTION_URL"] = prefect_database(external_database)
+    return Service(
+        name="prefect",
+        kind="prefect",
+        argv=(
+            sys.executable, "-m", "homelab.flows.server",
+            "--port", str(port), "--ui-api-url", f"{control_url}/prefect/api",
+        ),
+        environment=environment,
+        cwd=str(home.root),
+        url=url,
+        needs=("postgres",),
+        ready=Probe(kind="http", target=f"{url}/ready", headers=headers),
+        ready_within_s=180.0,
+    ), url  # fmt: skip
+
+
+def prefect_database(url: str) -> str:
+    """Prefect's database on the server of this libpq URL: the database named `prefect` there, by asyncpg."""
+    rest = url.split("://", 1)[1]
+    address, _, options = rest.partition("?")
+    host = address.rsplit("/", 1)[0] if "/" in address else address
+    return f"postgresql+asyncpg://{host}/prefect" + (f"?{options}" if options else "")
+
+
+def _control(home: Home, lab: Lab | None, url: str, host: str, port: int) -> Service:
+    if _url(lab, "control"):
+        return Service(
+            name="control", kind="control", url=url, external=True, ready=Probe(kind="http", target=f"{url}/healthz")
+        )
+    return Service(
+        name="control",
+        kind="control",
+        argv=(sys.executable, "-m", "homelab", "control"),
+        environment={
+            **_environment(home),
+            "HOMELAB_CONTROL_HOST": host,
+            "HOMELAB_CONTROL_PORT": str(port),
+            "HOMELAB_DATABASE_URL": _database_url(home, lab),
+            "HOMELAB_PREFECT_AUTH": _prefect_auth(home),
+        },
+        cwd=str(home.root),
+        url=url,
+        needs=("prefect",),
+        ready=Probe(kind="http", target=f"http://{_shown_host(host)}:{port}/readyz"),
+    )
+
+
+def _environment(home: Home) -> dict[str, str]:
+    """The caller's environment (secrets of the kind `env:` come from it), without what would mislead Prefect."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT")}
+    return {**kept, "HOMELAB_HOME": str(home.root)}
+
+
+def _prefect_auth(home: Home) -> str:
+    return f"admin:{read_or_create(home, 'prefect')}"
+
+
+def _database_url(home: Home, lab: Lab | None) -> str:
+    return _url(lab, "postgres") or postgres.database_url(home, postgres.place_of(home))
+
+
+def _url(lab: Lab | None, name: str) -> str:
+    settings = None if lab is None else lab.services.get(name)
+    return (settings.url or "") if settings else ""
+
+
+def _host(lab: Lab | None, name: str) -> str:
+    settings = None if lab is None else lab.services.get(name)
+    return settings.host if settings else "127.0.0.1"
+
+
+def _port(home: Home, lab: Lab | None, name: str) -> int:
+    settings = None if lab is None else lab.services.get(name)
+    asked: int | Literal["auto"] | None = settings.port if settings else "auto"
+    if _url(lab, name):
+        return 0
+    return ports.choose(home, name, asked, host=_host(lab, name))
+
+
+def _shown_host(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
+
+
+def _address(url: str) -> tuple[str, int]:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 5432
