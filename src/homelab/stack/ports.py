@@ -13,14 +13,22 @@ from homelab.home.paths import Home
 PREFERRED = {"control": 4300, "prefect": 4210}
 
 
-def choose(home: Home, service: str, asked: int | Literal["auto"] | None, *, host: str = "127.0.0.1") -> int:
-    """A free port, remembered so that it stays. RefusedError names who holds the one that was asked for."""
+def choose(
+    home: Home, service: str, asked: int | Literal["auto"] | None, *, host: str = "127.0.0.1", running: bool = False
+) -> int:
+    """A free port, remembered so that it stays. RefusedError names who holds the one that was asked for.
+
+    `running`: the service survived its supervisor and holds its port itself, which is then the one.
+    """
+    if running and (kept := _read(home).get(service)) is not None:
+        return kept
     if isinstance(asked, int):
         if not _is_free(host, asked):
             raise RefusedError(
                 f"port {asked} for {service} is taken by {holder(asked)}",
                 hint=f'Stop that, or choose another in lab.toml: [{service}] port = "auto"',
             )
+        _remember(home, {**_read(home), service: asked})
         return asked
     known = _read(home)
     for port in (known.get(service), PREFERRED.get(service)):
@@ -30,10 +38,13 @@ def choose(home: Home, service: str, asked: int | Literal["auto"] | None, *, hos
         with closing(socket.socket()) as probe:
             probe.bind((host, 0))
             port = int(probe.getsockname()[1])
-    known[service] = port
-    with suppress(OSError):
-        (home.run / "ports.json").write_text(json.dumps(known))
+    _remember(home, {**known, service: port})
     return port
+
+
+def _remember(home: Home, ports: dict[str, int]) -> None:
+    with suppress(OSError):
+        (home.run / "ports.json").write_text(json.dumps(ports))
 
 
 def holder(port: int) -> str:

@@ -16,7 +16,7 @@ from homelab.core.labfile import Lab
 from homelab.home import endpoints
 from homelab.home.paths import Home
 from homelab.home.secrets import read_or_create
-from homelab.stack import ports, postgres, programs
+from homelab.stack import children, ports, postgres, programs
 from homelab.stack.plan import Probe, Service
 
 
@@ -173,7 +173,7 @@ def _port(home: Home, lab: Lab | None, name: str) -> int:
     asked: int | Literal["auto"] | None = settings.port if settings else "auto"
     if _url(lab, name):
         return 0
-    return ports.choose(home, name, asked, host=_host(lab, name))
+    return ports.choose(home, name, asked, host=_host(lab, name), running=name in children.survivors(home))
 
 
 def _shown_host(host: str) -> str:
