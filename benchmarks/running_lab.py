@@ -97,7 +97,6 @@ def _live_log(lab: Lab) -> Row:
 
 def cost_of_a_run(work: Path) -> list[Row]:
     """CPU of a scheduled trivial run over all services, and Prefect's own process worker on the same server."""
-    lab = Lab(work)
     minutes, jobs = 3, 40
     text = "\n".join(f"[jobs.j{n:02}]\nschedule = '* * * * *'\nrun = 'true'" for n in range(jobs))
     with lab_of(work, text) as (lab, tree):

@@ -18,7 +18,7 @@ WITHIN_S = 120.0
 @click.command()
 @click.option("--now", is_flag=True, help="Do not wait for running jobs: end them.")
 def down(now: bool) -> None:
-    """Stop everything of this home. Running jobs get a few seconds; what was cut short is taken up at the next start."""
+    """Stop everything of this home. Running jobs get a few seconds; the next start takes up what was cut short."""
     from homelab.cli.output import progress
     from homelab.stack import children, control_socket
 

@@ -1,7 +1,7 @@
 """Carrying out a lab file: flows and deployments as it says, runs created ahead made anew where a flow changed.
 
-Called by `control.service` under the lock that one apply at a time holds. A running job ends under the definition it began
-with; what was created ahead and not yet claimed is taken back and created again.
+Called by `control.service` under the lock that one apply at a time holds. A running job ends under the definition it
+began with; what was created ahead but not claimed is taken back and made anew.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """When something is due, and handing it to Prefect ahead of time: one decision for each instant of a flow, made once.
 
 The ledger (`instant`) is the memory; a cursor for each flow is its copy. Runs are created ahead, so that neither the
-server's load nor a short outage delays a start; the idempotency key makes a repeated creation the same run. Instants that
-passed while nobody scheduled are decided by the missed-run policy. Owns one task, `serve`.
+server's load nor a short outage delays a start; the idempotency key makes a repeated creation the same run. Instants
+that passed while nobody scheduled are decided by the missed-run policy. Owns one task, `serve`.
 """
 
 import asyncio

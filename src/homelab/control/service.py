@@ -1,7 +1,7 @@
 """`Control`: the applied lab and what can be done with it. Everything that the API, and through it people, can ask.
 
-It wires the parts: `apply`, `scheduler`, `reports`, `answers`; the alerts are `notify`'s. One object a lab; `serve_loops`
-runs what goes on by itself. Errors are those of `core.errors`.
+It wires the parts: `apply`, `scheduler`, `reports`, `answers`; the alerts are `notify`'s. One object a lab;
+`serve_loops` runs what goes on by itself. Errors are those of `core.errors`.
 """
 
 import asyncio

@@ -24,7 +24,7 @@ def utc_now() -> datetime:
 
 @dataclass
 class Scheduled:
-    """One flow and how far its instants are decided. `cursor`: everything up to it is. `check_at`: when to look again."""
+    """One flow and how far its instants are decided: up to `cursor`. `check_at`: when to look again."""
 
     flow: Flow
     deployment: str

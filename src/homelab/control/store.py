@@ -1,7 +1,7 @@
 """The statements of `control` on its own tables, each a function that says what it answers. No decisions here.
 
-Rows are mappings. A *row of a job run* is the newest attempt of one job in one run, joined with what is known of the run;
-jobs of a run that have not begun have the run's own state. Called by the parts of `control` only.
+Rows are mappings. A *row of a job run* is the newest attempt of one job in one run, joined with what is known of the
+run; jobs of a run that have not begun have the run's own state. Called by the parts of `control` only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -222,7 +222,7 @@ async def job_rows(
     """Rows of job runs, the newest first. Runs that were created ahead are only given when `state` asks for them."""
     return await _all(
         conn,
-        f"select * from ({_ROWS} where (%(run)s::text is null or r.id = %(run)s)"
+        f"select * from ({_ROWS} where (%(run)s::text is null or r.id = %(run)s)"  # noqa: S608 - no value in it
         " and (%(job)s::text is null or r.jobs ? %(job)s)"
         " and (%(since)s::timestamptz is null or coalesce(r.due, r.created) >= %(since)s)"
         " and (%(run)s::text is not null or %(state)s::text = 'scheduled' or r.state <> 'scheduled'"
@@ -244,8 +244,8 @@ async def runs_beginning(conn: Connection, prefix: str) -> list[str]:
 async def newest_run(conn: Connection, job: str | None) -> str | None:
     row = await _one(
         conn,
-        "select id from run where (%(job)s::text is null or jobs ? %(job)s) and not (state = 'scheduled' and due > now())"
-        " order by coalesce(started, due, created) desc limit 1",
+        "select id from run where (%(job)s::text is null or jobs ? %(job)s)"
+        " and not (state = 'scheduled' and due > now()) order by coalesce(started, due, created) desc limit 1",
         {"job": job},
     )
     return None if row is None else str(row["id"])

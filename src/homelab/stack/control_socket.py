@@ -1,4 +1,4 @@
-"""How commands talk to a running supervisor: one JSON object each way over a Unix socket that only its owner can open."""
+"""How commands talk to a running supervisor: one JSON object each way, over a socket that only its owner can open."""
 
 import asyncio
 import hashlib

@@ -1,7 +1,9 @@
-"""The lab's own PostgreSQL: where its data lies, how a cluster is made, how it is started and asked whether it is ready.
+"""The lab's own PostgreSQL: where its data lies, how a cluster is made, how it is started and asked whether it is
+ready.
 
-A Unix socket only, SCRAM with a generated password, no TCP. As root the server runs as an unprivileged user, because it
-refuses to be root; its files then lie where that user can reach them. Called by the supervisor's service definitions.
+A Unix socket only, SCRAM with a generated password, no TCP. As root the server runs as an unprivileged user, because
+it refuses to be root; its files then lie where that user can reach them. Called by the supervisor's service
+definitions.
 """
 
 import hashlib

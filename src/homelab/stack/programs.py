@@ -45,7 +45,7 @@ def find() -> Programs:
 def _none() -> Programs:
     raise HomelabError(
         "there is no PostgreSQL here: the embedded one has no build for this machine, and none is installed",
-        hint='Install PostgreSQL 14 or newer, or use a server you have: [postgres] url = "postgresql://..." in lab.toml',
+        hint='Install PostgreSQL 14 or newer, or name a server in lab.toml: [postgres] url = "postgresql://..."',
     )
 
 

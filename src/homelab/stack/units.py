@@ -1,7 +1,7 @@
 """The unit that starts the lab at boot: systemd's on Linux, a launchd property list on macOS. Pure text.
 
-Only the supervisor is the unit's process: its services live in sessions of their own, survive a restart of the unit, and
-are adopted by the next supervisor. On macOS: not yet proven.
+Only the supervisor is the unit's process: its services live in sessions of their own, survive a restart of the unit,
+and are adopted by the next supervisor. On macOS: not yet proven.
 """
 
 import plistlib

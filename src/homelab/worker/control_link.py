@@ -1,7 +1,8 @@
-"""The worker's line to `control`: heartbeats, wake-ups, flow definitions, and reports that are delivered at least once.
+"""The worker's line to `control`: heartbeats, wake-ups, flow definitions, and reports that are delivered at least
+once.
 
-Reports are written to the run's journal before they come here, so that none is lost when this process or `control` dies;
-`control` drops those it has seen. Called by `worker.loop`.
+Reports are written to the run's journal before they come here, so that none is lost when this process or `control`
+dies; `control` drops those it has seen. Called by `worker.loop`.
 """
 
 import asyncio
@@ -24,11 +25,11 @@ _BATCH = 200
 _RETRY_MAX_S = 10.0
 
 
-class ControlUnavailable(Exception):
+class ControlUnavailable(Exception):  # noqa: N818 - a state of the world, not a fault
     """No answer, or an answer that says to come back later."""
 
 
-class ControlRefused(HomelabError):
+class ControlRefused(HomelabError):  # noqa: N818
     """`control` understood and said no; `status` is the HTTP status."""
 
     exit_status = 5
@@ -39,7 +40,7 @@ class ControlRefused(HomelabError):
 
 
 class ControlLink:
-    """HTTP calls to `control` with the node's token. Its address is read anew after every failure: it may have moved."""
+    """HTTP calls to `control` with the node's token. Its address is read anew after a failure: it may have moved."""
 
     def __init__(self, home: Home, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._home = home

@@ -1,8 +1,8 @@
 """One run of a flow on this node: wait for the instant, run its jobs as their dependencies allow, tell what happened.
 
-The order of every step is: journal, act, journal, tell. The decisions are `core.dag`'s; processes are `worker.process`'s;
-what Prefect and `control` hear goes through `worker.record` and `worker.control_link`, neither of which is waited for
-before a command starts. Called by `worker.loop`, one task a run.
+The order of every step is: journal, act, journal, tell. The decisions are `core.dag`'s; processes are
+`worker.process`'s; what Prefect and `control` hear goes through `worker.record` and `worker.control_link`, neither of
+which is waited for before a command starts. Called by `worker.loop`, one task a run.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class Execution:
             self._wake.set()
 
     def stop(self, reason: str) -> None:
-        """As `cancel`, because this worker goes away: attempts count as crashed, and the next worker resumes the run."""
+        """As `cancel`, because this worker goes away: attempts count as crashed; the next worker resumes the run."""
         self._stopping = True
         self.cancel(reason)
 

@@ -1,7 +1,7 @@
 """From a job to a process: account, secrets, environment, working folder, log; then `worker.process` sees it through.
 
-Whatever keeps a job from starting (a missing secret, user or folder) is an outcome of the attempt with its reason, never
-an exception. Called by `worker.execution`.
+Whatever keeps a job from starting (a missing secret, user or folder) is an outcome of the attempt with its reason,
+never an exception. Called by `worker.execution`.
 """
 
 import asyncio
