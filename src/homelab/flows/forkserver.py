@@ -41,6 +41,7 @@ class _Child(BaseException):
 def main() -> None:
     """Serve until the socket ends or SIGTERM comes."""
     channel = socket.socket(fileno=int(sys.argv[1]))
+    _unseekable_streams()
     for module in (*PRELOAD, *sys.argv[2:]):
         importlib.import_module(module)
     gc.collect()
@@ -52,6 +53,23 @@ def main() -> None:
         spec = child.spec
     if spec is not None:
         _carry_out(spec)
+
+
+def _unseekable_streams() -> None:
+    """Make stdout and stderr objects that suit any descriptor: Python remembers whether one can seek. The children's
+    are pipes, this process's may be a file, and logging handlers keep the objects of the time Prefect was imported."""
+    for number in (1, 2):
+        kept = os.dup(number)
+        reader, writer = os.pipe()
+        os.dup2(writer, number)
+        stream = open(number, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+        os.dup2(kept, number)
+        for descriptor in (kept, reader, writer):
+            os.close(descriptor)
+        if number == 1:
+            sys.stdout = sys.__stdout__ = stream
+        else:
+            sys.stderr = sys.__stderr__ = stream
 
 
 class _Server:

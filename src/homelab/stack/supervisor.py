@@ -214,7 +214,7 @@ class Supervisor:
 
     async def _pause(self, kept: Kept) -> None:
         if kept.in_row:
-            pause = backoff_s(kept.in_row, chance=random.random())  # noqa: S311 - to spread restarts, no secret
+            pause = backoff_s(kept.in_row, chance=random.random())
             try:
                 async with asyncio.timeout(pause):
                     await kept.again.wait()
@@ -229,11 +229,11 @@ class Supervisor:
         child.send(kept.service.stop_signal)
         deadline = time.monotonic() + within_s
         # Nobody tells when an adopted process has ended.
-        while child.exit_status() is None and time.monotonic() < deadline:  # noqa: ASYNC110
+        while child.exit_status() is None and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         if child.exit_status() is None:
             child.kill_group()
-            while child.exit_status() is None and time.monotonic() < deadline + 5:  # noqa: ASYNC110
+            while child.exit_status() is None and time.monotonic() < deadline + 5:
                 await asyncio.sleep(0.05)
         kept.child = None
 

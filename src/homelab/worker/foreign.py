@@ -1,23 +1,81 @@
 """Ordinary Prefect deployments sent to the pool: Prefect's own engine runs them, in a child of the fork server.
 
-The engine reports the run's states itself; this only claims, starts, and notices when the child died without a word.
-Called by `worker.loop`.
+The engine reports the run's states itself; this starts it, keeps its output in the run's folder, and speaks for it
+when it dies without a word. Called by `worker.loop`, which has claimed the run.
 """
+
+import asyncio
+import os
+import time
 
 import structlog
 
 from homelab.core.jobs import RunState
 from homelab.flows import records
-from homelab.flows.api import DueRun
+from homelab.flows.api import DueRun, PrefectRefused
+from homelab.flows.pyrunner import PythonSpec
+from homelab.worker import environment, process, python
 from homelab.worker.execution import Node
+from homelab.worker.runlog import Writer
 
 log = structlog.get_logger()
 
+GRACE_S = 30.0
+_FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
-async def run_foreign(node: Node, due: DueRun) -> None:
-    """Run a flow run that is not one of the lab's jobs."""
-    reason = "this worker cannot run Python flows"
-    log.error("foreign.refused", run_id=due.id)
-    await node.gate.until_taken(
-        lambda: node.api.set_state(due.id, records.proposal(RunState.CRASHED, reason)), what="foreign"
-    )
+
+class Foreign:
+    """One run that is not the lab's own. `cancel` may be called at any time."""
+
+    def __init__(self, node: Node, due: DueRun) -> None:
+        self._node = node
+        self._due = due
+        self._cancelled = asyncio.Event()
+        self._reason = ""
+
+    def cancel(self, reason: str) -> None:
+        self._reason = reason
+        self._cancelled.set()
+
+    async def execute(self) -> None:
+        """See the run through. Its last state is set here only when the engine could not."""
+        folder = self._node.home.run_folder(self._due.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        account = process.account_of("")
+        variables = {
+            **self._node.launcher.prefect,
+            "PATH": environment.DEFAULT_PATH,
+            "HOME": account.home,
+            "USER": account.name,
+            "LOGNAME": account.name,
+            "HOMELAB_RUN_ID": self._due.id,
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+        }
+        spec = process.Spec(command="", cwd=str(folder), environment=variables, grace_s=GRACE_S)
+        writer = Writer(folder / "flow.1.log")
+        start = python.starter(self._node.launcher.runner, self._made)
+        async with self._node.admission.start("default", ()):
+            try:
+                outcome = await process.run(
+                    spec, writer, cancel=self._cancelled, start=start, cancel_reason=lambda: self._reason
+                )
+            finally:
+                writer.close(time.time())
+        await self._settle(outcome)
+
+    def _made(self, spec: process.Spec) -> PythonSpec:
+        return PythonSpec(cwd=spec.cwd, environment=spec.environment, flow_run_id=self._due.id)
+
+    async def _settle(self, outcome: process.Outcome) -> None:
+        node, run_id = self._node, self._due.id
+        seen = await node.gate.until_taken(lambda: node.api.read_run(run_id), what="foreign")
+        if seen is None or seen.state_type in _FINAL or seen.state_name == "AwaitingRetry":
+            return
+        state = RunState.CANCELLED if outcome.state is RunState.CANCELLED else RunState.CRASHED
+        reason = outcome.reason or "it ended without reporting how"
+        try:
+            await node.gate.until_taken(
+                lambda: node.api.set_state(run_id, records.proposal(state, reason)), what="foreign"
+            )
+        except PrefectRefused as error:
+            log.warning("prefect.refused", run_id=run_id, error=str(error))

@@ -6,15 +6,16 @@ never an exception. Called by `worker.execution`.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from homelab.core.errors import InputError
 from homelab.core.jobs import Job, RunState
+from homelab.flows.pyrunner import PythonRunner, PythonSpec
 from homelab.home.paths import Home
-from homelab.worker import environment, process, secrets
+from homelab.worker import environment, process, python, secrets
 from homelab.worker.facts import RunFacts
 from homelab.worker.process import Outcome
 from homelab.worker.redaction import Redactor, too_short
@@ -24,8 +25,11 @@ from homelab.worker.runlog import Writer
 class Launcher:
     """Starts the attempts of one worker."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, prefect: Mapping[str, str] | None = None) -> None:
+        """`prefect`: the variables by which a Python flow finds the lab's Prefect server."""
         self._home = home
+        self.prefect = dict(prefect or {})
+        self.runner = PythonRunner()
 
     async def run(
         self,
@@ -48,11 +52,14 @@ class Launcher:
             spec = self._spec(job, facts, attempt, values)
         except InputError as error:
             return self._not_started(job, log_path, redactor, error)
+        start = self._python(job, {**job.params, **facts.params}) if job.flow else None
         writer = Writer(log_path, limit_bytes=job.output_limit_bytes, redactor=redactor)
         for name in too_short(values):
             writer.lab(f"the secret {name} is too short to be recognised in the output", time.time())
         try:
-            outcome = await process.run(spec, writer, cancel=cancel, on_start=on_start, cancel_reason=cancel_reason)
+            outcome = await process.run(
+                spec, writer, cancel=cancel, start=start, on_start=on_start, cancel_reason=cancel_reason
+            )
         finally:
             writer.close(time.time())
         outcome = replace(outcome, reason=redactor.text(outcome.reason))
@@ -95,5 +102,21 @@ class Launcher:
         writer.close(time.time())
         return Outcome.not_started(RunState.FAILED, reason, datetime.now(UTC))
 
+    def _python(self, job: Job, params: Mapping[str, str]) -> process.Start:
+        """Start `module:function` in the fork server. A plain function runs as it is; one decorated with `@flow` is a
+        flow run of its own in the lab's Prefect, so it gets the address."""
+
+        def made(spec: process.Spec) -> PythonSpec:
+            return PythonSpec(
+                cwd=spec.cwd,
+                environment={**self.prefect, **spec.environment},
+                target=job.flow,
+                parameters=dict(params),
+                user=job.user,
+            )
+
+        return python.starter(self.runner, made)
+
     async def aclose(self) -> None:
-        """Nothing is held between attempts."""
+        """End the fork server, if there is one."""
+        await self.runner.stop()

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO, cast
 
@@ -30,7 +30,7 @@ from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
 from homelab.worker.execution import Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
-from homelab.worker.foreign import run_foreign
+from homelab.worker.foreign import Foreign
 from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
 from homelab.worker.log_shipping import LogShipping
@@ -56,14 +56,16 @@ PRUNE_S = 3600.0
 class Worker:
     """Owns the set of executions. Every method runs in one event loop."""
 
-    def __init__(self, home: Home, *, name: str, node: str, api: PrefectApi, link: ControlLink) -> None:
+    def __init__(
+        self, home: Home, *, name: str, node: str, api: PrefectApi, link: ControlLink, prefect: Mapping[str, str]
+    ) -> None:
         self.home = home
         self.name = name
         self.api = api
         self.link = link
         self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         self.admission = Admission()
-        self.launcher = Launcher(home)
+        self.launcher = Launcher(home, prefect=prefect)
         self.shared = Node(
             home=home,
             worker=name,
@@ -77,6 +79,7 @@ class Worker:
         )
         self._claims = Gate(4)
         self._active: dict[str, Execution | None] = {}
+        self._foreign: dict[str, Foreign] = {}
         self._looking_since = utc_now()
         self._poll_now = asyncio.Event()
         self._stop = asyncio.Event()
@@ -218,7 +221,9 @@ class Worker:
             if not await self._claim(due):
                 return
             if "definition" not in due.parameters:
-                await run_foreign(self.shared, due)
+                foreign = Foreign(self.shared, due)
+                self._foreign[due.id] = foreign
+                await foreign.execute()
                 return
             digest = str(due.parameters["definition"])
             flow = await retried(lambda: self.link.definition(digest), what="definition")
@@ -229,6 +234,7 @@ class Worker:
             log.error("run.not_taken", run_id=due.id, error=str(error))
         finally:
             self._active.pop(due.id, None)
+            self._foreign.pop(due.id, None)
 
     async def _execute(self, execution: Execution) -> None:
         self._active[execution.facts.id] = execution
@@ -288,7 +294,7 @@ class Worker:
                     self._poll_now.set()
 
     async def _cancel(self, run_id: str, reason: str) -> None:
-        execution = self._active.get(run_id)
+        execution = self._active.get(run_id) or self._foreign.get(run_id)
         if execution is not None:
             execution.cancel(reason)
         elif run_id not in self._active:
@@ -406,8 +412,10 @@ def main(home: Home, *, name: str | None = None) -> None:
 async def _serve(home: Home, name: str) -> None:
     url = endpoints.require(home, "prefect")
     link = ControlLink(home)
-    async with PrefectApi(url, f"admin:{read_or_create(home, 'prefect')}") as api:
-        worker = Worker(home, name=name, node=name, api=api, link=link)
+    auth = os.environ.get("HOMELAB_PREFECT_AUTH") or f"admin:{read_or_create(home, 'prefect')}"
+    prefect = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth, "PREFECT_HOME": str(home.root / "prefect")}
+    async with PrefectApi(url, auth) as api:
+        worker = Worker(home, name=name, node=name, api=api, link=link, prefect=prefect)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)

@@ -15,14 +15,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Literal, Protocol
 
-from homelab.core.errors import InputError
+from homelab.core.errors import HomelabError, InputError
 from homelab.core.jobs import RunState
 from homelab.worker.environment import Account
 from homelab.worker.pipes import InputPipe, OutputPipe
@@ -113,11 +113,29 @@ def _nothing(number: int, frame: FrameType | None) -> None:
     pass
 
 
+class Started(Protocol):
+    """A process just started, first of its own session and group. `exited` gets its status as `subprocess` gives it."""
+
+    pid: int
+    exited: "asyncio.Future[int]"
+    ended: datetime | None
+
+    def close(self) -> None:
+        """Nobody waits any more; a process that has not ended was killed before."""
+        ...
+
+
+Start = Callable[[Spec, list[OutputPipe], InputPipe | None], Awaitable[Started]]
+"""Another way to start than `shell -c`. It closes the child's ends of the pipes. Raises as `run` expects it: OSError,
+ValueError or a HomelabError, when nothing was started."""
+
+
 async def run(
     spec: Spec,
     sink: Sink,
     *,
     cancel: asyncio.Event,
+    start: Start | None = None,
     on_start: Callable[[int, datetime], None] | None = None,
     cancel_reason: Callable[[], str] | None = None,
 ) -> Outcome:
@@ -135,14 +153,14 @@ async def run(
         outputs.append(OutputPipe("out", sink.write))
         outputs.append(OutputPipe("err", sink.write))
         stdin = InputPipe(spec.stdin) if spec.stdin else None
-        popen = _spawn(spec, outputs, stdin)
-    except (OSError, ValueError, InputError) as error:
+        process = _Shell(spec, outputs, stdin) if start is None else await start(spec, outputs, stdin)
+    except (OSError, ValueError, HomelabError) as error:
         _close(outputs, stdin)
         return Outcome.not_started(RunState.FAILED, _not_started(spec, error), _now())
-    running = _Running(spec, sink, popen, outputs, stdin)
+    running = _Running(spec, sink, process, outputs, stdin)
     try:
         if on_start is not None:
-            on_start(popen.pid, running.started)
+            on_start(process.pid, running.started)
         return await running.see_through(cancel, cancel_reason)
     finally:
         running.end_now()
@@ -189,16 +207,14 @@ class _Running:
 
     spec: Spec
     sink: Sink
-    popen: "subprocess.Popen[bytes]"
+    process: Started
     outputs: list[OutputPipe]
     stdin: InputPipe | None
     started: datetime = field(default_factory=lambda: _now())
     exited: "asyncio.Future[int]" = field(init=False)
-    _watch: "_ExitWatch" = field(init=False)
 
     def __post_init__(self) -> None:
-        self._watch = _ExitWatch(self.popen)
-        self.exited = self._watch.exited
+        self.exited = self.process.exited
         for pipe in self.outputs:
             pipe.start()
         if self.stdin:
@@ -226,20 +242,20 @@ class _Running:
         if await self._end_group():
             reason += "; ignored SIGTERM, killed"
         if not self.exited.done():
-            self.sink.lab(f"process {self.popen.pid} does not end, not even by SIGKILL", time.time())
-            return self._outcome(state, f"{reason}, but process {self.popen.pid} does not end", None, ())
+            self.sink.lab(f"process {self.process.pid} does not end, not even by SIGKILL", time.time())
+            return self._outcome(state, f"{reason}, but process {self.process.pid} does not end", None, ())
         return await self._after_exit(state, reason)
 
     async def _end_group(self) -> bool:
         """Whether the direct command had to be killed. Also after it was itself killed by a signal: what it had in the
         foreground would go on without it, beside a retry."""
-        pgid, deadline = self.popen.pid, time.monotonic() + self.spec.grace_s
+        pgid, deadline = self.process.pid, time.monotonic() + self.spec.grace_s
         if not self._signal(signal.SIGTERM):
             return False
         self._signal(signal.SIGCONT)  # a stopped process would not notice
         await asyncio.wait({self.exited}, timeout=self.spec.grace_s)
         # Nobody tells when a group has become empty.
-        while self.exited.done() and group_lives(pgid) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while self.exited.done() and group_lives(pgid) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
         ignored = not self.exited.done()
         if ignored or group_lives(pgid):
@@ -251,11 +267,11 @@ class _Running:
     def _signal(self, number: signal.Signals) -> bool:
         """To the group, False when it is empty. While a member is left of it, its number is given to no other."""
         try:
-            os.killpg(self.popen.pid, number)
+            os.killpg(self.process.pid, number)
         except ProcessLookupError:
             return False
         except PermissionError:
-            self.sink.lab(f"not permitted to send {number.name} to process group {self.popen.pid}", time.time())
+            self.sink.lab(f"not permitted to send {number.name} to process group {self.process.pid}", time.time())
         return True
 
     async def _after_exit(self, state: RunState | None, reason: str) -> Outcome:
@@ -263,9 +279,9 @@ class _Running:
         await self._drain()
         holds_pipe = any(not pipe.ended for pipe in self.outputs)
         left: tuple[int, ...] = ()
-        if holds_pipe or group_exists(self.popen.pid):
+        if holds_pipe or group_exists(self.process.pid):
             marks = {name: self.spec.environment.get(name, "") for name in _MARKS}
-            left = left_behind(self.popen.pid, marks, since=self.started.timestamp(), everywhere=holds_pipe)
+            left = left_behind(self.process.pid, marks, since=self.started.timestamp(), everywhere=holds_pipe)
         if left:
             pids = ", ".join(map(str, left))
             self.sink.lab(f"left running in the background: pid {pids}; its further output is not kept", time.time())
@@ -291,33 +307,33 @@ class _Running:
         return Outcome(
             state=state,
             reason=reason,
-            ended=self._watch.ended or _now(),
+            ended=self.process.ended or _now(),
             started=self.started,
             exit_code=code if code is not None and code >= 0 else None,
             signal=-code if code is not None and code < 0 else None,
-            pid=self.popen.pid,
+            pid=self.process.pid,
             left_behind=left,
         )
 
     def end_now(self) -> None:
         if not self.exited.done():
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.popen.pid, signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):
-                self.popen.wait(0.2)
+                os.killpg(self.process.pid, signal.SIGKILL)
         elif any(not pipe.ended for pipe in self.outputs):
             for pipe in self.outputs:
                 pipe.discard()
-        self._watch.close()
+        self.process.close()
         _close([pipe for pipe in self.outputs if not pipe.discards], self.stdin)
 
 
-class _ExitWatch:
-    """Tells the loop when the process has ended: by pidfd on Linux, by a short look every 20 ms elsewhere."""
+class _Shell:
+    """`shell -c command`. The loop hears of its end by pidfd on Linux, by a short look every 20 ms elsewhere."""
 
-    def __init__(self, popen: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, spec: Spec, outputs: list[OutputPipe], stdin: InputPipe | None) -> None:
         self._loop = asyncio.get_running_loop()
+        popen = _spawn(spec, outputs, stdin)
         self._popen = popen
+        self.pid = popen.pid
         self.exited: asyncio.Future[int] = self._loop.create_future()
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
@@ -351,9 +367,11 @@ class _ExitWatch:
             self._timer.cancel()
 
     def close(self) -> None:
-        """Stop watching; a process that has not ended is collected later, by `subprocess` itself."""
+        """Stop watching; a process that does not end at once is collected later, by `subprocess` itself."""
         self._release()
         if not self.exited.done():
+            with suppress(subprocess.TimeoutExpired):
+                self._popen.wait(0.2)
             self.exited.cancel()
 
 
@@ -389,7 +407,7 @@ def _signal_name(number: int) -> str:
 
 
 def _not_started(spec: Spec, error: Exception) -> str:
-    if isinstance(error, InputError):
+    if isinstance(error, HomelabError):
         return f"not started: {error.message}"
     if isinstance(error, OSError):
         if not os.path.isdir(spec.cwd):  # noqa: PTH112 - a plain question about a string
