@@ -98,7 +98,7 @@ def test_an_ordinary_prefect_deployment_runs_in_the_labs_pool(lab: Lab) -> None:
         )
     )
     environment = {**lab.environment, **lab.json("env"), "PREFECT_HOME": str(lab.root / "prefect")}
-    environment.pop("HOMELAB_URL")
+    environment |= {"COLUMNS": "240"}
 
     def run(*command: str | Path) -> str:
         done = subprocess.run(command, env=environment, cwd=lab.root, capture_output=True, text=True, check=False)
