@@ -37,10 +37,18 @@ class Tree:
     def __init__(self, roots: Iterable[int]) -> None:
         self._roots = [psutil.Process(pid) for pid in roots]
 
+    def with_root(self, pid: int) -> "Tree":
+        """This tree and one more."""
+        return Tree([*(root.pid for root in self._roots), pid])
+
     def processes(self) -> list[psutil.Process]:
         found: dict[int, psutil.Process] = {}
         for root in self._roots:
-            for process in (root, *root.children(recursive=True)):
+            try:
+                below = root.children(recursive=True)
+            except psutil.NoSuchProcess:
+                continue
+            for process in (root, *below):
                 found[process.pid] = process
         return list(found.values())
 

@@ -162,7 +162,7 @@ def _process_worker_cpu(lab: Lab, tree: Tree, work: Path) -> float:
     )  # fmt: skip
     try:
         time.sleep(20)
-        both = Tree([p.pid for p in (*tree.processes(), psutil.Process(worker.pid))])
+        both = tree.with_root(worker.pid)
         before, began = both.cpu_s(), time.monotonic()
         time.sleep(20)
         idle = (both.cpu_s() - before) / (time.monotonic() - began)
