@@ -99,7 +99,7 @@ class Scheduler:
                 following = instant
                 break
         if passed:
-            await self._missed(scheduled, passed, self._why_missed(passed[0]))
+            await self._missed(scheduled, passed, self._why_missed(passed[0]), later=any(i <= now for i in due))
         for instant in due:
             if scheduled.conditions:
                 await self.evaluate(scheduled, instant, now)
@@ -150,10 +150,11 @@ class Scheduler:
             self._shared.wake_workers({"kind": "poll"})
         return run
 
-    async def _missed(self, scheduled: Scheduled, instants: Sequence[datetime], why: str) -> None:
-        """Apply the flow's policy to instants that passed; the cursor moves past them."""
+    async def _missed(self, scheduled: Scheduled, instants: Sequence[datetime], why: str, *, later: bool) -> None:
+        """Apply the flow's policy to instants that passed; the cursor moves past them. `later`: one that is hardly late
+        runs anyway, and is then the latest."""
         flow = scheduled.flow
-        decisions = missed.decide(missed.policy_of(flow), instants, why=why)
+        decisions = missed.decide(missed.policy_of(flow), instants, why=why, later=later)
         log.info("instants.missed", flow=flow.name, passed=len(instants), made_up=sum(d.run for d in decisions))
         shown = {d.due for d in [d for d in decisions if not d.run][-SHOWN_MISSED:]}
         for decision in decisions:

@@ -23,11 +23,12 @@ class Decision:
     reason: str = ""
 
 
-def decide(policy: Missed, due: Sequence[datetime], *, why: str) -> tuple[Decision, ...]:
-    """One decision for each instant, in order of time. `why` says why nobody was there ("the lab was not running")."""
+def decide(policy: Missed, due: Sequence[datetime], *, why: str, later: bool = False) -> tuple[Decision, ...]:
+    """One decision for each instant, in order of time. `why` says why nobody was there ("the lab was not running").
+    `later`: a run after all of these happens anyway, so that none of them is the latest."""
     ordered = sorted(due)
     if policy == "latest":
-        runs = set(ordered[-1:])
+        runs = set[datetime]() if later else set(ordered[-1:])
     elif policy == "all":
         runs = set(ordered[-MAX_CATCH_UP:])
     else:

@@ -32,6 +32,8 @@ from homelab.worker.record import Gate, Record
 log = structlog.get_logger()
 
 TAIL_LINES = 20
+LATE_S = 60.0
+"""A run later than this, due while nobody was looking, is not started: the missed-run policy decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,9 @@ class Execution:
             if not self._stopping:
                 self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
             return False
+        if self._is_missed():
+            self._end_unstarted(RunState.MISSED, "nobody was there to start it: the machine or its worker stood still")
+            return False
         flow = self.facts.flow
         turn = self._node.admission.turn(flow.name, overlap_of(flow), self.facts.id)
         if turn is Turn.SKIP:
@@ -120,9 +125,16 @@ class Execution:
                 return False
         return True
 
+    def _is_missed(self) -> bool:
+        facts = self.facts
+        if facts.due is None or facts.late_ok or facts.resumed:
+            return False
+        return (utc_now() - facts.start_at).total_seconds() > LATE_S
+
     def _end_unstarted(self, state: RunState, reason: str) -> None:
         self._journal.run_finished(state=state, reason=reason, time=utc_now())
-        kind = "run.skipped" if state is RunState.SKIPPED else "run.finished"
+        kinds = {RunState.SKIPPED: "run.skipped", RunState.MISSED: "run.missed"}
+        kind = kinds.get(state, "run.finished")
         self._report(kind, state=state, started=None, ended=_iso(utc_now()), time=_iso(utc_now()), reason=reason)
         self._record.state(records.proposal(state, reason), final=True)
 

@@ -22,3 +22,6 @@ class RunFacts:
     only: frozenset[str] | None = None
     skip: frozenset[str] = frozenset()
     resumed: bool = False
+    late_ok: bool = False
+    """Start it however late it is: it makes up for a missed instant, or only waited in a queue. Otherwise a start more
+    than a minute late (the machine slept, the process was stopped) is a missed one."""

@@ -28,7 +28,7 @@ from homelab.worker import journal as journals
 from homelab.worker import process
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
-from homelab.worker.execution import Execution, Node, utc_now
+from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import Foreign
 from homelab.worker.journal import Journal
@@ -43,8 +43,6 @@ POLL_S = 10.0
 """How often Prefect is asked for due runs without being told to: a request costs the server about 15 ms."""
 CLAIM_AHEAD_S = 25.0
 """More than two polls, so that a run is claimed before its instant even when one poll fails."""
-LATE_S = 60.0
-"""A run later than this, due while this worker was not looking, is not started: the missed-run policy decides."""
 HEARTBEAT_S = 10.0
 PREFECT_HEARTBEAT_S = 30.0
 GAP_S = 30.0
@@ -372,6 +370,7 @@ def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:
         only=None if only is None else frozenset(only),
         skip=frozenset(parameters.get("skip") or ()),
         resumed=retry,
+        late_ok=bool(parameters.get("catch_up")) or (utc_now() - due.due).total_seconds() > LATE_S,
     )
 
 

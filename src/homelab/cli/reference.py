@@ -1,0 +1,110 @@
+"""The pages of the reference that are made from the code: `python -m homelab.cli.reference commands|http`.
+
+So that they cannot differ from it; a test compares. Used by whoever changes a command or a route, never at run time.
+"""
+
+import sys
+
+import click
+
+from homelab.cli.main import COMMANDS, cli
+
+EXIT_STATUS = """| status | meaning |
+|---|---|
+| 0 | done |
+| 1 | the thing asked for ran and failed |
+| 2 | wrong usage or wrong input |
+| 3 | not found, or nothing is running |
+| 4 | timed out |
+| 5 | refused: no permission, or a conflict |
+| 130 | interrupted |
+"""
+
+EXAMPLES: dict[str, str] = {
+    "homelab up": "homelab up -d --wait 60",
+    "homelab check": "homelab check lab.toml --json",
+    "homelab cron inspect": "crontab -l | homelab cron inspect -",
+    "homelab cron import": "homelab cron import /etc/crontab --system --dry-run",
+    "homelab cron next": "homelab cron next '30 2 * * *' --timezone America/New_York --count 3",
+    "homelab job run": "homelab job run dump-db --wait --param TABLE=users",
+    "homelab job why": "homelab job why upload-db",
+    "homelab run ls": "homelab run ls --state failed --since 1d",
+    "homelab run logs": "homelab run logs last -f",
+    "homelab run retry": "homelab run retry 4f2a --failed",
+    "homelab env": 'eval "$(homelab env)"; prefect flow-run ls',
+    "homelab service": "homelab service install --user",
+}
+
+
+def commands() -> str:
+    """Every command with its arguments and options."""
+    context = click.Context(cli, info_name="homelab")
+    parts = [
+        "# Commands",
+        "",
+        "Data goes to standard output, everything else to standard error. Reading commands take `--json`. Options of",
+        "`homelab` itself come first: `--lab FILE`, `--home DIR`; `--debug` (a traceback) may stand anywhere.",
+        "",
+        EXIT_STATUS,
+    ]
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        if command is not None:
+            parts += _sections(command, f"homelab {name}", context)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _sections(command: click.Command, path: str, parent: click.Context) -> list[str]:
+    context = click.Context(command, info_name=path.rsplit(" ", 1)[1], parent=parent)
+    usage = " ".join(command.collect_usage_pieces(context))
+    parts = [f"## {path}", "", f"    {path} {usage}".rstrip(), "", _plain(command.help or ""), ""]
+    if path in EXAMPLES:
+        parts += ["Example:", "", f"    {EXAMPLES[path]}", ""]
+    rows = [_row(p, context) for p in command.params if isinstance(p, click.Option) and not p.hidden]
+    rows = [row for row in rows if row]
+    if rows:
+        parts += ["| option | meaning |", "|---|---|", *rows, ""]
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None and not below.hidden:
+                parts += _sections(below, f"{path} {name}", context)
+    return parts
+
+
+def _plain(text: str) -> str:
+    paragraphs = text.strip().replace("\b", "").split("\n\n")
+    return "\n\n".join(" ".join(p.split()) for p in paragraphs)
+
+
+def _row(option: click.Option, context: click.Context) -> str:
+    record = option.get_help_record(context)
+    if record is None:
+        return ""
+    names, text = record
+    cells = [f"`{names}`".replace("|", "\\|"), " ".join(text.split()).replace("|", "\\|")]
+    return f"| {cells[0]} | {cells[1]} |"
+
+
+def http() -> str:
+    """Every route with its scope."""
+    from homelab.control.api.app import ROUTES
+
+    parts = [
+        "# HTTP API",
+        "",
+        "`control` serves it on loopback (its address: `homelab env`). All but the open paths need a bearer token",
+        "(`homelab token create`) or the session of a browser that signed in (`homelab open`). Scopes:",
+        "read, operate, admin, each with those before it; `node` stands apart, for workers. The same, for machines: `/api/v1/openapi.json`.",
+        "",
+        "| method | path | scope | what it does |",
+        "|---|---|---|---|",
+    ]
+    parts += [f"| {r.method} | `{r.path}` | {r.scope} | {r.summary} |" for r in ROUTES]
+    return "\n".join(parts) + "\n"
+
+
+PAGES = {"commands": commands, "http": http}
+
+if __name__ == "__main__":
+    sys.stdout.write(PAGES[sys.argv[1]]())

@@ -1,0 +1,50 @@
+"""The documents say what the code does: generated pages equal it, and everything a person can name has its place."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from homelab.cli import reference
+from homelab.notify.rules import KINDS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize(("page", "file"), [("commands", "commands.md"), ("http", "http-api.md")])
+def test_a_generated_page_equals_what_the_code_gives(page: str, file: str) -> None:
+    made = reference.PAGES[page]()
+    assert (DOCS / "reference" / file).read_text() == made, f"run: python -m homelab.cli.reference {page} > {file}"
+
+
+def test_every_kind_of_notification_is_described() -> None:
+    text = (DOCS / "reference" / "notifications.md").read_text()
+    assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
+
+
+def test_every_variable_of_ours_is_described() -> None:
+    text = (DOCS / "reference" / "environment-and-limits.md").read_text()
+    used: set[str] = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        used |= set(re.findall(r"\bHOMELAB_[A-Z][A-Z_]*[A-Z]\b", path.read_text()))
+    assert [name for name in sorted(used) if f"`{name}`" not in text] == []
+
+
+def test_every_state_is_described() -> None:
+    from homelab.core.jobs import RunState
+
+    text = (DOCS / "reference" / "states.md").read_text()
+    assert [state for state in RunState if f"`{state}`" not in text] == []
+
+
+def test_no_link_between_the_documents_is_dead() -> None:
+    dead: list[str] = []
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        file = ROOT / name
+        for target in re.findall(r"\]\(([^)#\s]+)", file.read_text()):
+            if not target.startswith(("http:", "https:", "mailto:")) and not (file.parent / target).exists():
+                dead.append(f"{name}: {target}")
+    assert dead == []
