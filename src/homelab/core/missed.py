@@ -33,10 +33,12 @@ def decide(policy: Missed, due: Sequence[datetime], *, why: str, later: bool = F
         runs = set(ordered[-MAX_CATCH_UP:])
     else:
         runs = set[datetime]()
-    later = f"{why}; the latest one stands for it" if policy == "latest" else why
-    if policy == "all":
-        later = f"{why}; only the newest {MAX_CATCH_UP} are made up for"
-    return tuple(Decision(due=d, run=d in runs, reason="" if d in runs else later) for d in ordered)
+    reasons = {
+        "latest": f"{why}; a later one stands for it",
+        "all": f"{why}; only the newest {MAX_CATCH_UP} are made up for",
+    }
+    reason = reasons.get(policy, why)
+    return tuple(Decision(due=d, run=d in runs, reason="" if d in runs else reason) for d in ordered)
 
 
 def policy_of(flow: Flow) -> Missed:
