@@ -1,4 +1,4 @@
-"""The disk for logs is full, the state folder cannot be written: jobs end as they would, and all comes back by itself."""
+"""The disk for logs is full, the state folder cannot be used: jobs end as they would, and all comes back by itself."""
 
 import os
 import subprocess
