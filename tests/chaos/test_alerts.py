@@ -41,6 +41,7 @@ def endpoint() -> Iterator[Endpoint]:
     endpoint = Endpoint()
     yield endpoint
     endpoint.server.shutdown()
+    endpoint.server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_alerts_wait_for_an_endpoint_that_fails_and_arrive_when_it_recovers(lab:
         lab.homelab("job", "run", f"fails-{number}", "--wait", ok=(1,), timeout=20)
 
     def troubled() -> bool:
-        return any(n.get("last_error") for n in lab.json("notify", "ls")["notifications"])
+        return any(n.get("error") for n in lab.json("notify", "ls")["notifications"])
 
     until(troubled, timeout=60, what=lambda: str(lab.json("notify", "ls")))
     endpoint.status = 200
