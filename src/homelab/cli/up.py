@@ -121,7 +121,7 @@ async def _foreground(
             now.set()
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # HUP: its terminal was closed
         loop.add_signal_handler(number, on_signal)
     server = await control_socket.serve(home, _answers(supervisor, stop, now))
     supervisor.run()
