@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-
 from tests.lab import HOMELAB, Lab, until
 
 
