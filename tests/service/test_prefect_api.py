@@ -267,7 +267,8 @@ async def test_prefects_own_command_starts_our_worker_type(api: PrefectApi, serv
         )
         assert (tmp_path / "ran").read_text().strip().isdigit()
     finally:
-        os.killpg(worker.pid, signal.SIGTERM)
+        # How Prefect's command stops is Prefect's affair, and it does not always.
+        os.killpg(worker.pid, signal.SIGKILL)
         await asyncio.to_thread(worker.wait, 30)
         print((tmp_path / "worker.log").read_text())
 
