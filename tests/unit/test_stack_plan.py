@@ -24,7 +24,7 @@ def test_a_circle_and_a_missing_need_are_refused_by_name() -> None:
 @given(exits=st.integers(1, 60), chance=st.floats(0, 1))
 def test_pauses_grow_and_stay_bounded(exits: int, chance: float) -> None:
     pause = backoff_s(exits, chance=chance)
-    assert 0 < pause <= BACKOFF_MOST_S * 1.25
+    assert 0 < pause <= BACKOFF_MOST_S
     assert backoff_s(exits + 1, chance=0) >= backoff_s(exits, chance=0)
 
 

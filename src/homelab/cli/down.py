@@ -29,8 +29,12 @@ def down(now: bool) -> None:
         left = children.survivors(home)
         if not left:
             raise
-        _end_survivors(left, now=now)
-        children.remember(home, {})
+        from homelab.cli.up import locked
+
+        # Refused while a supervisor lives that does not answer: it would start again what is ended here.
+        with locked(home):
+            _end_survivors(left, now=now)
+            children.remember(home, {})
         click.echo(f"stopped {', '.join(left)}, left by a supervisor that is gone", err=True)
         return
     deadline = time.monotonic() + WITHIN_S

@@ -53,7 +53,7 @@ def up(detach: bool, wait_s: float, supervise: bool) -> None:
         _apply(home, files, main)
         _show(home)
         return
-    with _lock(home):
+    with locked(home):
         asyncio.run(_foreground(home, lab, None if supervise else (files, main), wait_s))
 
 
@@ -83,7 +83,8 @@ def _running(home: Home) -> int | None:
         return None
 
 
-def _lock(home: Home) -> TextIO:
+def locked(home: Home) -> TextIO:
+    """The lock of this home's one supervisor, held until it is closed. RefusedError names the pid that has it."""
     file = (home.run / "supervisor.lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

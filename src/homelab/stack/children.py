@@ -25,11 +25,16 @@ LOG_MOST_BYTES = 5 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Child:
-    """A process by its identity: a pid is used again, a pid with its start time is not. `popen` when it is our own."""
+    """A process by its identity: a pid is used again, a pid with its start time is not. `popen` when it is our own.
+
+    `started`: Unix time as the system tells it, which changes when the clock is set. `mark`: the same so that it does
+    not (`mark_of`); empty where it was not written down, then `started` decides.
+    """
 
     pid: int
     started: float
     popen: "subprocess.Popen[bytes] | None" = None
+    mark: str = ""
 
     def exit_status(self) -> int | None:
         """None while it runs; else its status, or -1 for one that was adopted and is gone."""
@@ -40,7 +45,8 @@ class Child:
     def is_alive(self) -> bool:
         try:
             process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+            same = self.mark == mark_of(self.pid) if self.mark else abs(process.create_time() - self.started) < 1.0
+            return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
@@ -62,6 +68,22 @@ class Child:
             return sum(_memory(p) for p in (process, *process.children(recursive=True)))
         except psutil.Error:
             return None
+
+
+def mark_of(pid: int) -> str:
+    """Tells the process that has this pid from all that had it before; "" when there is none.
+
+    Linux: the boot and the clock ticks from it to the start: a machine whose clock is set after boot counts start times
+    anew. Elsewhere the start time is written down once and stays.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        with suppress(psutil.Error):
+            return f"{psutil.Process(pid).create_time():.3f}"
+        return ""
+    return f"{boot}:{stat.rpartition(b')')[2].split()[19].decode()}"  # field 22; the name before `)` may hold anything
 
 
 def _memory(process: psutil.Process) -> int:
@@ -99,7 +121,7 @@ def start(service: Service, log: Path) -> Child:
         started = psutil.Process(popen.pid).create_time()
     except psutil.Error:
         started = time.time()
-    return Child(popen.pid, started, popen)
+    return Child(popen.pid, started, popen, mark_of(popen.pid))
 
 
 def rotate(log: Path, *, most_bytes: int = LOG_MOST_BYTES) -> None:
@@ -134,7 +156,7 @@ def last_line(log: Path) -> str:
 def remember(home: Home, children: Mapping[str, Child]) -> None:
     """Write down which process is which service. A full disk costs adoption after a crash, nothing else."""
     path = home.run / "services.json"
-    body = {name: {"pid": child.pid, "started": child.started} for name, child in children.items()}
+    body = {name: {"pid": c.pid, "started": c.started, "mark": c.mark} for name, c in children.items()}
     with suppress(OSError):
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps(body))
@@ -144,8 +166,11 @@ def remember(home: Home, children: Mapping[str, Child]) -> None:
 def survivors(home: Home) -> dict[str, Child]:
     """The services of this home that run, by what was written down; those that are gone are left out."""
     try:
-        body = cast("dict[str, dict[str, float]]", json.loads((home.run / "services.json").read_text()))
+        body = cast("dict[str, dict[str, Any]]", json.loads((home.run / "services.json").read_text()))
     except (OSError, ValueError):
         return {}
-    found = {name: Child(int(entry["pid"]), float(entry["started"])) for name, entry in body.items()}
+    found = {
+        name: Child(int(entry["pid"]), float(entry["started"]), mark=str(entry.get("mark", "")))
+        for name, entry in body.items()
+    }
     return {name: child for name, child in found.items() if child.is_alive()}

@@ -5,13 +5,13 @@ import hashlib
 import json
 import os
 import socket
-import tempfile
+import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from homelab.core.errors import NotFoundError
+from homelab.core.errors import NotFoundError, RefusedError
 from homelab.home.paths import Home
 
 _PATH_MAX = 100
@@ -19,18 +19,26 @@ Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def path_of(home: Home) -> Path:
-    """The socket of this home. A long path moves it to a private folder of its own: sockets take about 100 bytes."""
+    """The socket of this home. A long path moves it to a private folder of its own: sockets take about 100 bytes.
+
+    Not below TMPDIR: that differs between a terminal, a service manager and `sudo`, and all of them ask the same lab.
+    """
     path = home.supervisor_socket
     if len(str(path).encode()) <= _PATH_MAX:
         return path
     name = hashlib.sha256(str(home.root).encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"homelab-{os.geteuid()}-{name}.d" / "supervisor.sock"
+    return Path("/tmp") / f"homelab-{os.geteuid()}-{name}.d" / "supervisor.sock"  # noqa: S108 - checked by `serve`
 
 
 async def serve(home: Home, answer: Answer) -> asyncio.Server:
-    """Listen; `answer` is called for each request. Only one supervisor of a home gets here: it holds the lock."""
+    """Listen; `answer` is called for each request. Only one supervisor of a home gets here: it holds the lock.
+
+    RefusedError when somebody else made the private folder of a long path before us.
+    """
     path = path_of(home)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path != home.supervisor_socket:
+        _check_private(path.parent)
     path.unlink(missing_ok=True)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,6 +53,17 @@ async def serve(home: Home, answer: Answer) -> asyncio.Server:
         return await asyncio.start_unix_server(handle, path)
     finally:
         os.umask(mask)
+
+
+def _check_private(folder: Path) -> None:
+    """Anybody may make a folder in /tmp, a link too; whoever owns it could answer in our name."""
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise RefusedError(
+            "the folder for the supervisor's socket is not ours alone",
+            where=str(folder),
+            hint="Remove it, or set HOMELAB_HOME to a shorter path.",
+        )
 
 
 def ask(home: Home, request: dict[str, Any], *, timeout_s: float = 10.0) -> dict[str, Any]:

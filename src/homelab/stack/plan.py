@@ -77,9 +77,9 @@ def start_order(services: Sequence[Service]) -> list[Service]:
 
 def backoff_s(exits_in_row: int, *, chance: float) -> float:
     """The pause before the next start after so many exits (1 is the first): doubling, bounded, with up to a quarter of
-    it added by `chance` (0..1), so that services that fell together do not rise together."""
-    pause = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2.0 ** max(0, exits_in_row - 1))
-    return pause * (1 + 0.25 * chance)
+    it added by `chance` (0..1), so that services that fell together do not rise together. Never above the bound."""
+    pause = BACKOFF_FIRST_S * 2.0 ** min(20, max(0, exits_in_row - 1))
+    return min(BACKOFF_MOST_S, pause * (1 + 0.25 * chance))
 
 
 def is_crash_loop(exits: Sequence[float], now: float) -> bool:

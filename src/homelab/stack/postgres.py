@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -82,7 +81,8 @@ def place_of(home: Home) -> Place:
         own = _ROOT_FOLDER / _name_of(home)
         data, sockets = own / "postgres", own / "run"
     if len(str(sockets)) > _SOCKET_PATH_MAX:
-        sockets = Path(tempfile.gettempdir()) / f"homelab-{os.geteuid()}-{_name_of(home)}"
+        # Not TMPDIR: the next supervisor may have another, and must find the server that survived.
+        sockets = Path("/tmp") / f"homelab-{os.geteuid()}-{_name_of(home)}"  # noqa: S108
     return Place(data=data, sockets=sockets, account=account)
 
 

@@ -54,8 +54,9 @@ def _postgres(home: Home, lab: Lab | None) -> tuple[Service, Callable[[], None] 
     if url := _url(lab, "postgres"):
         host, port = _address(url)
         return Service(
-            name="postgres", kind="postgres", url=url, external=True, ready=Probe(kind="tcp", target=f"{host}:{port}")
-        ), None
+            name="postgres", kind="postgres", url=url, external=True, ready=Probe(kind="tcp", target=f"{host}:{port}"),
+            stop_signal=signal.SIGINT,  # for one of ours that survived from before the url
+        ), None  # fmt: skip
     found = programs.find()
     place = postgres.place_of(home)
     return Service(

@@ -67,6 +67,7 @@ class Supervisor:
         self._kept = {s.name: Kept(s, query) for s in start_order(services)}
         self._on_change = on_change
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._left: dict[str, Kept] = {}
         self.stopping = False
 
     def status(self) -> list[dict[str, Any]]:
@@ -77,12 +78,17 @@ class Supervisor:
         return all(k.state in ("ready", "external") for k in self._kept.values())
 
     def run(self) -> None:
-        """Begin to keep all services; those that survived are adopted. Returns at once."""
+        """Begin to keep all services; those that survived are adopted, or stopped when the lab no longer runs them
+        itself. Returns at once."""
         found = children.survivors(self._home)
         for name, kept in self._kept.items():
             if not kept.service.external:
-                kept.child = found.get(name)
+                kept.child = found.pop(name, None)
             self._tasks[name] = asyncio.create_task(self._keep(kept), name=f"keep {name}")
+        for name, child in found.items():
+            service = self._kept[name].service if name in self._kept else Service(name=name)
+            self._left[name] = Kept(service, child=child)
+            self._tasks[f"{name} (left)"] = asyncio.create_task(self._dismiss(name), name=f"dismiss {name}")
 
     async def until_ready(self) -> None:
         """Returns when every service is ready. Never gives up by itself."""
@@ -99,6 +105,8 @@ class Supervisor:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for name in list(self._left):
+            await self._dismiss(name, now=now)
         for kept in reversed(self._kept.values()):
             await self._end(kept, kept.service.stop_now_within_s if now else kept.service.stop_within_s)
             self._set(kept, "stopped", "")
@@ -222,6 +230,13 @@ class Supervisor:
                 pass
         kept.restarts += 1
 
+    async def _dismiss(self, name: str, *, now: bool = False) -> None:
+        """End what an earlier supervisor of this home left and this one does not keep; till then it is remembered."""
+        left = self._left[name]
+        await self._end(left, left.service.stop_now_within_s if now else left.service.stop_within_s)
+        del self._left[name]
+        self._remember()
+
     async def _end(self, kept: Kept, within_s: float) -> None:
         child = kept.child
         if child is None:
@@ -244,7 +259,9 @@ class Supervisor:
             self._on_change(kept.service.name, state, message)
 
     def _remember(self) -> None:
-        children.remember(self._home, {n: k.child for n, k in self._kept.items() if k.child is not None})
+        both = {**self._kept, **self._left}
+        # One that was left comes last: under a name of both it is the only one with a process.
+        children.remember(self._home, {n: k.child for n, k in both.items() if k.child is not None})
 
     def _log(self, kept: Kept) -> Any:
         return self._home.logs / f"{kept.service.name}.log"
