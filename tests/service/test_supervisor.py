@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from homelab.core.errors import HomelabError
+from homelab.core.errors import HomelabError, RefusedError
 from homelab.home.paths import Home
 from homelab.stack import children, control_socket, plan
 from homelab.stack.children import Child
@@ -325,3 +325,21 @@ async def test_the_socket_answers_only_its_owner_wherever_the_home_is(
     finally:
         server.close()
         path.unlink(missing_ok=True)
+        if path != home.supervisor_socket:
+            path.parent.rmdir()
+
+
+async def test_a_socket_folder_that_others_can_enter_is_refused(tmp_path: Path) -> None:
+    home = Home(tmp_path / ("long" * 30)).ensure()
+    folder = control_socket.path_of(home).parent
+    folder.mkdir()
+    folder.chmod(0o755)
+
+    async def answer(request: dict[str, Any]) -> dict[str, Any]:
+        return request
+
+    try:
+        with pytest.raises(RefusedError, match="not ours alone"):
+            await control_socket.serve(home, answer)
+    finally:
+        folder.rmdir()
