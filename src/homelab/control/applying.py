@@ -63,7 +63,7 @@ async def carry_out(
     gone = [scheduled for name, scheduled in old.items() if name not in wanted]
     changed = [s for name, s in old.items() if name in wanted and s.flow.digest != lab_flow(lab, name)]
     for scheduled in (*gone, *changed):
-        await scheduler.reschedule(scheduled, now=utc_now())
+        await scheduler.reschedule(scheduled, now=utc_now(), gone=scheduled in gone)
     for scheduled in gone:
         await shared.prefect.delete_deployment(scheduled.deployment)
     async with shared.database.connection() as conn:

@@ -252,8 +252,9 @@ class Scheduler:
 
     # -- housekeeping ---------------------------------------------------------------------------------------------
 
-    async def reschedule(self, scheduled: Scheduled, *, now: datetime) -> None:
-        """Take back the runs created ahead that nobody has claimed, and decide their instants again."""
+    async def reschedule(self, scheduled: Scheduled, *, now: datetime, gone: bool = False) -> None:
+        """Take back the runs created ahead that nobody has claimed, and decide their instants again. `gone`: the flow is
+        no more, so those that are claimed and wait for their instant are withdrawn, too."""
         async with self._shared.database.connection() as conn:
             future = await store.future_runs(conn, scheduled.flow.name)
         if future:
@@ -263,9 +264,18 @@ class Scheduler:
             async with self._shared.database.connection() as conn:
                 await store.forget_runs(conn, scheduled.flow.name, free)
             kept = [r["due"] for r in future if r["id"] not in free]
+            if gone:
+                await self._withdraw([r["id"] for r in future if r["id"] not in free])
             scheduled.cursor = max([now, *kept])
         scheduled.check_at = now
         self._shared.changed.set()
+
+    async def _withdraw(self, runs: Sequence[str]) -> None:
+        for run in runs:
+            reason = "its job was removed"
+            self._shared.wake_workers({"kind": "withdraw", "run": run, "reason": reason})
+            async with self._shared.database.connection() as conn:
+                await store.end_run(conn, run, "cancelled", reason)
 
     async def _redeploy(self) -> None:
         for position, scheduled in enumerate(list(self._shared.flows.values())):

@@ -288,6 +288,8 @@ class Worker:
             for command in answer.get("commands", ()):
                 if command["kind"] == "cancel":
                     await self._cancel(command["run"], command.get("reason", "cancelled"))
+                elif command["kind"] == "withdraw":
+                    self._withdraw(command["run"], command.get("reason", "withdrawn"))
                 else:
                     self._poll_now.set()
 
@@ -300,6 +302,12 @@ class Worker:
                 await self.api.set_state(run_id, records.proposal(RunState.CANCELLED, reason), force=True)
             except (PrefectRefused, PrefectUnavailable) as error:
                 log.warning("cancel.failed", run_id=run_id, error=str(error))
+
+    def _withdraw(self, run_id: str, reason: str) -> None:
+        """Not to be started any more; what has started goes on."""
+        execution = self._active.get(run_id)
+        if execution is not None and execution.started is None:
+            execution.cancel(reason)
 
     async def _heartbeats(self) -> None:
         while True:
