@@ -5,6 +5,7 @@ The judge of what ran is a file that the jobs themselves write (`Lab.judge`), ne
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+
+from homelab.home.paths import Home
+from homelab.stack.postgres import place_of
 
 T = TypeVar("T")
 HOMELAB = Path(sys.executable).with_name("homelab")
@@ -95,6 +99,9 @@ class Lab:
         left = [p for p in psutil.process_iter(["pid", "environ"]) if self._is_ours(p)]
         for process in left:
             process.kill()
+        data = place_of(Home(self.home)).data
+        if self.root not in data.parents:  # as root, in a folder of its own that outlives the test's
+            shutil.rmtree(data.parent, ignore_errors=True)
 
     def _is_ours(self, process: psutil.Process) -> bool:
         environ = process.info["environ"] or {}

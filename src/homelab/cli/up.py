@@ -156,8 +156,12 @@ async def _apply_when_ready(
     await supervisor.until_ready()
     _note(f"ready in {time.monotonic() - began:.1f} s")
     if apply is not None:
-        await asyncio.to_thread(_apply, home, *apply)
-        await asyncio.to_thread(_show, home)
+        try:
+            await asyncio.to_thread(_apply, home, *apply)
+            await asyncio.to_thread(_show, home)
+        except HomelabError as error:
+            # What runs goes on: stopping it would not make the lab file any better.
+            _note(f"error: the lab file was not applied: {error}\nTry again with: homelab apply")
         _note("Ctrl-C stops all of it.")
 
 

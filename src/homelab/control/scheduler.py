@@ -253,8 +253,8 @@ class Scheduler:
     # -- housekeeping ---------------------------------------------------------------------------------------------
 
     async def reschedule(self, scheduled: Scheduled, *, now: datetime, gone: bool = False) -> None:
-        """Take back the runs created ahead that nobody has claimed, and decide their instants again. `gone`: the flow is
-        no more, so those that are claimed and wait for their instant are withdrawn, too."""
+        """Take back the runs created ahead that nobody has claimed, and decide their instants again. `gone`: the flow
+        is no more, so those that are claimed and wait for their instant are withdrawn, too."""
         async with self._shared.database.connection() as conn:
             future = await store.future_runs(conn, scheduled.flow.name)
         if future:
