@@ -135,6 +135,8 @@ class Worker:
             facts = journal.facts(flow, resumed=began)
             self._redeliver(journal)
             await self._execute(Execution(self.shared, facts, journal))
+        except Exception as error:  # its journal stays open: the next worker tries again
+            log.error("resume.broken", run_id=journal.run_id, exc_info=error)
         finally:
             self._active.pop(journal.run_id, None)
 
@@ -230,6 +232,8 @@ class Worker:
             await self._execute(Execution(self.shared, facts, journal))
         except (PrefectRefused, ControlRefused) as error:
             log.error("run.not_taken", run_id=due.id, error=str(error))
+        except Exception as error:  # a fault of ours in one run must not end the others
+            log.error("run.broken", run_id=due.id, exc_info=error)
         finally:
             self._active.pop(due.id, None)
             self._foreign.pop(due.id, None)

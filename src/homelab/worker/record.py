@@ -17,6 +17,7 @@ from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable, St
 log = structlog.get_logger()
 
 _RETRY_MAX_S = 10.0
+_REMEMBERED = 200
 
 T = TypeVar("T")
 
@@ -64,6 +65,8 @@ class Record:
         self._gate = gate
         self._run_id = run_id
         self._queue: asyncio.Queue[_Events | _State] = asyncio.Queue()
+        self._outages = gate.outages
+        self._sent: list[dict[str, Any]] = []
 
     def events(self, events: Sequence[dict[str, Any]]) -> None:
         """Task-run state changes; those waiting together go in one request."""
@@ -95,11 +98,15 @@ class Record:
                         break
                     events.extend(following.events)
                 await self._deliver(lambda events=events: self._api.send_events(events), "events")
+                self._sent = [*self._sent, *events][-_REMEMBERED:]
                 continue
             verdict = await self._deliver(lambda item=item: self._propose(item), "state")
             if verdict is not None and item.on_verdict is not None:
                 item.on_verdict(verdict)
             if item.final:
+                if self._gate.outages != self._outages and self._sent:
+                    # A killed server forgets what it took and had not written; a repetition changes nothing.
+                    await self._deliver(lambda: self._api.send_events(self._sent), "events again")
                 return
 
     async def _propose(self, item: _State) -> Verdict:
