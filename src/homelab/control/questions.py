@@ -59,6 +59,7 @@ async def jobs(shared: Shared, now: datetime) -> list[Json]:
                 else {
                     "id": last["id"],
                     "state": last["state"],
+                    "reason": last["reason"],
                     "started": _time(last["started"]),
                     "ended": _time(last["ended"]),
                 },

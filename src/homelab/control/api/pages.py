@@ -143,7 +143,8 @@ def overview(
         last = cast("dict[str, Any]", job.get("last_run") or {})
         if last.get("state") in _BAD:
             wrong.append(
-                f"<li>{badge(last['state'])} {_run_link(last, str(job['name']))} {ago(last.get('ended'), now=now)}</li>"
+                f"<li>{badge(last['state'])} {_run_link(last, str(job['name']))} {ago(last.get('ended'), now=now)}"
+                f" {escape(str(last.get('reason') or ''))}</li>"
             )
     running = [
         f"<li>{badge(r.get('state'))} {_run_link(r, str(r.get('job') or ''))} {ago(r.get('started'), now=now)}</li>"
