@@ -71,3 +71,23 @@ def test_a_failed_job_stops_what_needs_it_and_says_why(lab: Lab) -> None:
 def test_status_lists_the_services_as_ready(lab: Lab) -> None:
     states = {s["name"]: s["state"] for s in lab.json("status")["services"]}
     assert states == {"postgres": "ready", "prefect": "ready", "control": "ready", "worker": "ready"}
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id_by_its_job_and_as_the_last(lab: Lab) -> None:
+    run = lab.json("job", "run", "hello", "--wait")["run"]["id"]
+    for text in (run[:8], "hello", "last"):
+        assert lab.json("run", "show", text)["run"]["id"] == run
+    assert "no run" in lab.homelab("run", "show", "0000ffff", ok=(3,)).stderr
+
+
+def test_retry_of_what_failed_is_the_same_run_and_pause_keeps_a_job_from_its_time(lab: Lab) -> None:
+    run = lab.json("job", "run", "broken", "--wait", ok=(1,))["run"]["id"]
+    lab.homelab("run", "retry", run[:8], "--failed", "--wait", ok=(1,))
+    assert lab.job_run(run, "broken")["attempt"] == 2
+    lab.homelab("job", "pause", "hello")
+    job = next(j for j in lab.json("job", "ls")["jobs"] if j["name"] == "hello")
+    assert job["paused"]
+    assert job["next_due"] is None
+    assert "paused" in str(lab.json("job", "why", "hello")["reasons"])
+    lab.homelab("job", "resume", "hello")
+    assert next(j for j in lab.json("job", "ls")["jobs"] if j["name"] == "hello")["next_due"]

@@ -9,6 +9,9 @@ import psutil
 import pytest
 from tests.lab import Lab, until
 
+from homelab.home.paths import Home
+from homelab.stack.postgres import place_of
+
 CANARY = "s3cr3t-canary-7Yq"
 
 
@@ -146,7 +149,10 @@ def test_a_secret_appears_nowhere_in_plain(lab: Lab) -> None:
     assert CANARY not in (lab.root / "alerts.jsonl").read_text()
     time.sleep(1)
     found = subprocess.run(
-        ["grep", "-rlaF", CANARY, str(lab.home)], capture_output=True, text=True, check=False
+        ["grep", "-rlaF", CANARY, str(lab.home), str(place_of(Home(lab.home)).data)],
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout  # includes the database's files
     assert found == ""
 

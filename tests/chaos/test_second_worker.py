@@ -33,11 +33,12 @@ def test_with_a_worker_of_another_name_beside_it_each_run_executes_once(lab: Lab
         stderr=subprocess.DEVNULL,
     )
     try:
-        time.sleep(3)
+        until(lambda: len(lab.json("status")["nodes"]) == 2, timeout=30, what="the other worker's heartbeat")
         runs = [lab.run_job(f"j{n}") for n in range(6) for _ in range(3)]
         until(lambda: len(lab.judge()) >= len(runs), timeout=90, what=lambda: f"{len(lab.judge())} of {len(runs)} runs")
         time.sleep(2)
         assert sorted(m.run for m in lab.judge()) == sorted(runs)
+        assert other.poll() is None
     finally:
         other.terminate()
         other.wait(40)

@@ -138,13 +138,6 @@ def test_the_newest_run_is_the_newest_that_has_begun() -> None:
     assert names.newest([]) is None
 
 
-def test_a_prefix_must_name_one_run() -> None:
-    assert names.by_prefix("0190b", RUNS) == RUNS[2]["id"]
-    assert names.by_prefix("ffff", RUNS) is None
-    with pytest.raises(InputError, match="2 runs"):
-        names.by_prefix("0190a", RUNS)
-
-
 def test_a_parameter_keeps_everything_behind_its_first_equals_sign() -> None:
     assert names.parameters(["A=b=c", "B=", "C=x; rm -rf /"]) == {"A": "b=c", "B": "", "C": "x; rm -rf /"}
     for wrong in ("A", "=x", "A;B=1", "1A=x", "A B=x", "é=x"):

@@ -131,7 +131,10 @@ def run(name: str, wait: bool, timeout: float | None, params: tuple[str, ...], o
         output.line(f"{made['id']}  {output.state(str(made['state']))}{'  ' + reason if reason else ''}")
     else:
         output.line(f"{made['id']}\t{made['state']}")
-    return 1 if made["state"] in _FINAL - {"succeeded"} else 0
+    failed = made["state"] in _FINAL - {"succeeded"}
+    if failed and not as_json:
+        output.note(f"see why: homelab run logs {output.short_id(str(made['id']))}")
+    return 1 if failed else 0
 
 
 def wait_for(client: Client, run_id: str, name: str, *, timeout_s: float | None) -> dict[str, Any]:
@@ -192,10 +195,12 @@ def why(name: str, as_json: bool) -> None:
     if as_json:
         output.json_document(answer)
         return
+    pairs: list[tuple[str, str]] = []
     for key, value in answer.items():
         if isinstance(value, list):
             for item in value:  # pyright: ignore[reportUnknownVariableType]
                 words = item.get("message") or item.get("reason") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
                 output.line(f"- {output.text_of(words or item)}")
-        elif value not in (None, ""):
-            output.fields([(str(key), output.text_of(value))])
+        elif value not in (None, "") and not isinstance(value, dict):
+            pairs.append((str(key), output.text_of(value)))
+    output.fields(pairs)

@@ -1,5 +1,6 @@
 """Names a person types: jobs (with completion), runs (a prefix of an id, `last`, or a job's newest), parameters."""
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -51,14 +52,6 @@ def newest(runs: Iterable[Mapping[str, Any]]) -> str | None:
     return str(first["id"]) if first else None
 
 
-def by_prefix(text: str, runs: Iterable[Mapping[str, Any]]) -> str | None:
-    """The one run whose id begins so; None without one; InputError when several do."""
-    found = list(dict.fromkeys(str(r["id"]) for r in runs if str(r["id"]).startswith(text)))
-    if len(found) > 1:
-        raise InputError(f"'{text}' is the beginning of {len(found)} runs", hint="Such as " + ", ".join(found[:3]))
-    return found[0] if found else None
-
-
 def find_run(client: Client, text: str) -> str:
     """The id of the run a person means. NotFoundError says what would have been understood."""
     if _WHOLE.fullmatch(text.lower()):
@@ -68,11 +61,10 @@ def find_run(client: Client, text: str) -> str:
         if found is None:
             raise NotFoundError("no job has run yet", hint="Run one with: homelab job run NAME")
         return found
-    if _PREFIX.fullmatch(text.lower()):
-        found = by_prefix(text.lower(), client.get("/api/v1/runs", {"limit": 1000})["runs"])
-        if found is not None:
-            return found
     jobs = [str(job["name"]) for job in client.get("/api/v1/jobs")["jobs"]]
+    if text not in jobs and _PREFIX.fullmatch(text.lower()):
+        with contextlib.suppress(NotFoundError):
+            return str(client.get(f"/api/v1/runs/{text.lower()}")["run"]["id"])
     if text in jobs:
         found = newest(client.get("/api/v1/runs", {"job": text, "limit": 50})["runs"])
         if found is None:

@@ -98,7 +98,7 @@ def retry(id: str, failed: bool, wait: bool, as_json: bool) -> int:  # noqa: A00
     made = client.post(f"/api/v1/runs/{segment(identity)}/retry", {"failed": failed})["run"]
     if wait:
         made = wait_for(client, identity, "run", timeout_s=None)
-    _say(made, "will run again", as_json)
+    _say(made, f"has ended: {made['state']}" if wait else "will run again", as_json)
     return 1 if wait and made["state"] != "succeeded" else 0
 
 

@@ -37,6 +37,7 @@ SILENT_S = 40.0
 """A worker that has said nothing for so long is gone: what it ran is shown as crashed."""
 PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 PARAMS_BYTES = 256 * 1024
+RUN_PREFIX = re.compile(r"[0-9a-f-]{4,35}")
 
 
 class Control:
@@ -212,6 +213,7 @@ class Control:
     async def retry(self, run: str, *, failed: bool, by: str) -> Json:
         """Run it again, as the same run: all of it, or (`failed`) only what did not succeed."""
         row = await self._run_row(run)
+        run = str(row["id"])
         if row["state"] in ("scheduled", "pending", "running"):
             raise RefusedError(f"run {run} has not ended", hint=f"Cancel it first: homelab run cancel {run}")
         if await self._shared.prefect.read_run(run) is None:
@@ -231,6 +233,7 @@ class Control:
     async def cancel(self, run: str, by: str) -> Json:
         """End a run: what runs is told to stop, the rest does not start. RefusedError when it has ended."""
         row = await self._run_row(run)
+        run = str(row["id"])
         if row["state"] not in ("scheduled", "pending", "running"):
             raise RefusedError(f"run {run} has ended already ({row['state']})")
         reason = f"cancelled by {by}"
@@ -250,8 +253,14 @@ class Control:
         return {"run": {"id": run, "flow": row["flow"], "state": "cancelled"}}
 
     async def _run_row(self, run: str) -> Json:
+        """The run of that id, or of the only id that begins so."""
         async with self._shared.database.connection() as conn:
             row = await store.run_row(conn, run)
+            alike = [] if row is not None or not RUN_PREFIX.fullmatch(run) else await store.runs_beginning(conn, run)
+            if len(alike) == 1:
+                row = await store.run_row(conn, alike[0])
+        if len(alike) > 1:
+            raise InputError(f"'{run}' is the beginning of several runs", hint="Such as " + ", ".join(alike))
         if row is None:
             raise NotFoundError(f"there is no run '{run}'", hint="See: homelab run ls")
         return row
