@@ -72,6 +72,7 @@ class Admission:
         self._queues: dict[str, Slots] = {}
         self._limits: Mapping[str, int] = {}
         self._groups: dict[str, asyncio.Lock] = {}
+        self._doors: dict[str, asyncio.Lock] = {}
         self._running: dict[str, set[str]] = {}
         self._waiting: dict[str, str] = {}
         self._turn_over: dict[str, asyncio.Event] = {}
@@ -88,6 +89,10 @@ class Admission:
     @property
     def used(self) -> int:
         return sum(slots.used for slots in self._queues.values())
+
+    def door(self, queue: str) -> asyncio.Lock:
+        """Runs of one queue begin one after the other, so that hundreds due at one instant do not delay other queues."""
+        return self._doors.setdefault(queue, asyncio.Lock())
 
     @asynccontextmanager
     async def start(self, queue: str, exclusive: Iterable[str]) -> AsyncGenerator[None]:

@@ -141,7 +141,8 @@ class Execution:
     async def _run(self) -> None:
         facts = self.facts
         try:
-            self._begin()
+            async with self._node.admission.door(facts.flow.jobs[0].queue):
+                self._begin()
             await self._run_jobs()
             if self._stopping:
                 return
