@@ -91,7 +91,7 @@ class Admission:
         return sum(slots.used for slots in self._queues.values())
 
     def door(self, queue: str) -> asyncio.Lock:
-        """Runs of one queue begin one after the other, so that hundreds due at one instant do not delay other queues."""
+        """Runs of one queue begin one after the other, so that hundreds due at once do not delay another queue."""
         return self._doors.setdefault(queue, asyncio.Lock())
 
     @asynccontextmanager
