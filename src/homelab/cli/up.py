@@ -54,7 +54,7 @@ def up(detach: bool, wait_s: float, supervise: bool) -> None:
         _show(home)
         return
     with locked(home):
-        asyncio.run(_foreground(home, lab, None if supervise else (files, main), wait_s))
+        asyncio.run(_foreground(home, lab, None if supervise else (files, main)))
 
 
 def _lab(home: Home) -> "tuple[Lab | None, Mapping[str, str], str]":
@@ -104,9 +104,7 @@ def locked(home: Home) -> TextIO:
 # -- the supervisor in this process -----------------------------------------------------------------------------------
 
 
-async def _foreground(
-    home: Home, lab: "Lab | None", apply: tuple[Mapping[str, str], str] | None, wait_s: float
-) -> None:
+async def _foreground(home: Home, lab: "Lab | None", apply: tuple[Mapping[str, str], str] | None) -> None:
     from homelab.stack import control_socket, services
     from homelab.stack.supervisor import Supervisor
 

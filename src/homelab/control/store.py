@@ -241,16 +241,6 @@ async def runs_beginning(conn: Connection, prefix: str) -> list[str]:
     return [r["id"] for r in await _all(conn, "select id from run where id like %s limit 3", (prefix + "%",))]
 
 
-async def newest_run(conn: Connection, job: str | None) -> str | None:
-    row = await _one(
-        conn,
-        "select id from run where (%(job)s::text is null or jobs ? %(job)s)"
-        " and not (state = 'scheduled' and due > now()) order by coalesce(started, due, created) desc limit 1",
-        {"job": job},
-    )
-    return None if row is None else str(row["id"])
-
-
 async def attempts(conn: Connection, run: str) -> list[Row]:
     return await _all(
         conn,

@@ -121,9 +121,8 @@ def _reachable(folder: Path, account: pwd.struct_passwd) -> bool:
     return True
 
 
-def database_url(home: Home, place: Place, database: str = "homelab") -> str:
+def database_url(place: Place, database: str = "homelab") -> str:
     """A libpq URL, without its password (which is in secrets/postgres)."""
-    del home
     return f"postgresql://{USER}@/{database}?host={quote(str(place.sockets))}"
 
 

@@ -65,7 +65,7 @@ def _postgres(home: Home, lab: Lab | None) -> tuple[Service, Callable[[], None] 
         argv=tuple(postgres.command(found, place)),
         environment=found.environment(),
         owner=place.owner,
-        url=postgres.database_url(home, place),
+        url=postgres.database_url(place),
         ready=Probe(kind="postgres"),
         stop_signal=signal.SIGINT,
         stop_within_s=30.0,
@@ -156,7 +156,7 @@ def _prefect_auth(home: Home) -> str:
 
 
 def _database_url(home: Home, lab: Lab | None) -> str:
-    return _url(lab, "postgres") or postgres.database_url(home, postgres.place_of(home))
+    return _url(lab, "postgres") or postgres.database_url(postgres.place_of(home))
 
 
 def _url(lab: Lab | None, name: str) -> str:
