@@ -11,15 +11,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import structlog
+
 from homelab.control import store
-from homelab.control.state import Shared, utc_now
+from homelab.control.state import Shared
 from homelab.core import labfile
 from homelab.core.errors import InputError
 from homelab.core.jobs import flows_of
 from homelab.core.labfile import Lab
+from homelab.flows.api import PrefectUnavailable
 
 if TYPE_CHECKING:
     from homelab.control.scheduler import Scheduler
+
+log = structlog.get_logger()
 
 POOL = "homelab"
 
@@ -49,8 +54,10 @@ def parsed(files: Mapping[str, str], main: str, folder: str) -> Lab:
 async def carry_out(
     shared: Shared, scheduler: "Scheduler", lab: Lab, files: Mapping[str, str], main: str, folder: str, *, by: str
 ) -> None:
-    """Prefect first (each step can be repeated), then our tables in one transaction, then the runs created ahead."""
+    """New deployments first (making one can be repeated), then our tables in one transaction, which also says what is
+    to become of the runs created ahead; then that."""
     await shared.prefect.ensure_pool(POOL)
+    now = shared.clock()
     old = dict(shared.flows)
     deployments: dict[str, str] = {}
     for flow in lab.flows:
@@ -62,20 +69,24 @@ async def carry_out(
     wanted = {flow.name for flow in lab.flows}
     gone = [scheduled for name, scheduled in old.items() if name not in wanted]
     changed = [s for name, s in old.items() if name in wanted and s.flow.digest != lab_flow(lab, name)]
-    for scheduled in (*gone, *changed):
-        await scheduler.reschedule(scheduled, now=utc_now(), gone=scheduled in gone)
-    for scheduled in gone:
-        await shared.prefect.delete_deployment(scheduled.deployment)
     async with shared.database.connection() as conn:
+        for scheduled in (*gone, *changed):
+            await scheduler.recall(conn, scheduled, now=now, gone=scheduled in gone)
         for position, flow in enumerate(lab.flows):
-            await store.save_flow(conn, flow, deployment=deployments[flow.name], position=position)
+            await store.save_flow(conn, flow, deployment=deployments[flow.name], position=position, now=now)
         for scheduled in gone:
             await store.delete_flow(conn, scheduled.flow.name)
         digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
         await store.save_lab(conn, name=lab.name, path=main, folder=folder, files=files, digest=digest)
         await store.add_events(conn, [("lab.applied", lab.name, {"by": by, "jobs": len(lab.jobs)})])
-        shared.lab = lab
-        await shared.load(conn)
+        read = await shared.read(conn, lab)
+    shared.take(read)
+    await scheduler.settle_now(now)
+    for scheduled in gone:
+        try:
+            await shared.prefect.delete_deployment(scheduled.deployment)
+        except PrefectUnavailable as error:  # an idle deployment more in Prefect's list, no more than that
+            log.warning("deployment.left", flow=scheduled.flow.name, error=str(error))
     shared.tell()
 
 

@@ -4,11 +4,11 @@ Changed only under `Shared.applying` (apply, pause, load); read by the scheduler
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from homelab.control import freshness, store
+from homelab.control import freshness, ledger, store
 from homelab.core import schedule as schedules
 from homelab.core.jobs import Flow, effective_schedules
 from homelab.core.labfile import Lab
@@ -24,7 +24,8 @@ def utc_now() -> datetime:
 
 @dataclass
 class Scheduled:
-    """One flow and how far its instants are decided: up to `cursor`. `check_at`: when to look again."""
+    """One flow and how far its instants are decided: up to `cursor`. `check_at`: when to look again. `since`: instants
+    before belong to an older schedule, or to nobody."""
 
     flow: Flow
     deployment: str
@@ -32,6 +33,7 @@ class Scheduled:
     cursor: datetime
     conditions: tuple[freshness.Condition, ...]
     check_at: datetime
+    since: datetime
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -52,6 +54,9 @@ class Shared:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     commands: dict[str, asyncio.Queue[dict[str, str]]] = field(default_factory=dict[str, asyncio.Queue[dict[str, str]]])
+    clock: Callable[[], datetime] = utc_now
+    unsettled: bool = True
+    """The ledger may hold something that remains to be done."""
     known_until: datetime | None = None
     """Instants up to then are done, whatever a restored database says."""
     notes: dict[str, str] = field(default_factory=dict[str, str])
@@ -80,15 +85,15 @@ class Shared:
                 held.add(job.name)
         return tuple(job.name for job in flow.jobs if job.name in held)
 
-    async def load(self, conn: Connection) -> None:
-        """Take the lab as the database has it."""
-        self.paused = {job: row["by"] for job, row in (await store.switches(conn)).items() if row["paused"]}
-        decided = await store.last_decided(conn)
-        wanted = {} if self.lab is None else {flow.name: flow for flow in self.lab.flows}
+    async def read(self, conn: Connection, lab: Lab | None) -> "Read":
+        """The lab as the database has it, for `take` after the commit."""
+        paused = {job: row["by"] for job, row in (await store.switches(conn)).items() if row["paused"]}
+        decided = await ledger.last_decided(conn)
+        wanted = {} if lab is None else {flow.name: flow for flow in lab.flows}
         all_jobs: Mapping[str, tuple[str | None, str]] = (
-            {} if self.lab is None else effective_schedules({job.name: job for job in self.lab.jobs})
+            {} if lab is None else effective_schedules({job.name: job for job in lab.jobs})
         )
-        now = utc_now()
+        now = self.clock()
         loaded: dict[str, Scheduled] = {}
         for row in await store.flows(conn):
             flow = wanted.get(row["name"])
@@ -108,6 +113,21 @@ class Shared:
                 cursor=cursor,
                 conditions=freshness.conditions(flow, all_jobs, at=now),
                 check_at=now,
+                since=row["since"],
             )
-        self.flows = loaded
+        return Read(lab=lab, flows=loaded, paused=paused)
+
+    def take(self, read: "Read") -> None:
+        """What was read holds from now on."""
+        self.lab, self.flows, self.paused = read.lab, read.flows, read.paused
+        self.unsettled = True
         self.changed.set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """The lab as the database has it. `paused`: by whom, for each job that a person paused."""
+
+    lab: Lab | None
+    flows: dict[str, Scheduled]
+    paused: dict[str, str]

@@ -192,8 +192,9 @@ DEFAULTS: Final = Table(
         setting(
             "missed",
             one_of("skip", "latest", "all"),
-            f'"{_JOB.missed}"',
-            "What is made up for when the lab was down at the due time. Nothing by default, as in cron.",
+            '"skip"',
+            "What is made up for when the lab was down at the due time. Nothing by default, as in cron; "
+            "a job that needs others takes their policy by default.",
         ),
         setting("queue", NAMED, f'"{_JOB.queue}"', "Which queue's limit counts for the job."),
         setting("paused", BOOLEAN, "false", "A paused job keeps its place but does not run by schedule."),
