@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from homelab.control import store
-from homelab.control.state import Shared, utc_now
+from homelab.control.state import SHADOW, Shared, utc_now
 from homelab.core import labfile
-from homelab.core.errors import InputError
+from homelab.core.errors import InputError, RefusedError
 from homelab.core.jobs import flows_of
 from homelab.core.labfile import Lab
 
@@ -46,8 +47,25 @@ def parsed(files: Mapping[str, str], main: str, folder: str) -> Lab:
     return placed(lab, folder)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Takeover:
+    """Jobs go from cron to the lab with this apply: what it adds, or takes out of shadow, is the lab's for instants
+    after `since`. Refused after `deadline`: whoever asked has given up by then and cron has the jobs again."""
+
+    since: datetime
+    deadline: datetime | None
+
+
 async def carry_out(
-    shared: Shared, scheduler: "Scheduler", lab: Lab, files: Mapping[str, str], main: str, folder: str, *, by: str
+    shared: Shared,
+    scheduler: "Scheduler",
+    lab: Lab,
+    files: Mapping[str, str],
+    main: str,
+    folder: str,
+    *,
+    by: str,
+    takeover: Takeover | None = None,
 ) -> None:
     """Prefect first (each step can be repeated), then our tables in one transaction, then the runs created ahead."""
     await shared.prefect.ensure_pool(POOL)
@@ -62,20 +80,37 @@ async def carry_out(
     wanted = {flow.name for flow in lab.flows}
     gone = [scheduled for name, scheduled in old.items() if name not in wanted]
     changed = [s for name, s in old.items() if name in wanted and s.flow.digest != lab_flow(lab, name)]
+    shadowed = {flow.name for flow in lab.flows if flow.is_shadow}
     for scheduled in (*gone, *changed):
-        await scheduler.reschedule(scheduled, now=utc_now(), gone=scheduled in gone)
+        is_out = scheduled in gone or scheduled.flow.name in shadowed
+        await scheduler.reschedule(scheduled, now=utc_now(), gone=is_out)
     for scheduled in gone:
         await shared.prefect.delete_deployment(scheduled.deployment)
+    taken = {
+        flow.name
+        for flow in lab.flows
+        if takeover is not None and not flow.is_shadow and (flow.name not in old or old[flow.name].flow.is_shadow)
+    }
     async with shared.database.connection() as conn:
         for position, flow in enumerate(lab.flows):
-            await store.save_flow(conn, flow, deployment=deployments[flow.name], position=position)
+            since = takeover.since if takeover is not None and flow.name in taken else None
+            await store.save_flow(conn, flow, deployment=deployments[flow.name], position=position, since=since)
+            if since is not None:
+                await store.forget_decided(conn, flow.name, after=since, reason=SHADOW)
         for scheduled in gone:
             await store.delete_flow(conn, scheduled.flow.name)
         digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
         await store.save_lab(conn, name=lab.name, path=main, folder=folder, files=files, digest=digest)
         await store.add_events(conn, [("lab.applied", lab.name, {"by": by, "jobs": len(lab.jobs)})])
+        if takeover is not None and takeover.deadline is not None and utc_now() > takeover.deadline:
+            raise RefusedError(
+                "the moment to take the jobs over has passed; nothing was changed", hint="Try again: homelab cron adopt"
+            )
         shared.lab = lab
         await shared.load(conn)
+    for name in taken:
+        if (schedule := shared.flows[name].schedule) is not None and schedule.is_reboot:
+            await scheduler.cron_has_booted(shared.flows[name], utc_now())
     shared.tell()
 
 

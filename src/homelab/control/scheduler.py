@@ -17,8 +17,9 @@ import psutil
 import structlog
 
 from homelab.control import freshness, store
-from homelab.control.state import Scheduled, Shared, utc_now
+from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.core import missed
+from homelab.core.jobs import Flow
 from homelab.db.pool import AWAY, Connection
 from homelab.flows.api import PrefectRefused, PrefectUnavailable
 from homelab.flows.records import iso
@@ -86,7 +87,7 @@ class Scheduler:
         if schedule is None or schedule.is_reboot:
             await self._reboot(scheduled, now)
             return
-        ahead = not scheduled.conditions
+        ahead = not scheduled.conditions and not scheduled.flow.is_shadow
         passed: list[datetime] = []
         due: list[datetime] = []
         following: datetime | None = None
@@ -98,10 +99,14 @@ class Scheduler:
             else:
                 following = instant
                 break
-        if passed:
+        if passed and scheduled.flow.is_shadow:
+            scheduled.cursor = passed[-1]  # nobody noted what cron did then
+        elif passed:
             await self._missed(scheduled, passed, self._why_missed(passed[0]), later=any(i <= now for i in due))
         for instant in due:
-            if scheduled.conditions:
+            if scheduled.flow.is_shadow:
+                await self._note_shadow(scheduled, instant)
+            elif scheduled.conditions:
                 await self.evaluate(scheduled, instant, now)
             else:
                 await self.create(scheduled, instant, trigger="schedule")
@@ -123,7 +128,7 @@ class Scheduler:
         skip = self._shared.skipped(flow)
         async with self._shared.database.connection() as conn:
             if len(skip) == len(flow.jobs):
-                reason = "paused in the lab file" if any(j.paused for j in flow.jobs) else "paused"
+                reason = _why_idle(flow)
                 await store.decide(conn, flow.name, due, "skipped", run=None, reason=reason)
                 return None
             late = trigger != "schedule"
@@ -179,6 +184,24 @@ class Scheduler:
                 ),
             )
             await store.add_events(conn, [("run.missed", flow.name, {"run": run, "due": iso(due), "reason": reason})])
+
+    async def _note_shadow(self, scheduled: Scheduled, due: datetime) -> None:
+        """Enter an instant at which cron runs the job, with a run that shows it."""
+        flow = scheduled.flow
+        run = str(uuid.uuid5(uuid.NAMESPACE_URL, f"homelab:shadow:{flow.name}@{iso(due)}"))
+        async with self._shared.database.connection() as conn:
+            if await store.decide(conn, flow.name, due, "skipped", run=run, reason=SHADOW):
+                new = store.NewRun(
+                    id=run, flow=flow, due=due, trigger="schedule", jobs=scheduled.jobs, state="skipped", reason=SHADOW
+                )
+                await store.add_run(conn, new)
+        self._shared.tell()
+
+    async def cron_has_booted(self, scheduled: Scheduled, now: datetime) -> None:
+        """`@reboot` of a job that was cron's until now: cron ran it when this machine started."""
+        async with self._shared.database.connection() as conn:
+            reason = "cron ran it at this start of the machine"
+            await store.decide(conn, scheduled.flow.name, self._boot(now), "skipped", run=None, reason=reason)
 
     async def late_found(self, flow: str, due: datetime, reason: str) -> None:
         """A worker found the run of `due` long overdue and gave it up: the policy decides for this instant."""
@@ -239,12 +262,17 @@ class Scheduler:
 
     async def _reboot(self, scheduled: Scheduled, now: datetime) -> None:
         """`@reboot`: the moment this machine started is its one instant, decided once."""
-        boot = datetime.fromtimestamp(round(psutil.boot_time() / 10) * 10, tz=now.tzinfo)
-        boot = _boot_instant(self._shared, boot)
+        boot = self._boot(now)
         if scheduled.cursor < boot or not await self._decided(scheduled.flow.name, boot):
-            await self.create(scheduled, boot, trigger="catch-up")
+            if scheduled.flow.is_shadow:
+                await self._note_shadow(scheduled, boot)
+            else:
+                await self.create(scheduled, boot, trigger="catch-up")
             scheduled.cursor = max(scheduled.cursor, boot)
         scheduled.check_at = now + timedelta(days=3650)
+
+    def _boot(self, now: datetime) -> datetime:
+        return _boot_instant(self._shared, datetime.fromtimestamp(round(psutil.boot_time() / 10) * 10, tz=now.tzinfo))
 
     async def _decided(self, flow: str, due: datetime) -> bool:
         async with self._shared.database.connection() as conn:
@@ -308,6 +336,12 @@ class Scheduler:
         except OSError as error:
             self._shared.notes["state-folder"] = f"{path}: {error.strerror}"
         self._marked = now
+
+
+def _why_idle(flow: Flow) -> str:
+    if any(job.paused for job in flow.jobs):
+        return "paused in the lab file"
+    return "needs a job that cron runs (shadow)" if any(job.shadow for job in flow.jobs) else "paused"
 
 
 def _mark_path(shared: Shared) -> Path:

@@ -61,8 +61,11 @@ async def flows(conn: Connection) -> list[Row]:
     return await _all(conn, "select name, digest, deployment, schedule, timezone, since from flow order by position")
 
 
-async def save_flow(conn: Connection, flow: Flow, *, deployment: str, position: int) -> None:
-    """The flow as it now is. A new schedule counts from now: instants before belong to the old one."""
+async def save_flow(
+    conn: Connection, flow: Flow, *, deployment: str, position: int, since: datetime | None = None
+) -> None:
+    """The flow as it now is. A new schedule counts from now: instants before belong to the old one. `since`: instants
+    after that moment are the lab's, and were cron's before."""
     await conn.execute(
         "insert into definition (digest, body) values (%s, %s) on conflict do nothing", (flow.digest, flow.to_json())
     )
@@ -74,6 +77,8 @@ async def save_flow(conn: Connection, flow: Flow, *, deployment: str, position: 
         " schedule = excluded.schedule, timezone = excluded.timezone, position = excluded.position, applied = now()",
         (flow.name, flow.digest, deployment, flow.schedule, flow.timezone, position),
     )
+    if since is not None:
+        await conn.execute("update flow set since = %s where name = %s", (since, flow.name))
 
 
 async def delete_flow(conn: Connection, name: str) -> None:
@@ -145,6 +150,15 @@ async def forget_runs(conn: Connection, flow: str, ids: Sequence[str]) -> None:
     """Runs that were created ahead and deleted in Prefect: their instants are undecided again."""
     await conn.execute("delete from instant where flow = %s and run = any(%s)", (flow, list(ids)))
     await conn.execute("delete from run where id = any(%s)", (list(ids),))
+
+
+async def forget_decided(conn: Connection, flow: str, *, after: datetime, reason: str) -> None:
+    """Instants after that moment that were decided for this reason alone are undecided again."""
+    await conn.execute(
+        "with gone as (delete from instant where flow = %s and due > %s and reason = %s returning run)"
+        " delete from run where id in (select run from gone)",
+        (flow, after, reason),
+    )
 
 
 async def blocked(conn: Connection, flow: str) -> list[Row]:
