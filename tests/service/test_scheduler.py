@@ -18,6 +18,7 @@ import pytest
 from tests.service.postgres_site import postgres
 
 from homelab.control.service import Control
+from homelab.core.errors import RefusedError
 from homelab.flows.api import PrefectRefused, PrefectUnavailable, RunView, Verdict
 from homelab.home.paths import Home
 
@@ -435,3 +436,21 @@ async def test_a_run_deleted_by_a_person_in_prefect_does_not_stay_open(site: Sit
     assert site.sql(f"select state, reason from run where id = '{gone.id}'") == [
         ("cancelled", "deleted in Prefect before it started")
     ]
+
+
+async def test_a_job_taken_over_from_cron_runs_from_the_next_instant_after_the_switch(site: Site) -> None:
+    """In shadow each instant is noted and nothing runs; an apply that comes late loses no instant after the switch."""
+    shadow = _minutely("a", "shadow = true")
+    await site.apply(_lab(shadow))
+    await site.pass_minutes(2)
+    assert site.ran == []
+    noted = site.sql("select due, decision, reason from instant where flow = 'a' order by due")
+    assert [f"{due:%H:%M}" for due, _, _ in noted] == _minutes(1, 2)
+    switch, site.now = site.now, site.now + timedelta(seconds=45)
+    await site.look()
+    late = {"lab.toml": _lab(_minutely("a"))}
+    with pytest.raises(RefusedError):
+        await site.control.apply(late, "lab.toml", by="t", since=switch, deadline=switch + timedelta(seconds=40))
+    await site.control.apply(late, "lab.toml", by="t", since=switch, deadline=switch + timedelta(seconds=50))
+    await site.pass_minutes(2)
+    assert site.instants("a") == _minutes(3, 5)

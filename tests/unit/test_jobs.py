@@ -30,3 +30,13 @@ def test_a_flow_survives_json_and_its_digest_ignores_where_it_was_written() -> N
     assert Flow.from_json(flow.to_json()) == flow
     moved = flows_of([Job(**{**job.__dict__, "source": "lab.toml:9"})])[0]
     assert moved.digest == flow.digest
+
+
+def test_shadow_is_part_of_what_runs_and_a_flow_is_in_shadow_when_all_its_jobs_are() -> None:
+    real, watched = Job(name="a", run="true"), Job(name="b", run="true", shadow=True)
+    mixed = Flow(name="a", schedule="@daily", timezone="UTC", jobs=(real, watched))
+    shadow = Flow(name="b", schedule="@daily", timezone="UTC", jobs=(watched,))
+    assert (mixed.is_shadow, shadow.is_shadow) == (False, True)
+    lit = Flow(name="b", schedule="@daily", timezone="UTC", jobs=(Job(name="b", run="true"),))
+    assert shadow.digest != lit.digest
+    assert Flow.from_json(shadow.to_json()) == shadow

@@ -50,7 +50,8 @@ def ls(as_json: bool) -> None:
     rows: list[list[str]] = []
     for item in answer["jobs"]:
         last: dict[str, Any] = item.get("last_run") or {}
-        shown = "paused" if item.get("paused") else str(last.get("state") or "-")
+        held = "paused" if item.get("paused") else "shadow" if item.get("shadow") else ""
+        shown = held or str(last.get("state") or "-")
         rows.append(
             [
                 output.safe(str(item["name"])),

@@ -22,6 +22,7 @@ _COLOURS: Mapping[str, str] = {
     "succeeded": "32", "ready": "32", "ok": "32", "failed": "31", "timed_out": "31", "crashed": "31", "missed": "31",
     "late": "31", "failing": "31", "running": "33", "retrying": "33", "pending": "33", "blocked": "35",
     "cancelled": "2", "skipped": "2", "scheduled": "2", "paused": "2",
+    "shadow": "2",
 }  # fmt: skip
 SPIN_AFTER_S = 2.0
 """Shorter waits need no excuse."""

@@ -18,7 +18,7 @@ def status(as_json: bool) -> None:
 
     home = Home.default()
     services = control_socket.ask(home, {"do": "status"}, timeout_s=20)["services"]
-    lab, nodes, problems = _told()
+    lab, nodes, problems, shadow = _told()
     problems += [
         {
             "code": f"service-{s['state']}",
@@ -31,7 +31,7 @@ def status(as_json: bool) -> None:
         if s["state"] in ("crashed", "degraded")
     ]
     if as_json:
-        output.json_document({"lab": lab, "services": services, "nodes": nodes, "problems": problems})
+        output.json_document({"lab": lab, "services": services, "nodes": nodes, "problems": problems, "shadow": shadow})
         return
     rows = [
         [s["name"], output.state(s["state"]), str(s["pid"] or "-"), _size(s["memory_bytes"]), str(s["restarts"]),
@@ -41,18 +41,21 @@ def status(as_json: bool) -> None:
     output.table(["SERVICE", "STATE", "PID", "MEMORY", "RESTARTS", "URL", "MESSAGE"], rows)
     for problem in problems:
         output.note(f"{problem['severity']}: {problem['subject']}: {problem['message']}")
+    if shadow:
+        jobs = f"{len(shadow)} job{'s' if len(shadow) > 1 else ''}"
+        output.note(f"note: {jobs} in shadow: cron runs them, the lab notes when it would have (homelab cron compare)")
 
 
-def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]]]:
-    """What control says of the lab; when it does not answer, that is what is wrong."""
+def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """What control says of the lab: name, nodes, problems, jobs in shadow. When it is silent, that is what is wrong."""
     from homelab.cli.client import Client
 
     try:
         answer = Client.of_home(timeout_s=10).get("/api/v1/lab")
     except HomelabError as error:
         problem = {"code": "control", "severity": "error", "subject": "control", "message": error.message, "hint": ""}
-        return None, [], [problem]
-    return answer["lab"], answer["nodes"], answer["problems"]
+        return None, [], [problem], []
+    return answer["lab"], answer["nodes"], answer["problems"], answer["shadow"]
 
 
 def _size(value: int | None) -> str:

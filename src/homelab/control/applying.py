@@ -8,15 +8,16 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from homelab.control import store
-from homelab.control.state import Shared
+from homelab.control import ledger, store
+from homelab.control.state import SHADOW, Shared
 from homelab.core import labfile
-from homelab.core.errors import InputError
+from homelab.core.errors import InputError, RefusedError
 from homelab.core.jobs import flows_of
 from homelab.core.labfile import Lab
 from homelab.flows.api import PrefectUnavailable
@@ -51,8 +52,25 @@ def parsed(files: Mapping[str, str], main: str, folder: str) -> Lab:
     return placed(lab, folder)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Takeover:
+    """Jobs go from cron to the lab with this apply: what it adds, or takes out of shadow, is the lab's for instants
+    after `since`. Refused after `deadline`: whoever asked has given up by then and cron has the jobs again."""
+
+    since: datetime
+    deadline: datetime | None
+
+
 async def carry_out(
-    shared: Shared, scheduler: "Scheduler", lab: Lab, files: Mapping[str, str], main: str, folder: str, *, by: str
+    shared: Shared,
+    scheduler: "Scheduler",
+    lab: Lab,
+    files: Mapping[str, str],
+    main: str,
+    folder: str,
+    *,
+    by: str,
+    takeover: Takeover | None = None,
 ) -> None:
     """New deployments first (making one can be repeated), then our tables in one transaction, which also says what is
     to become of the runs created ahead; then that."""
@@ -69,16 +87,32 @@ async def carry_out(
     wanted = {flow.name for flow in lab.flows}
     gone = [scheduled for name, scheduled in old.items() if name not in wanted]
     changed = [s for name, s in old.items() if name in wanted and s.flow.digest != lab_flow(lab, name)]
+    shadowed = {flow.name for flow in lab.flows if flow.is_shadow}
     async with shared.database.connection() as conn:
-        for scheduled in (*gone, *changed):
-            await scheduler.recall(conn, scheduled, now=now, gone=scheduled in gone)
+        for scheduled in gone:
+            await scheduler.recall(conn, scheduled, now=now, gone="its job was removed")
+        for scheduled in changed:
+            await scheduler.recall(conn, scheduled, now=now, gone=SHADOW if scheduled.flow.name in shadowed else "")
         for position, flow in enumerate(lab.flows):
-            await store.save_flow(conn, flow, deployment=deployments[flow.name], position=position, now=now)
+            known = old.get(flow.name)
+            since = None
+            if takeover is not None and not flow.is_shadow and (known is None or known.flow.is_shadow):
+                since = takeover.since
+                await ledger.take_over(conn, flow.name, after=since, reason=SHADOW)
+                if flow.schedule == "@reboot":
+                    await scheduler.cron_has_booted(conn, flow.name)
+            await store.save_flow(
+                conn, flow, deployment=deployments[flow.name], position=position, now=now, since=since
+            )
         for scheduled in gone:
             await store.delete_flow(conn, scheduled.flow.name)
         digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
         await store.save_lab(conn, name=lab.name, path=main, folder=folder, files=files, digest=digest)
         await store.add_events(conn, [("lab.applied", lab.name, {"by": by, "jobs": len(lab.jobs)})])
+        if takeover is not None and takeover.deadline is not None and shared.clock() > takeover.deadline:
+            raise RefusedError(
+                "the moment to take the jobs over has passed; nothing was changed", hint="Try again: homelab cron adopt"
+            )
         read = await shared.read(conn, lab)
     shared.take(read)
     await scheduler.settle_now(now)

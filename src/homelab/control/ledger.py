@@ -132,6 +132,15 @@ async def reopen(conn: Connection, flow: str, *, after: datetime) -> None:
     )
 
 
+async def take_over(conn: Connection, flow: str, *, after: datetime, reason: str) -> None:
+    """Instants after then that were noted as somebody else's (with that reason) are undecided again."""
+    await conn.execute(
+        "with ours as (delete from instant where flow = %s and due > %s and decision = 'skipped' and reason = %s"
+        " returning run) delete from run using ours where run.id = ours.run",
+        (flow, after, reason),
+    )
+
+
 async def drop(conn: Connection, flow: str, reason: str) -> None:
     """The flow is no more: nothing remains to be done about its instants."""
     await conn.execute(

@@ -52,6 +52,7 @@ async def jobs(shared: Shared, now: datetime) -> list[Json]:
                 "needs": [need.job for need in job.needs],
                 "node": last.get("node") if last else None,
                 "paused": _paused(shared, scheduled, job.name),
+                "shadow": job.shadow,
                 "description": job.description,
                 "source": job.source,
                 "last_run": None
@@ -265,9 +266,14 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         reasons.append(f"it is paused by {shared.paused[name]} (homelab job resume {name})")
     elif job_.paused:
         reasons.append("the lab file says paused = true")
+    if job_.shadow:
+        reasons.append("it is in shadow: cron runs it, the lab notes when it would have (homelab cron compare, adopt)")
     held = [n.job for n in job_.needs if n.job in shared.paused]
     if held and not reasons:
         reasons.append(f"it needs {held[0]}, which is paused")
+    for need in job_.needs:
+        if not job_.shadow and need.job in scheduled.jobs and flow.job(need.job).shadow:
+            reasons.append(f"it needs {need.job}, which is in shadow: cron runs that")
     async with shared.database.connection() as conn:
         rows = await store.job_rows(conn, job=name, limit=1)
         workers = await store.workers(conn)

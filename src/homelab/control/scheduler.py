@@ -19,7 +19,7 @@ import structlog
 
 from homelab.control import freshness, ledger, store
 from homelab.control.ledger import Entry
-from homelab.control.state import Scheduled, Shared
+from homelab.control.state import SHADOW, Scheduled, Shared
 from homelab.core import missed
 from homelab.core.jobs import Flow
 from homelab.db.pool import AWAY, Connection
@@ -40,7 +40,6 @@ STARTING = timedelta(seconds=2)
 """A run that is due so soon is not taken back any more: its worker may have begun."""
 BOOT_GRACE = timedelta(seconds=60)
 """An `@reboot` job that is added later than this after the lab's first look was not there when the machine started."""
-REMOVED = "its job was removed"
 MOST_AT_ONCE = 2000
 SHOWN_MISSED = 20
 """So many missed instants of a flow are shown as runs of their own; the ledger has all of them."""
@@ -117,7 +116,7 @@ class Scheduler:
         if schedule is None or schedule.is_reboot:
             await self._reboot(scheduled, now)
             return
-        ahead = not scheduled.conditions
+        ahead = not scheduled.conditions and not scheduled.flow.is_shadow
         passed: list[datetime] = []
         due: list[datetime] = []
         following: datetime | None = None
@@ -129,7 +128,9 @@ class Scheduler:
             else:
                 following = instant
                 break
-        if passed:
+        if passed and scheduled.flow.is_shadow:
+            scheduled.cursor = passed[-1]  # nobody noted what cron did then
+        elif passed:
             await self._missed(scheduled, passed, self._why_missed(passed[0]), later=any(i <= now for i in due))
         if due:
             await self._due(scheduled, due, now)
@@ -147,7 +148,9 @@ class Scheduler:
         flow = scheduled.flow
         skip = self._shared.skipped(flow)
         async with self._shared.database.connection() as conn:
-            if len(skip) == len(flow.jobs):
+            if flow.is_shadow:
+                entries = [self._shown(scheduled, due, "skipped", SHADOW) for due in instants]
+            elif len(skip) == len(flow.jobs):
                 entries = [Entry(due=due, decision="skipped", reason=_paused(flow)) for due in instants]
             elif unmet := await self._unmet(conn, scheduled, now):
                 entries = [self._shown(scheduled, due, "blocked", unmet) for due in instants]
@@ -200,7 +203,7 @@ class Scheduler:
     async def _show(self, conn: Connection, scheduled: Scheduled, entries: Iterable[Entry]) -> None:
         flow = scheduled.flow
         for entry in entries:
-            if entry.run is not None and entry.decision in ("missed", "blocked"):
+            if entry.run is not None and entry.decision in ("missed", "blocked", "skipped"):
                 shown = store.NewRun(
                     id=entry.run, flow=flow, due=entry.due, trigger="schedule", jobs=scheduled.jobs,
                     state=entry.decision, reason=entry.reason,
@@ -227,9 +230,16 @@ class Scheduler:
         if was_there and not (known is not None and self._boot.instant <= known):
             async with self._shared.database.connection() as conn:
                 wanted = Entry(due=self._boot.instant, decision="wanted", trigger="catch-up")
-                await self._enter(conn, scheduled, [wanted])
+                shadow = self._shown(scheduled, self._boot.instant, "skipped", SHADOW)
+                await self._enter(conn, scheduled, [shadow if scheduled.flow.is_shadow else wanted])
             scheduled.cursor = max(scheduled.cursor, self._boot.instant)
         scheduled.check_at = now + timedelta(days=3650)
+
+    async def cron_has_booted(self, conn: Connection, flow: str) -> None:
+        """`@reboot` of a job that was cron's until now: cron ran it when this machine started."""
+        if self._boot is not None:
+            reason = "cron ran it at this start of the machine"
+            await ledger.enter(conn, flow, [Entry(due=self._boot.instant, decision="skipped", reason=reason)])
 
     # -- carrying out ---------------------------------------------------------------------------------------------
 
@@ -261,7 +271,7 @@ class Scheduler:
         seen = {run.id: run for run in await self._shared.prefect.read_runs([row["run"] for row in recalled])}
         claimed = [r for r in recalled if r["run"] in seen and seen[r["run"]].state_type != "SCHEDULED"]
         free = [row["run"] for row in recalled if row not in claimed]
-        withdrawn = [*free, *(row["run"] for row in claimed if row["reason"] == REMOVED)]
+        withdrawn = [*free, *(row["run"] for row in claimed if row["reason"])]
         await self._shared.prefect.delete_runs(free)
         async with self._shared.database.connection() as conn:
             await ledger.forget(conn, free)
@@ -270,7 +280,7 @@ class Scheduler:
                 entry = Entry(due=row["due"], decision=decision, jobs=row["jobs"], reason=row["reason"])
                 await ledger.change(conn, row["flow"], entry)
                 if decision == "superseded":
-                    await store.end_run(conn, row["run"], "cancelled", REMOVED)
+                    await store.end_run(conn, row["run"], "cancelled", row["reason"])
             decided = await ledger.last_decided(conn)
         for run in withdrawn:  # a free one, too, may have been claimed in the meantime
             self._shared.wake_workers({"kind": "withdraw", "run": run, "reason": "its job was changed or removed"})
@@ -421,14 +431,14 @@ class Scheduler:
 
     # -- changes --------------------------------------------------------------------------------------------------
 
-    async def recall(self, conn: Connection, scheduled: Scheduled, *, now: datetime, gone: bool = False) -> None:
+    async def recall(self, conn: Connection, scheduled: Scheduled, *, now: datetime, gone: str = "") -> None:
         """Enter that the runs created ahead of this flow are to be taken back and their instants decided again, because
-        it changed or (`gone`) is no more. `settle_now` does it after the commit."""
+        it changed or is the lab's no more (`gone`: why). `settle_now` does it after the commit."""
         name = scheduled.flow.name
-        await ledger.recall(conn, name, after=now if gone else now + STARTING, reason=REMOVED if gone else "")
+        await ledger.recall(conn, name, after=now if gone else now + STARTING, reason=gone)
         await ledger.reopen(conn, name, after=now)
         if gone:
-            await ledger.drop(conn, name, REMOVED)
+            await ledger.drop(conn, name, gone)
         decided = await ledger.last_decided(conn)
         scheduled.cursor = max(scheduled.since, decided.get(name, scheduled.since))
         scheduled.check_at = now
@@ -478,7 +488,9 @@ def _key(row: Mapping[str, Any]) -> str:
 
 
 def _paused(flow: Flow) -> str:
-    return "paused in the lab file" if any(job.paused for job in flow.jobs) else "paused"
+    if any(job.paused for job in flow.jobs):
+        return "paused in the lab file"
+    return "needs a job that cron runs (shadow)" if any(job.shadow for job in flow.jobs) else "paused"
 
 
 def _by_flow(rows: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, list[Mapping[str, Any]]]]:

@@ -158,18 +158,30 @@ class Control:
         async with self._shared.database.connection() as conn:
             workers = await store.workers(conn)
         name = None if self._shared.lab is None else self._shared.lab.name
-        return {"lab": name, "nodes": questions.nodes(workers), "problems": await self.problems()}
+        shadow = [job.name for s in self._shared.flows.values() for job in s.flow.jobs if job.shadow]
+        return {"lab": name, "nodes": questions.nodes(workers), "problems": await self.problems(), "shadow": shadow}
 
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Json:
         """What `apply` would change. InputError with all problems when the file is bad."""
         return plan_of(self._shared.lab, applying.parsed(files, main, folder)).to_json()
 
-    async def apply(self, files: Mapping[str, str], main: str, folder: str = "", *, by: str) -> Json:
-        """Make the lab what these files say; what was changed. Nothing is touched when a file is bad. One at a time."""
+    async def apply(
+        self,
+        files: Mapping[str, str],
+        main: str,
+        folder: str = "",
+        *,
+        by: str,
+        since: datetime | None = None,
+        deadline: datetime | None = None,
+    ) -> Json:
+        """Make the lab what these files say; what was changed. Nothing is touched when a file is bad. One at a time.
+        With `since`, jobs that come in were cron's until then (`applying.Takeover`)."""
         lab = applying.parsed(files, main, folder)
         async with self._shared.applying:
             plan = plan_of(self._shared.lab, lab)
-            await applying.carry_out(self._shared, self._scheduler, lab, files, main, folder, by=by)
+            takeover = None if since is None else applying.Takeover(since=since, deadline=deadline)
+            await applying.carry_out(self._shared, self._scheduler, lab, files, main, folder, by=by, takeover=takeover)
         self._watcher.configure(lab)
         self._shared.changed.set()
         return plan.to_json()

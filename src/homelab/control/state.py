@@ -17,6 +17,9 @@ from homelab.db.pool import Connection, Database
 from homelab.flows.api import PrefectApi
 from homelab.home.paths import Home
 
+SHADOW = "shadow: cron runs it"
+"""The reason of an instant at which cron ran the job, and the lab only noted that it would have."""
+
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
@@ -78,10 +81,15 @@ class Shared:
         return next((s for s in self.flows.values() if job in s.jobs), None)
 
     def skipped(self, flow: Flow) -> tuple[str, ...]:
-        """Jobs of the flow that a pause keeps from running: the paused ones and what needs them."""
+        """Jobs of the flow that do not run: the paused ones, those that cron still runs, and what needs them."""
         held: set[str] = set()
         for job in flow.jobs:
-            if job.paused or job.name in self.paused or any(n.job in held and n.when == "success" for n in job.needs):
+            if (
+                job.paused
+                or job.shadow
+                or job.name in self.paused
+                or any(n.job in held and n.when == "success" for n in job.needs)
+            ):
                 held.add(job.name)
         return tuple(job.name for job in flow.jobs if job.name in held)
 

@@ -63,8 +63,11 @@ async def flows(conn: Connection) -> list[Row]:
     )
 
 
-async def save_flow(conn: Connection, flow: Flow, *, deployment: str, position: int, now: datetime) -> None:
-    """The flow as it now is. A new schedule counts from `now`: instants before belong to the old one."""
+async def save_flow(
+    conn: Connection, flow: Flow, *, deployment: str, position: int, now: datetime, since: datetime | None = None
+) -> None:
+    """The flow as it now is. A new schedule counts from `now`: instants before belong to the old one. `since`: instants
+    up to then were somebody else's, whatever the schedule."""
     await conn.execute(
         "insert into definition (digest, body) values (%s, %s) on conflict do nothing", (flow.digest, flow.to_json())
     )
@@ -72,10 +75,19 @@ async def save_flow(conn: Connection, flow: Flow, *, deployment: str, position: 
         "insert into flow (name, digest, deployment, schedule, timezone, position, since)"
         " values (%s, %s, %s, %s, %s, %s, %s)"
         " on conflict (name) do update set digest = excluded.digest, deployment = excluded.deployment,"
-        " since = case when flow.schedule is distinct from excluded.schedule or flow.timezone <> excluded.timezone"
-        " then excluded.since else flow.since end,"
+        " since = case when %s or flow.schedule is distinct from excluded.schedule"
+        " or flow.timezone <> excluded.timezone then excluded.since else flow.since end,"
         " schedule = excluded.schedule, timezone = excluded.timezone, position = excluded.position, applied = now()",
-        (flow.name, flow.digest, deployment, flow.schedule, flow.timezone, position, now),
+        (
+            flow.name,
+            flow.digest,
+            deployment,
+            flow.schedule,
+            flow.timezone,
+            position,
+            since or now,
+            since is not None,
+        ),
     )
 
 

@@ -107,6 +107,8 @@ class Job:
     """None: as what it needs (`core.missed`); "skip" when it needs nothing."""
     queue: str = "default"
     paused: bool = False
+    shadow: bool = False
+    """Cron still runs it: the lab only notes when it would have."""
     tags: tuple[str, ...] = ()
     output_limit_bytes: int = 10 * 1024 * 1024
     notify_on: tuple[str, ...] | None = None
@@ -135,7 +137,14 @@ class Flow:
         body = asdict(self)
         for job in body["jobs"]:
             job.pop("source")
+            if not job["shadow"]:
+                del job["shadow"]
         return hashlib.sha256(json.dumps(body, sort_keys=True, default=list).encode()).hexdigest()
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether nothing of it runs here because cron still runs all of it."""
+        return all(job.shadow for job in self.jobs)
 
     def job(self, name: str) -> Job:
         """The job of that name; KeyError when the flow has none."""

@@ -165,6 +165,15 @@ def flag(body: Mapping[str, Any], name: str) -> bool:
     return value
 
 
+def moment(body: Mapping[str, Any], name: str) -> datetime:
+    """A time of a body, aware; 400 when it is missing or no time."""
+    try:
+        found = datetime.fromisoformat(text_field(body, name, limit=40))
+    except ValueError as error:
+        raise HttpError(400, "input", f"'{name}' must be a time like 2026-03-08T01:30:00Z") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def texts(body: Mapping[str, Any], name: str) -> dict[str, str]:
     """A map of strings to strings. Numbers and booleans are taken as their JSON text; anything else is refused."""
     value: object = body.get(name) or {}

@@ -1,11 +1,12 @@
 """The lab as a whole: plan and apply, problems, notifications, the audit, health, metrics."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.responses import Response
 
 from homelab.control.api import metrics as exposition
-from homelab.control.api.answers import HttpError, answer, number, read_json, text_field, texts
+from homelab.control.api.answers import HttpError, answer, moment, number, read_json, text_field, texts
 from homelab.control.api.routes_jobs import wrapped
 from homelab.control.api.routing import Asked, Route
 
@@ -16,8 +17,7 @@ async def lab(asked: Asked) -> Response:
     return answer(await asked.site.control.lab())
 
 
-async def _lab_files(asked: Asked) -> tuple[Mapping[str, str], str, str]:
-    body = await read_json(asked.request, MAX_LAB_BYTES)
+def _lab_files(body: Mapping[str, Any]) -> tuple[Mapping[str, str], str, str]:
     files, main = texts(body, "files"), text_field(body, "main", limit=4096)
     if main not in files:
         raise HttpError(400, "input", "'main' must be one of 'files'")
@@ -31,13 +31,17 @@ async def _lab_files(asked: Asked) -> tuple[Mapping[str, str], str, str]:
 
 
 async def plan(asked: Asked) -> Response:
-    files, main, folder = await _lab_files(asked)
+    files, main, folder = _lab_files(await read_json(asked.request, MAX_LAB_BYTES))
     return answer(await asked.site.control.plan(files, main, folder))
 
 
 async def apply(asked: Asked) -> Response:
-    files, main, folder = await _lab_files(asked)
-    return answer(await asked.site.control.apply(files, main, folder, by=asked.by))
+    body = await read_json(asked.request, MAX_LAB_BYTES)
+    files, main, folder = _lab_files(body)
+    if "since" not in body:
+        return answer(await asked.site.control.apply(files, main, folder, by=asked.by))
+    since, deadline = moment(body, "since"), moment(body, "deadline")
+    return answer(await asked.site.control.apply(files, main, folder, by=asked.by, since=since, deadline=deadline))
 
 
 async def problems(asked: Asked) -> Response:
@@ -106,6 +110,8 @@ ROUTES = (
             "files": "object: displayed path to text",
             "main": "which of them is the lab file",
             "folder": "where it lies: relative working folders are below it",
+            "since": "a time: jobs that come in or leave shadow were cron's until then, and are the lab's after it",
+            "deadline": "with since: a time after which it is refused",
         },
     ),
     Route(method="GET", path="/api/v1/problems", scope="read", handler=problems, summary="What is wrong now."),

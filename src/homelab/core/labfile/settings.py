@@ -198,6 +198,12 @@ DEFAULTS: Final = Table(
         ),
         setting("queue", NAMED, f'"{_JOB.queue}"', "Which queue's limit counts for the job."),
         setting("paused", BOOLEAN, "false", "A paused job keeps its place but does not run by schedule."),
+        setting(
+            "shadow",
+            BOOLEAN,
+            "false",
+            "Cron still runs it: the lab only notes when it would have. See `cron compare`, `cron adopt`.",
+        ),
         setting("tags", list_of(NONEMPTY), "[]", "Words to find jobs by; they are shown in Prefect too."),
         setting(
             "output_limit",
