@@ -12,6 +12,7 @@ import click
 
 from homelab.cli.cronread import Options, Reading, as_json, read
 from homelab.core.errors import InputError
+from homelab.core.times import iso
 
 
 @click.group()
@@ -138,15 +139,11 @@ def next_(expression: str, timezone: str, after: str, count: int, seed: str, as_
     for warning in schedule.warnings:
         click.echo(f"warning: {warning}", err=True)
     if as_json_:
-        _print_json({"fires": [_utc(fire) for fire in fires]})
+        _print_json({"fires": [iso(fire) for fire in fires]})
         return
     click.echo(f"{describe(schedule)} ({timezone})", err=True)
     for fire in fires:
-        click.echo(f"{fire.astimezone(zone).isoformat(sep=' ')}  {_utc(fire)}")
-
-
-def _utc(time: Any) -> str:
-    return time.isoformat().replace("+00:00", "Z")
+        click.echo(f"{fire.astimezone(zone).isoformat(sep=' ')}  {iso(fire)}")
 
 
 def _print_json(document: Any) -> None:

@@ -13,7 +13,7 @@ from homelab.control import ledger, store
 from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
 from homelab.core.jobs import RunState
-from homelab.flows.records import iso
+from homelab.core.times import iso
 
 Json = dict[str, Any]
 SILENT_WORKER_S = 40.0

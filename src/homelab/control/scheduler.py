@@ -22,9 +22,9 @@ from homelab.control.ledger import Entry
 from homelab.control.state import SHADOW, Scheduled, Shared
 from homelab.core import missed
 from homelab.core.jobs import Flow
+from homelab.core.times import iso
 from homelab.db.pool import AWAY, Connection
 from homelab.flows.api import PrefectRefused, PrefectUnavailable
-from homelab.flows.records import iso
 from homelab.home import marks
 
 log = structlog.get_logger()
@@ -424,7 +424,7 @@ class Scheduler:
                     elif run.state_type == "CANCELLED":
                         await store.end_run(conn, row["id"], "missed", run.message)
                         await ledger.give_up(conn, row["flow"], row["due"], run.message)
-                        body = {"run": row["id"], "due": iso(row["due"]), "reason": run.message}
+                        body: dict[str, Any] = {"run": row["id"], "due": iso(row["due"]), "reason": run.message}
                         await store.add_events(conn, [("run.missed", row["flow"], body)])
                         self._shared.unsettled = True
         self._overdue_at = now

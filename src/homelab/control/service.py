@@ -27,7 +27,7 @@ from homelab.flows import records
 from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home.marks import read_mark
 from homelab.home.paths import Home
-from homelab.home.secrets import read_or_create
+from homelab.home.secrets import database_password
 from homelab.notify.watcher import Watcher
 
 log = structlog.get_logger()
@@ -61,8 +61,7 @@ class Control:
         clock: Callable[[], datetime] = utc_now,
     ) -> AsyncGenerator["Control"]:
         """Connect, migrate, load what was applied. Raises what `db.pool.AWAY` names while the database is away."""
-        password = read_or_create(home, "postgres")
-        async with Database(database_url, password=password) as database:
+        async with Database(database_url, password=database_password(home, database_url)) as database:
             await migrate(database)
             shared = Shared(home=home, database=database, prefect=prefect, clock=clock)
             control = cls(shared, Watcher(control_url=own_url, up_since=shared.clock()))

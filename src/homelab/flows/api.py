@@ -15,7 +15,8 @@ import orjson
 
 from homelab.core.errors import HomelabError
 from homelab.core.jobs import Flow
-from homelab.flows.records import StateProposal, clean, iso
+from homelab.core.times import iso
+from homelab.flows.records import StateProposal, clean
 
 API_VERSION = "0.8.4"
 _DEPLOYMENT = "homelab"

@@ -19,11 +19,12 @@ import structlog
 
 from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
+from homelab.core.times import iso
 from homelab.flows import records
 from homelab.flows.api import DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home import endpoints
 from homelab.home.paths import Home
-from homelab.home.secrets import read_or_create
+from homelab.home.secrets import prefect_auth
 from homelab.worker import journal as journals
 from homelab.worker import process
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
@@ -261,8 +262,8 @@ class Worker:
                 "kind": "run.missed",
                 "run": due.id,
                 "flow": due.name.rsplit(" ", 2)[0],
-                "due": due.due.isoformat().replace("+00:00", "Z"),
-                "time": utc_now().isoformat().replace("+00:00", "Z"),
+                "due": iso(due.due),
+                "time": iso(utc_now()),
                 "reason": reason,
             }
             self.shared.reports.add(report, lambda: None)
@@ -333,7 +334,7 @@ class Worker:
             "worker": self.name,
             "node": self.shared.name,
             "pid": os.getpid(),
-            "started": self.started.isoformat().replace("+00:00", "Z"),
+            "started": iso(self.started),
             "slots": self._concurrency,
             "running": running,
         }
@@ -423,7 +424,7 @@ def main(home: Home, *, name: str | None = None) -> None:
 async def _serve(home: Home, name: str) -> None:
     url = endpoints.require(home, "prefect")
     link = ControlLink(home)
-    auth = os.environ.get("HOMELAB_PREFECT_AUTH") or f"admin:{read_or_create(home, 'prefect')}"
+    auth = prefect_auth(home)
     prefect = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth, "PREFECT_HOME": str(home.root / "prefect")}
     async with PrefectApi(url, auth) as api:
         worker = Worker(home, name=name, node=name, api=api, link=link, prefect=prefect)

@@ -302,7 +302,7 @@ WORKER: Final = Table(
 _PORT_REASON: Final = '"auto" takes a free port; a number that is taken is an error that names who has it.'
 
 
-def _service(name: str, about: str, url: str) -> Table:
+def _service(name: str, about: str, url: str, *more: Setting) -> Table:
     return Table(
         name=name,
         about=about,
@@ -315,6 +315,7 @@ def _service(name: str, about: str, url: str) -> Table:
                 '"127.0.0.1"',
                 "The address it listens on: this machine alone, unless you say otherwise.",
             ),
+            *more,
         ),
     )
 
@@ -324,7 +325,12 @@ POSTGRES: Final = _service(
     "The database.",
     "Use this server instead of starting one; it needs databases `homelab` and `prefect`, or the right to make them.",
 )
-PREFECT: Final = _service("[prefect]", "The Prefect server.", "Use this Prefect server instead of starting one.")
+PREFECT: Final = _service(
+    "[prefect]",
+    "The Prefect server.",
+    "Use this Prefect server instead of starting one.",
+    setting("auth", SECRET_REFERENCE, NOTHING, "With `url`: a reference to the `user:password` that server asks for."),
+)
 CONTROL: Final = _service(
     "[control]", "The lab's own API and pages.", "Where others reach this lab's pages; used in links."
 )
