@@ -45,6 +45,7 @@ class Scheduler:
         self._shared = shared
         self._alive = home_mark(shared)
         self._marked: datetime | None = None
+        self._has_begun = False
 
     async def serve(self) -> None:
         """Decide until cancelled. While database or Prefect are away it waits; nothing is decided in that time."""
@@ -73,6 +74,9 @@ class Scheduler:
     async def tick(self, now: datetime) -> float:
         """Decide what can be decided at `now`; how many seconds until the next look is needed."""
         async with self._shared.applying:
+            if not self._has_begun:
+                await self._hand_back(now)
+                self._has_begun = True
             for scheduled in list(self._shared.flows.values()):
                 if scheduled.schedule is not None and scheduled.check_at <= now:
                     await self._advance(scheduled, now)
@@ -297,6 +301,12 @@ class Scheduler:
             scheduled.cursor = max([now, *kept])
         scheduled.check_at = now
         self._shared.changed.set()
+
+    async def _hand_back(self, now: datetime) -> None:
+        """Take back the runs created ahead of jobs that were given back to cron while nobody was here."""
+        for scheduled in list(self._shared.flows.values()):
+            if self._shared.handed_back.intersection(scheduled.jobs):
+                await self.reschedule(scheduled, now=now, gone=scheduled.flow.is_shadow)
 
     async def _withdraw(self, runs: Sequence[str]) -> None:
         for run in runs:

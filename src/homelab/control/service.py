@@ -25,6 +25,7 @@ from homelab.db.migrate import migrate
 from homelab.db.pool import AWAY, Database
 from homelab.flows import records
 from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
+from homelab.home import adoptions
 from homelab.home.paths import Home
 from homelab.home.secrets import read_or_create
 from homelab.notify.watcher import Watcher
@@ -75,6 +76,7 @@ class Control:
                     log.error("lab.unreadable", problems=len(problems))
                 self._shared.lab = None if lab is None else applying.placed(lab, row["folder"])
             self._shared.known_until = await self._restored_until(conn)
+            self._shared.handed_back = adoptions.handed_back(self._shared.home)
             await self._shared.load(conn)
         if self._shared.lab is not None:
             self._watcher.configure(self._shared.lab)
@@ -167,8 +169,10 @@ class Control:
         lab = applying.parsed(files, main, folder)
         async with self._shared.applying:
             plan = plan_of(self._shared.lab, lab)
+            self._shared.handed_back = frozenset()
             takeover = None if since is None else applying.Takeover(since=since, deadline=deadline)
             await applying.carry_out(self._shared, self._scheduler, lab, files, main, folder, by=by, takeover=takeover)
+        adoptions.forget_handed_back(self._shared.home)
         self._watcher.configure(lab)
         self._shared.changed.set()
         return plan.to_json()

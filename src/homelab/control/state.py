@@ -5,7 +5,7 @@ Changed only under `Shared.applying` (apply, pause, load); read by the scheduler
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from homelab.control import freshness, store
@@ -57,6 +57,8 @@ class Shared:
     commands: dict[str, asyncio.Queue[dict[str, str]]] = field(default_factory=dict[str, asyncio.Queue[dict[str, str]]])
     known_until: datetime | None = None
     """Instants up to then are done, whatever a restored database says."""
+    handed_back: frozenset[str] = frozenset()
+    """Jobs that cron has again, though the lab as applied still has them (`home.adoptions.hand_back`)."""
     notes: dict[str, str] = field(default_factory=dict[str, str])
     """Problems of `control` itself, by code, that hold now."""
 
@@ -88,6 +90,12 @@ class Shared:
                 held.add(job.name)
         return tuple(job.name for job in flow.jobs if job.name in held)
 
+    def _without_handed_back(self, flow: Flow) -> Flow:
+        if not any(job.name in self.handed_back for job in flow.jobs):
+            return flow
+        jobs = tuple(replace(job, shadow=job.shadow or job.name in self.handed_back) for job in flow.jobs)
+        return replace(flow, jobs=jobs)
+
     async def load(self, conn: Connection) -> None:
         """Take the lab as the database has it."""
         self.paused = {job: row["by"] for job, row in (await store.switches(conn)).items() if row["paused"]}
@@ -105,6 +113,7 @@ class Shared:
                 if body is None:
                     continue
                 flow = Flow.from_json(body)
+            flow = self._without_handed_back(flow)
             schedule = None if flow.schedule is None else schedules.parse(flow.schedule, flow.timezone, seed=flow.name)
             cursor = max(row["since"], decided.get(flow.name, row["since"]))
             if self.known_until is not None:
