@@ -1,7 +1,6 @@
 #!/bin/sh
 # Install what some tests use and pip cannot bring (Debian and its kin, as root). Elsewhere, say what is missing.
 need=""
-command -v faketime >/dev/null 2>&1 || need="$need faketime"
 command -v tmux >/dev/null 2>&1 || need="$need tmux"
 command -v crontab >/dev/null 2>&1 || need="$need cron"
 [ -z "$need" ] && exit 0

@@ -20,6 +20,7 @@ from tests.service.postgres_site import postgres
 from homelab.control.service import Control
 from homelab.core.errors import RefusedError
 from homelab.flows.api import PrefectRefused, PrefectUnavailable, RunView, Verdict
+from homelab.home import adoptions
 from homelab.home.paths import Home
 
 START = datetime(2026, 3, 2, 10, 0, 30, tzinfo=UTC)
@@ -454,3 +455,16 @@ async def test_a_job_taken_over_from_cron_runs_from_the_next_instant_after_the_s
     await site.control.apply(late, "lab.toml", by="t", since=switch, deadline=switch + timedelta(seconds=50))
     await site.pass_minutes(2)
     assert site.instants("a") == _minutes(3, 5)
+
+
+async def test_a_job_given_back_to_cron_while_control_was_away_is_not_run_late_either(site: Site) -> None:
+    """Its next run was created ahead, and is due by now: cron has started it."""
+    await site.apply(_lab(_minutely("a"), _minutely("b")))
+    await site.pass_minutes(1)
+    await site.stack.aclose()
+    adoptions.hand_back(site.home, ["a"])
+    site.now += timedelta(seconds=50)
+    await site.restart()
+    await site.pass_minutes(2)
+    assert site.instants("a") == _minutes(1, 1)
+    assert site.instants("b") == _minutes(1, 4)

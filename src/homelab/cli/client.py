@@ -75,6 +75,10 @@ class Client:
             token = secrets.read_or_create(home, "token-admin")
         return cls(url, token, timeout_s=timeout_s)
 
+    def within(self, timeout_s: float) -> "Client":
+        """The same lab, with another patience for one answer."""
+        return Client(self.url, self._token, timeout_s=timeout_s)
+
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """The JSON answer; query values that are None are left out."""
         return self._json("GET", path + _query(query))

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from homelab.cli.cronadopt import adopt, release
 from homelab.cli.cronread import Options, Reading, as_json, read
 from homelab.core.errors import InputError
 from homelab.core.times import iso
@@ -144,6 +145,10 @@ def next_(expression: str, timezone: str, after: str, count: int, seed: str, as_
     click.echo(f"{describe(schedule)} ({timezone})", err=True)
     for fire in fires:
         click.echo(f"{fire.astimezone(zone).isoformat(sep=' ')}  {iso(fire)}")
+
+
+cron.add_command(adopt)
+cron.add_command(release)
 
 
 def _print_json(document: Any) -> None:

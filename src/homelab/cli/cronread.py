@@ -67,7 +67,7 @@ def read(source: str, options: Options) -> list[Reading]:
     """Read a crontab, standard input (`-`), or what cron reads of a folder: /etc/cron.d, or the spool."""
     if source != "-" and Path(source).is_dir():
         return _read_folder(Path(source), options)
-    reading = _read_one(source, crontabs.read_text(source), options)
+    reading = reading_of(source, crontabs.read_text(source), options)
     if source != "-" and Path(source).absolute().parent.name == "cron.d":
         reading.problems[:0] = _name_problems(Path(source))
     return [reading]
@@ -78,7 +78,7 @@ def _read_folder(folder: Path, options: Options) -> list[Reading]:
     is_spool = crontabs.is_spool(folder)
     readings: list[Reading] = []
     for path in taken:
-        reading = _read_one(str(path), crontabs.read_text(str(path)), replace(options, system=not is_spool))
+        reading = reading_of(str(path), crontabs.read_text(str(path)), replace(options, system=not is_spool))
         reading.problems[:0] = [] if is_spool else _name_problems(path)
         readings.append(reading)
     for path, reason in ignored:
@@ -98,7 +98,8 @@ def _name_problems(path: Path) -> list[CronProblem]:
     return []
 
 
-def _read_one(source: str, text: str, options: Options) -> Reading:
+def reading_of(source: str, text: str, options: Options) -> Reading:
+    """What cron makes of the text of a crontab; `source` is its path, or `-`."""
     system = options.system or crontabs.is_system(source)
     user = options.user or crontabs.owner_of(source)
     accounts = crontabs.accounts(options.root)

@@ -30,6 +30,7 @@ def status(as_json: bool) -> None:
         for s in services
         if s["state"] in ("crashed", "degraded")
     ]
+    problems += _interrupted(home)
     if as_json:
         output.json_document({"lab": lab, "services": services, "nodes": nodes, "problems": problems, "shadow": shadow})
         return
@@ -56,6 +57,25 @@ def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], lis
         problem = {"code": "control", "severity": "error", "subject": "control", "message": error.message, "hint": ""}
         return None, [], [problem], []
     return answer["lab"], answer["nodes"], answer["problems"], answer["shadow"]
+
+
+def _interrupted(home: Home) -> list[dict[str, Any]]:
+    """Adoptions of a crontab that were killed half way: their jobs may run nowhere."""
+    from homelab.home import adoptions
+
+    if not adoptions.folder_of(home).exists() or adoptions.is_busy(home):
+        return []
+    return [
+        {
+            "code": "adoption-interrupted",
+            "severity": "error",
+            "subject": adoption.target.label,
+            "message": f"homelab cron {verb} was interrupted: {', '.join(adoption.jobs[:5])} may run nowhere",
+            "hint": f"Finish it with: homelab cron {verb}",
+        }
+        for adoption in adoptions.interrupted(home)
+        if (verb := "release" if adoption.state == "releasing" else "adopt")
+    ]
 
 
 def _size(value: int | None) -> str:

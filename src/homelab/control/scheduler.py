@@ -286,7 +286,7 @@ class Scheduler:
             self._shared.wake_workers({"kind": "withdraw", "run": run, "reason": "its job was changed or removed"})
         for name in {row["flow"] for row in recalled}:
             if scheduled := self._shared.flows.get(name):
-                scheduled.cursor = max(scheduled.since, decided.get(name, scheduled.since))
+                scheduled.cursor = self._shared.cursor(scheduled.since, decided.get(name))
                 scheduled.check_at = now
 
     async def _really_late(self, rows: Sequence[Mapping[str, Any]], now: datetime) -> list[Mapping[str, Any]]:
@@ -433,14 +433,15 @@ class Scheduler:
 
     async def recall(self, conn: Connection, scheduled: Scheduled, *, now: datetime, gone: str = "") -> None:
         """Enter that the runs created ahead of this flow are to be taken back and their instants decided again, because
-        it changed or is the lab's no more (`gone`: why). `settle_now` does it after the commit."""
+        it changed or is the lab's no more (`gone`: why; then those that are late, too). `settle_now` does it after the
+        commit."""
         name = scheduled.flow.name
-        await ledger.recall(conn, name, after=now if gone else now + STARTING, reason=gone)
+        await ledger.recall(conn, name, after=scheduled.since if gone else now + STARTING, reason=gone)
         await ledger.reopen(conn, name, after=now)
         if gone:
             await ledger.drop(conn, name, gone)
         decided = await ledger.last_decided(conn)
-        scheduled.cursor = max(scheduled.since, decided.get(name, scheduled.since))
+        scheduled.cursor = self._shared.cursor(scheduled.since, decided.get(name))
         scheduled.check_at = now
         self._shared.unsettled = True
 

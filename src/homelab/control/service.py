@@ -17,7 +17,7 @@ import structlog
 from homelab.control import applying, ledger, questions, reports, store
 from homelab.control.plan import plan as plan_of
 from homelab.control.scheduler import LOOK_S, Scheduler
-from homelab.control.state import Scheduled, Shared, utc_now
+from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.core import labfile
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
@@ -25,6 +25,7 @@ from homelab.db.migrate import migrate
 from homelab.db.pool import AWAY, Database
 from homelab.flows import records
 from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
+from homelab.home import adoptions
 from homelab.home.marks import read_mark
 from homelab.home.paths import Home
 from homelab.home.secrets import database_password
@@ -82,7 +83,12 @@ class Control:
                     log.error("lab.unreadable", problems=len(problems))
                 placed = None if lab is None else applying.placed(lab, row["folder"])
             self._shared.known_until = await self._restored_until(conn)
+            self._shared.handed_back = adoptions.handed_back(self._shared.home)
             read = await self._shared.read(conn, placed)
+            for scheduled in read.flows.values():
+                if self._shared.handed_back.intersection(scheduled.jobs):  # while nobody was here to hear it
+                    gone = SHADOW if scheduled.flow.is_shadow else ""
+                    await self._scheduler.recall(conn, scheduled, now=self._shared.clock(), gone=gone)
         self._shared.take(read)
         if self._shared.lab is not None:
             self._watcher.configure(self._shared.lab)
@@ -179,8 +185,10 @@ class Control:
         lab = applying.parsed(files, main, folder)
         async with self._shared.applying:
             plan = plan_of(self._shared.lab, lab)
+            self._shared.handed_back = frozenset()
             takeover = None if since is None else applying.Takeover(since=since, deadline=deadline)
             await applying.carry_out(self._shared, self._scheduler, lab, files, main, folder, by=by, takeover=takeover)
+        adoptions.forget_handed_back(self._shared.home)
         self._watcher.configure(lab)
         self._shared.changed.set()
         return plan.to_json()

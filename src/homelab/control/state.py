@@ -5,7 +5,7 @@ Changed only under `Shared.applying` (apply, pause, load); read by the scheduler
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from homelab.control import freshness, ledger, store
@@ -62,6 +62,8 @@ class Shared:
     """The ledger may hold something that remains to be done."""
     known_until: datetime | None = None
     """Instants up to then are done, whatever a restored database says."""
+    handed_back: frozenset[str] = frozenset()
+    """Jobs that cron has again, though the lab as applied still has them (`home.adoptions.hand_back`)."""
     notes: dict[str, str] = field(default_factory=dict[str, str])
     """Problems of `control` itself, by code, that hold now."""
 
@@ -93,6 +95,16 @@ class Shared:
                 held.add(job.name)
         return tuple(job.name for job in flow.jobs if job.name in held)
 
+    def cursor(self, since: datetime, decided: datetime | None) -> datetime:
+        """Up to when the instants of a flow are decided that counts from `since` and has `decided` as its latest."""
+        return max(t for t in (since, decided, self.known_until) if t is not None)
+
+    def _without_handed_back(self, flow: Flow) -> Flow:
+        if not any(job.name in self.handed_back for job in flow.jobs):
+            return flow
+        jobs = tuple(replace(job, shadow=job.shadow or job.name in self.handed_back) for job in flow.jobs)
+        return replace(flow, jobs=jobs)
+
     async def read(self, conn: Connection, lab: Lab | None) -> "Read":
         """The lab as the database has it, for `take` after the commit."""
         paused = {job: row["by"] for job, row in (await store.switches(conn)).items() if row["paused"]}
@@ -110,15 +122,13 @@ class Shared:
                 if body is None:
                     continue
                 flow = Flow.from_json(body)
+            flow = self._without_handed_back(flow)
             schedule = None if flow.schedule is None else schedules.parse(flow.schedule, flow.timezone, seed=flow.name)
-            cursor = max(row["since"], decided.get(flow.name, row["since"]))
-            if self.known_until is not None:
-                cursor = max(cursor, self.known_until)
             loaded[flow.name] = Scheduled(
                 flow=flow,
                 deployment=row["deployment"],
                 schedule=schedule,
-                cursor=cursor,
+                cursor=self.cursor(row["since"], decided.get(flow.name)),
                 conditions=freshness.conditions(flow, all_jobs, at=now),
                 check_at=now,
                 since=row["since"],

@@ -84,8 +84,13 @@ class _Known:
         return str(self.table["imported"].get("digest", ""))
 
     @property
+    def is_adopted(self) -> bool:
+        """The lab has it from cron: its line in the crontab is a comment."""
+        return "adopted" in self.table["imported"]
+
+    @property
     def is_as_imported(self) -> bool:
-        plain = {k: v for k, v in _plain(self.table).items() if k not in ("imported", "needs")}
+        plain = {k: v for k, v in _plain(self.table).items() if k not in ("imported", "needs", "shadow")}
         return _digest(plain) == self.digest
 
 
@@ -140,10 +145,10 @@ def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source
     docs = {name: _parse(text, name) for name, text in texts.items()}
     known = _known(docs, source)
     pairs = _pairs(jobs, known)
-    gone = [old for old in known if not old.taken]
-    if known and not jobs:
+    gone = [old for old in known if not old.taken and not old.is_adopted]
+    if gone and not jobs:
         raise RefusedError(
-            f"no jobs in {source}, but {len(known)} of the lab came from there",
+            f"no jobs in {source}, but {len(gone)} of the lab came from there",
             hint="If they are to go, delete them from the lab file.",
         )
     result = Merged(texts=dict(texts))
@@ -253,7 +258,10 @@ def _renew(old: _Known, job: NewJob, source: str, names: Mapping[str, str]) -> s
             old.table[key] = _item(value)
     if job.needs:
         old.table["needs"] = _needs(job, names)
+    adopted = old.table["imported"].get("adopted")
     old.table["imported"] = _imported(job, source)
+    if adopted is not None:
+        old.table["imported"]["adopted"] = adopted
     return "updated"
 
 

@@ -78,6 +78,8 @@ class Worker:
         )
         self._claims = Gate(4)
         self._active: dict[str, Execution | None] = {}
+        self._unwanted: dict[str, str] = {}
+        """Why runs that are just being claimed are not to be started."""
         self._foreign: dict[str, Foreign] = {}
         self._looking_since = utc_now()
         self._poll_now = asyncio.Event()
@@ -237,10 +239,13 @@ class Worker:
             log.error("run.broken", run_id=due.id, exc_info=error)
         finally:
             self._active.pop(due.id, None)
+            self._unwanted.pop(due.id, None)
             self._foreign.pop(due.id, None)
 
     async def _execute(self, execution: Execution) -> None:
         self._active[execution.facts.id] = execution
+        if reason := self._unwanted.get(execution.facts.id):
+            execution.cancel(reason)
         await execution.execute()
 
     def _is_missed(self, due: DueRun, *, retry: bool) -> bool:
@@ -302,7 +307,9 @@ class Worker:
         execution = self._active.get(run_id) or self._foreign.get(run_id)
         if execution is not None:
             execution.cancel(reason)
-        elif run_id not in self._active:
+        elif run_id in self._active:
+            self._unwanted[run_id] = reason
+        else:
             try:  # nobody runs it here: what Prefect shows as cancelling has ended
                 await self.api.set_state(run_id, records.proposal(RunState.CANCELLED, reason), force=True)
             except (PrefectRefused, PrefectUnavailable) as error:
@@ -313,6 +320,8 @@ class Worker:
         execution = self._active.get(run_id)
         if execution is not None and execution.started is None:
             execution.cancel(reason)
+        elif execution is None and run_id in self._active:
+            self._unwanted[run_id] = reason
 
     async def _heartbeats(self) -> None:
         while True:

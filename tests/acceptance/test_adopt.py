@@ -1,0 +1,236 @@
+"""A crontab carried over into the lab and back under a real cron daemon. The judge is a file that the jobs write.
+
+Cron and its tables are real and the test's own (`tests.crond`); where no cron daemon can run, the tests say so.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.crond import Cron, why_not
+from tests.lab import HOMELAB, Lab, until
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "cron runs here")
+
+CRONTAB = """\
+# every minute, and one that is never due
+MAILTO=""
+* * * * * echo "$(date +\\%s) ${{HOMELAB_RUN_ID:-cron}}" >> {judge}
+* * * * * cat >> {stdin}%one%two
+@reboot echo boot >> {boot}
+17 3 1 1 * true
+"""
+
+
+class Place:
+    """A lab and a cron daemon's tables, with commands that see both."""
+
+    def __init__(self, root: Path) -> None:
+        self.lab = Lab(root)
+        self.cron = Cron()
+        self.judge = root / "times"
+        self.crontab = CRONTAB.format(judge=self.judge, stdin=root / "stdin", boot=root / "boot")
+        self.backups = self.lab.home / "backups" / "crontab"
+
+    def homelab(self, *arguments: str, status: int = 0, path: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+        environment = dict(self.lab.environment)
+        if path is not None:
+            environment["PATH"] = f"{path}:{environment['PATH']}"
+        done = self.cron.run(HOMELAB, "cron", *arguments, env=environment, ok=False, cwd=self.lab.root)
+        assert done.returncode == status, f"{done.stdout.decode()}{done.stderr.decode()}{self.lab.logs()}"
+        assert b"Traceback" not in done.stderr
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.homelab(*arguments, "--json").stdout)
+
+    def minutes(self, who: str = "") -> list[int]:
+        """The minutes that the judge has, in the order they were written: those of `who` (cron, lab), or all."""
+        rows = [line.split() for line in self.judge.read_text().splitlines()] if self.judge.exists() else []
+        return [int(at) // 60 for at, by in rows if who in ("", "cron" if by == "cron" else "lab")]
+
+    def restore(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        (folder,) = [path.parent for path in self.backups.glob("*/adoption.json") if _state(path) == "adopted"]
+        return self.cron.run("env", "-i", "PATH=/usr/bin:/bin", "sh", folder / "restore.sh", *arguments, ok=False)
+
+    def shadow(self) -> list[str]:
+        return self.lab.json("status")["shadow"]
+
+    def trap(self, name: str, script: str) -> Path:
+        """A folder for PATH whose `crontab` does what `script` says and is otherwise the real one, `$real`."""
+        folder = self.lab.root / name
+        folder.mkdir()
+        (folder / "crontab").write_text(f'#!/bin/sh\nreal=/usr/bin/crontab\n{script}\nexec $real "$@"\n')
+        (folder / "crontab").chmod(0o755)
+        return folder
+
+
+def _state(path: Path) -> str:
+    return json.loads(path.read_text())["state"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
+    place = Place(tmp_path_factory.mktemp("adopt"))
+    try:
+        place.lab.write('[lab]\nname = "adopting"\n')
+        yield place
+    finally:
+        place.lab.down()
+        place.cron.stop()
+
+
+@pytest.mark.timeout(480)
+def test_each_minute_runs_exactly_once_while_jobs_go_to_the_lab_and_back(place: Place) -> None:
+    place.cron.install(place.crontab)
+    place.cron.start()
+    refused = place.homelab("adopt", status=3)
+    assert b"homelab up -d" in refused.stderr
+    place.lab.up()
+    original = place.cron.crontab()
+    assert original.decode() == place.crontab
+
+    until(lambda: place.minutes("cron") or None, timeout=75, what="cron runs the job")
+    planned = place.json("adopt", "--dry-run")
+    assert [row["line"] for row in planned["adopted"]] == [3, 4, 5, 6]
+    assert place.cron.crontab() == original
+    done = place.json("adopt")
+    assert done["stays"] == []
+    marked = place.cron.crontab()
+    assert marked.decode().splitlines()[2:] == ["#homelab: " + line for line in place.crontab.splitlines()[2:]]
+
+    until(lambda: len(place.minutes("lab")) >= 2 or None, timeout=150, what="the lab runs the job twice")
+    done = place.json("release")
+    assert done["released"][0]["exact"]
+    assert place.cron.crontab() == original
+    assert sorted(place.shadow()) == sorted(job for row in planned["adopted"] for job in row["jobs"])
+    before = len(place.minutes("cron"))
+    until(lambda: len(place.minutes("cron")) > before or None, timeout=75, what="cron runs the job again")
+    time.sleep(2)  # a second start of this minute would come within this time: cron's is late by up to one second
+
+    minutes = place.minutes()
+    assert minutes == list(range(minutes[0], minutes[0] + len(minutes))), place.judge.read_text()
+    assert len(minutes) >= 4
+    assert (place.lab.root / "stdin").read_text() == "one\ntwo\n" * len(minutes)
+    assert (place.lab.root / "boot").read_text() == "boot\n"
+    rows = place.lab.json("run", "ls", "--limit", "100")["runs"]
+    assert not [row for row in rows if row["state"] not in ("succeeded", "skipped")]
+
+
+def test_a_change_by_somebody_else_is_not_overwritten(place: Place) -> None:
+    ready(place)
+    script = 'if [ "$1" = -l ] && [ -e "$0.seen" ]; then echo "@daily mine" | $real -; fi; : > "$0.seen"'
+    done = place.homelab("adopt", status=5, path=place.trap("edited", script))
+    assert b"changed by somebody else" in done.stderr
+    assert place.cron.crontab() == b"@daily mine\n"
+    assert _states(place) == ["undone"]
+
+
+def test_a_crontab_that_refuses_the_change_leaves_all_as_it_was(place: Place) -> None:
+    before = ready(place)
+    script = 'case "$1" in -l) ;; *) echo "you are not allowed" >&2; exit 1;; esac'
+    done = place.homelab("adopt", status=5, path=place.trap("refusing", script))
+    assert b"not allowed" in done.stderr
+    assert place.cron.crontab().decode() == place.crontab
+    assert place.lab.file.read_text() == before
+    assert place.lab.json("plan")["is_empty"]
+
+
+def test_control_that_is_killed_in_the_middle_takes_the_jobs_when_it_is_back(place: Place) -> None:
+    ready(place)
+    script = f'case "$1" in -l) ;; *) kill -9 {place.lab.pid("control")};; esac'
+    place.homelab("adopt", path=place.trap("killing-control", script))
+    assert not place.shadow()
+    assert place.cron.crontab().startswith(b'# every minute, and one that is never due\nMAILTO=""\n#homelab: * * * * *')
+
+    # What is edited meanwhile stays, and so do jobs that came in by hand.
+    edited = b"@daily new\n" + place.cron.crontab()
+    place.cron.run("crontab", "-", stdin=edited)
+    refused = place.restore()
+    assert (refused.returncode, b"@daily new" in refused.stderr) == (5, True)
+    done = place.json("release")["released"][0]
+    assert not done["exact"]
+    assert place.cron.crontab().decode() == "@daily new\n" + place.crontab
+
+
+def test_an_adoption_that_was_killed_is_finished_by_the_next(place: Place) -> None:
+    ready(place)
+    script = 'case "$1" in -l) ;; *) $real "$@"; kill -9 $PPID; exit;; esac'
+    place.homelab("adopt", status=-signal.SIGKILL, path=place.trap("killing", script))
+    assert b"#homelab: *" in place.cron.crontab()
+    (problem,) = [p for p in place.lab.json("status")["problems"] if p["code"] == "adoption-interrupted"]
+    assert problem["hint"].endswith("homelab cron adopt")
+    done = place.homelab("adopt")
+    assert b"is adopted now" in done.stderr
+    assert not place.shadow()
+    assert [job["name"] for job in place.lab.json("job", "ls")["jobs"]] == ["echo", "cat", "echo-boot", "true"]
+    place.homelab("release")
+    assert place.cron.crontab().decode() == place.crontab
+
+
+def test_a_lab_that_is_down_gives_its_jobs_back_and_leaves_them_to_cron_when_it_starts(place: Place) -> None:
+    ready(place)
+    place.homelab("adopt", "--only", "echo", "--only", "true")
+    assert place.cron.crontab().decode().count("#homelab: ") == 2
+    place.lab.homelab("down")
+    assert b"is as it was before" in place.restore().stderr
+    assert place.cron.crontab().decode() == place.crontab
+    place.homelab("release")
+    assert place.cron.crontab().decode() == place.crontab
+    (place.lab.home / "handed-back.json").read_text()
+    place.lab.up()
+    assert place.shadow() == ["echo", "true"]
+    assert not (place.lab.home / "handed-back.json").exists()
+
+
+def test_a_file_of_cron_d_keeps_its_mode_and_comes_back_by_its_script(place: Place) -> None:
+    file = Path("/etc/cron.d/jobs")
+    text = "SHELL=/bin/bash\n0 4 1 1 * root echo yearly\n0 4 1 1 * nobody-here echo never\n"
+    place.cron.run("sh", "-c", f"cat > {file} && chmod 640 {file}", stdin=text.encode())
+    ready(place)
+    done = place.json("adopt", "--file", str(file))
+    assert [row["line"] for row in done["stays"]] == [3]
+    now = place.cron.run("sh", "-c", f"stat -c %a {file}; ls -A /etc/cron.d; cat {file}").stdout.decode()
+    assert now.splitlines() == [
+        "640",
+        "jobs",
+        "SHELL=/bin/bash",
+        "#homelab: 0 4 1 1 * root echo yearly",
+        text.splitlines()[2],
+    ]
+    assert place.restore().returncode == 0
+    now = place.cron.run("sh", "-c", f"stat -c %a {file}; ls -A /etc/cron.d; cat {file}").stdout.decode()
+    assert now == "640\njobs\n" + text
+    released = place.json("release", "--file", str(file))["released"][0]
+    assert (released["exact"], released["lines"], len(released["live"])) == (True, [], 1)
+    assert b"adopted nothing" in place.homelab("release", status=3).stderr
+
+
+def test_no_minute_ran_twice_in_all_of_this(place: Place) -> None:
+    minutes = place.minutes()
+    assert len(minutes) == len(set(minutes)), place.judge.read_text()
+
+
+def ready(place: Place) -> str:
+    """The crontab as it is at first, a lab that runs and has none of it; the text of the lab file."""
+    assert os.geteuid() == 0
+    place.cron.install(place.crontab)
+    for path in place.backups.glob("*/adoption.json"):
+        assert _state(path) in ("undone", "released")
+        path.unlink()
+    text = '[lab]\nname = "adopting"\n'
+    place.lab.write(text)
+    if not place.lab.homelab("status", ok=(0, 3)).stdout:
+        place.lab.up()
+    place.lab.homelab("apply", "--yes")
+    return text
+
+
+def _states(place: Place) -> list[str]:
+    return [_state(path) for path in sorted(place.backups.glob("*/adoption.json"))]
