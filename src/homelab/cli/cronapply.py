@@ -14,12 +14,14 @@ from typing import Any
 import click
 
 from homelab.cli import cronreview, cronview
+from homelab.cli.client import Client, NoAnswerError, segment
 from homelab.cli.cronimport import Accept, Plan, lab_path, plan, write
 from homelab.cli.cronjobs import source_of, undecodable
 from homelab.cli.cronread import Reading
 from homelab.cli.output import safe
-from homelab.core.errors import InputError, RefusedError
-from homelab.home import crontabs, labedit
+from homelab.core.errors import HomelabError, InputError, RefusedError
+from homelab.home import crontabs, endpoints, labedit, labfiles
+from homelab.home.paths import Home
 
 _MOST_ROWS = 20
 
@@ -39,6 +41,7 @@ class Importing:
     def __post_init__(self) -> None:
         self.path = lab_path()
         self.zone = self.timezone or crontabs.zone(self.root)
+        self.usual_s = _Durations(self.path)
 
     def plan(self, answers: dict[str, bool]) -> Plan:
         known = [(r, source_of(r, self.user or crontabs.owner_of(r.file))) for r in self.readings]
@@ -49,6 +52,7 @@ class Importing:
             accept=self.accept,
             answers=answers,
             again=self.again,
+            usual_s=self.usual_s,
             now=datetime.now(UTC),
         )
 
@@ -101,6 +105,30 @@ class Importing:
             click.echo(f"{said} for an answer: homelab cron import {self.source}, at a terminal", err=True)
         if any(undecodable(reading) for reading in self.readings):
             sys.exit(1)
+
+
+class _Durations:
+    """How long a job usually takes, in seconds, asked of the lab that runs this lab file; None where none runs."""
+
+    def __init__(self, path: Path) -> None:
+        home = Home.default()
+        self._is_running = labfiles.last(home) == path and bool(endpoints.read(home).get("control"))
+        self._known: dict[str, float | None] = {}
+
+    def __call__(self, name: str) -> float | None:
+        if self._is_running and name not in self._known:
+            try:
+                self._known[name] = self._ask(name)
+            except NoAnswerError:
+                self._is_running = False
+            except (HomelabError, OSError):  # a job it does not have yet, or a lab that is busy: it is only advice
+                self._known[name] = None
+        return self._known.get(name)
+
+    def _ask(self, name: str) -> float | None:
+        answer = Client.of_home(timeout_s=2).get(f"/api/v1/jobs/{segment(name)}")
+        found = answer["job"]["statistics"]["duration_s"]
+        return float(found["middle"]) if found else None
 
 
 def is_reviewed(source: str) -> bool:

@@ -7,7 +7,7 @@ person answers; who is asked, and how, is the matter of `cli.cronreview`.
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -130,7 +130,7 @@ def plan(
     timezone: str,
     accept: Accept = "none",
     answers: Mapping[str, bool] | None = None,
-    durations: Mapping[str, float] | None = None,
+    usual_s: Callable[[str], float | None] = lambda _: None,
     again: bool = False,
     before: Mapping[str, str] | None = None,
     now: datetime,
@@ -138,7 +138,8 @@ def plan(
     """What an import of `readings` (each with the name its source is known by) would do to the lab file at `path`.
 
     `answers`: yes or no by the id of a suggestion; `accept` answers yes to further ones by their confidence. `again`:
-    those that were declined are open once more. `timezone`: of a new lab file. `before`: texts of a lab file that is
+    those that were declined are open once more. `usual_s`: how long a job usually takes, where that is known.
+    `timezone`: of a new lab file. `before`: texts of a lab file that is
     not written yet, instead of those on disk.
     """
     is_new = before is not None or not path.exists()
@@ -148,7 +149,7 @@ def plan(
     done: list[Merged] = []
     was: dict[str, Job] = _jobs_of(before)
     for reading, source in readings:
-        one = _Import(reading, source, result.after, zone, accept, answers or {}, again, now)
+        one = _Import(reading, source, result.after, zone, accept, answers or {}, again, usual_s, now)
         merged = one.merge(str(path))
         result.after = merged.texts
         result.suggestions += one.suggestions
@@ -157,7 +158,10 @@ def plan(
         for job in one.jobs:
             was.setdefault(merged.names[job.name], _as_in_cron(merged.names[job.name], job, zone))
     result.merged = labedit.joined(done)
-    result.rows = timetable(was, _jobs_of(result.after), timezone=zone or timezone, durations=durations)
+    will_be = _jobs_of(result.after)
+    first = {need.job for job in will_be.values() if job.schedule is None for need in job.needs}
+    durations = {name: found for name in sorted(first) if (found := usual_s(name)) is not None}
+    result.rows = timetable(was, will_be, timezone=zone or timezone, durations=durations)
     return result
 
 
@@ -182,6 +186,7 @@ class _Import:
         accept: Accept,
         answers: Mapping[str, bool],
         again: bool,
+        usual_s: Callable[[str], float | None],
         now: datetime,
     ) -> None:
         self._reading = reading
@@ -191,6 +196,7 @@ class _Import:
         self._accept = accept
         self._answers = answers
         self._again = again
+        self._usual_s = usual_s
         self._now = now
         self._raw = reading.suggestions()
         self.suggestions: list[Suggestion] = []
@@ -277,7 +283,9 @@ class _Import:
         up, down = ends[int(raw["upstream_line"])][1], ends[int(raw["downstream_line"])][0]
         made = self._bare(
             raw, kind="needs", identity=f"{raw['upstream_line']}\0{raw['downstream_line']}", up=up, down=down,
-            effect=effect(timings[up], timings[down], names=(up, down), at=self._now),
+            effect=effect(
+                timings[up], timings[down], names=(up, down), at=self._now, usual_s=self._usual_s(up)
+            ),
         )  # fmt: skip
         if up in _needs(old_of[down]):
             return replace(made, state="accepted", standing="accepted")
