@@ -82,8 +82,10 @@ class Importing:
         return made
 
     def tell(self, made: Plan) -> None:
-        """What changes in the timetable, on standard error."""
+        """Which jobs change, and how the timetable does, on standard error."""
         columns = shutil.get_terminal_size().columns
+        if lines := cronview.change_lines(made, columns=columns, most=_MOST_ROWS):
+            click.echo("\n".join(lines), err=True)
         if any(row.change not in ("none", "added") for row in made.rows):
             lines = cronview.timetable_lines(made.rows, columns=columns, most=_MOST_ROWS)
             click.echo("\n".join([*lines, ""]), err=True)
@@ -198,6 +200,11 @@ def document(made: Plan, *, dry_run: bool) -> dict[str, Any]:
         "changed": made.changed,
         **lists,
         "unchanged": [*made.merged.unchanged, *made.merged.renumbered],
+        "changes": [
+            {"job": name, "setting": key, "before": old, "after": new}
+            for name, changes in made.merged.changes.items()
+            for key, old, new in changes
+        ],
         "timetable": [
             {"job": row.job, "before": row.before or None, "after": row.after or None, "change": row.change}
             for row in made.rows

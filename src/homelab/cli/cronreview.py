@@ -69,7 +69,13 @@ class Review:
     def confirm(self, plan: Plan) -> Literal["yes", "no", "back"]:
         """Show the timetable and what would be written, and ask for the last yes."""
         columns = _columns()
-        _show([*cronview.timetable_lines(plan.rows, columns=columns), *cronview.refused_lines(plan, columns=columns)])
+        _show(
+            [
+                *cronview.change_lines(plan, columns=columns),
+                *cronview.timetable_lines(plan.rows, columns=columns),
+                *cronview.refused_lines(plan, columns=columns),
+            ]
+        )
         _say("", f"{cronview.summary(plan.merged)}. Write {plan.path}?")
         while True:
             match _key("[y]es  [n]o  [d]ifference  [b]ack", "ynqdb"):
@@ -83,9 +89,11 @@ class Review:
                     return "no"
 
     def _introduce(self, plan: Plan) -> bool:
-        """The first screens: what is there. False when the person leaves."""
+        """The first screens: what is there, unless all of it was decided before. False when the person leaves."""
         columns = _columns()
         _say("", painted(cronview.counts(self.readings, plan.suggestions), "1"))
+        if not (plan.is_new or plan.open()):
+            return True
         screens = (
             cronview.problem_lines(self.readings, columns=columns),
             cronview.graph_lines(plan, columns=columns),

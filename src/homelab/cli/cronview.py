@@ -4,6 +4,7 @@ Pure: values in, lines out. Used by `cron inspect`, `cron import` and the review
 """
 
 import difflib
+import json
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from homelab.core.timetable import Row
 from homelab.home.labedit import Merged
 
 CONFIDENCES = ("high", "medium", "low")
+_TIMES = ("schedule", "timezone", "needs")
 _MOST_LINES = 8  # of one suggestion: a screen has 24
 _COLOURS = {"high": "32", "medium": "33", "low": "2"}
 
@@ -264,6 +266,25 @@ def summary(merged: Merged) -> str:
         if names
     ]
     return "jobs: " + (", ".join(parts) or "none")
+
+
+def change_lines(plan: Plan, *, columns: int, most: int = 20) -> list[str]:
+    """Which jobs of a lab file that was there come, go and change, and in what. Times are for the timetable."""
+    if plan.is_new:
+        return []
+    made = plan.merged
+    lines = [f"+ {name}" for name in made.added] + [f"- {name}" for name in made.removed]
+    for name, changes in made.changes.items():
+        for key, old, new in changes:
+            if key not in _TIMES:
+                lines += [f"~ {name}  {key}", f"    was  {_brief(old)}", f"    is   {_brief(new)}"]
+    more = [f"and {len(lines) - most} more: see the difference"] if len(lines) > most else []
+    cut = [_cut(safe(line), columns) for line in (*lines[:most], *more)]
+    return [*heading("Jobs", columns=columns), *cut] if cut else []
+
+
+def _brief(value: Any) -> str:
+    return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def difference(plan: Plan) -> list[str]:

@@ -11,6 +11,7 @@ Called by `cli.cron`.
 
 import contextlib
 import fcntl
+import glob
 import os
 import re
 import tempfile
@@ -27,6 +28,7 @@ from homelab.core.errors import InputError, RefusedError
 from homelab.home.labmatch import Known, Matched, NewJob, known_of, listed, matched, needs_of, plain
 
 _LOCK_WAIT_S = 20.0
+_UNFINISHED = ".unfinished"
 
 
 # What cron decides about a job. On a renewal these follow the crontab; every other key is the person's.
@@ -55,7 +57,8 @@ class Merged:
     was given to the one it has in the lab file.
 
     `renumbered`: only their line in the source is another. `kept`: no longer in the source, but they stay:
-    changed by hand since the import, or removing was not asked for.
+    changed by hand since the import, or removing was not asked for. `changes`: of an updated job, each setting that is
+    another, before and after (None: not there).
     """
 
     texts: dict[str, str]
@@ -66,6 +69,7 @@ class Merged:
     unchanged: list[str] = field(default_factory=list[str])
     removed: list[str] = field(default_factory=list[str])
     kept: list[str] = field(default_factory=list[str])
+    changes: dict[str, list[tuple[str, Any, Any]]] = field(default_factory=dict[str, list[tuple[str, Any, Any]]])
 
 
 def new_lab(name: str, timezone: str) -> str:
@@ -98,6 +102,7 @@ def joined(merges: Sequence[Merged]) -> Merged:
     for merged in merges:
         for name in ("added", "updated", "renumbered", "unchanged", "removed", "kept"):
             getattr(total, name).extend(getattr(merged, name))
+        total.changes |= merged.changes
     return total
 
 
@@ -147,6 +152,8 @@ def merge(
             what = _renew(old, job, source, match.names, ties.get(old.name), removed)
             if what != "unchanged":
                 touched.add(old.file)
+            if what == "updated":
+                result.changes[old.name] = _differences(old.values, plain(old.table))
             getattr(result, what).append(old.name)
     for file in touched:
         result.texts[file] = tomlkit.dumps(docs[file])
@@ -193,6 +200,11 @@ def _renew(
     if plain(imported) != old.imported:
         old.table["imported"] = imported
     return "unchanged" if plain(old.table) == old.values else "updated"
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    keys = [*before, *(key for key in after if key not in before)]
+    return [(k, before.get(k), after.get(k)) for k in keys if k != "imported" and before.get(k) != after.get(k)]
 
 
 def _follow(old: Known, job: NewJob) -> None:
@@ -371,14 +383,19 @@ def _wait_for_lock(descriptor: int, path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the file whole: a reader sees the old text or the new one. Its mode is kept; a link stays a link."""
+    """Replace the file whole: a reader sees the old text or the new one. Its mode is kept; a link stays a link.
+
+    What a writer that was killed left behind is removed; the lock says that none is at work.
+    """
     target = path.resolve()
     try:
         mode = target.stat().st_mode & 0o777
     except FileNotFoundError:
         mode = 0o644
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*{_UNFINISHED}"):
+            left.unlink(missing_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_UNFINISHED, dir=target.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
