@@ -94,7 +94,7 @@ class _Words:
         except schedules.ScheduleError:
             words = expression
         wait_s = self._wait_s(name)
-        late = f", about {_about(wait_s)} later" if wait_s else ""
+        late = f", about {_about(wait_s)} later" if wait_s >= 1 else ""
         return words + late + (f" ({timezone})" if timezone != self._timezone else "")
 
     def _wait_s(self, name: str) -> float:
@@ -143,7 +143,7 @@ def effect(up: Timing, down: Timing, *, names: tuple[str, str], at: datetime, us
         within = duration_text(window_s(up, down, at=at))
         return f"{second} keeps its time and runs only if {first} succeeded within {within}; else it waits for that."
     earliest, before = (schedules.describe(schedules.parse(t.schedule, t.timezone, seed=t.seed)) for t in (up, down))
-    usual = f", usually {_about(usual_s)} later," if usual_s else ""
+    usual = f", usually {_about(usual_s)} later," if (usual_s or 0) >= 1 else ""
     instead = "beside it" if near.kind == "same" else before
     return (
         f"One flow: {second} starts as soon as {first} has succeeded, {earliest} at the earliest{usual or ','} "
