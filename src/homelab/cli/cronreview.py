@@ -82,7 +82,7 @@ class Review:
                 case "y":
                     return "yes"
                 case "d":
-                    _show(cronview.difference(plan))
+                    _show([cronview.cut(line, columns) for line in cronview.difference(plan)])
                 case "b":
                     return "back"
                 case _:

@@ -83,7 +83,7 @@ def graph_lines(plan: Plan, *, columns: int) -> list[str]:
         return []
     alone = sum(1 for row in plan.rows if row.after) - len(made.nodes)
     lines = heading("What might need what", columns=columns)
-    lines += [_cut(line, columns) for line in drawing.text(made, notes=notes).splitlines()]
+    lines += [cut(line, columns) for line in drawing.text(made, notes=notes).splitlines()]
     if alone > 0:
         lines.append(painted(f"and {_number(alone, 'job')} alone", "2"))
     return lines
@@ -97,7 +97,7 @@ def job_lines(reading: Reading, *, columns: int, heading: bool) -> list[str]:
     lines = [f"{safe(reading.file)}:"] if heading else []
     for n, row in enumerate((("LINE", "WHEN", "NAME", "COMMAND"), *rows)):
         cells = [_padded(safe(cell), size) for cell, size in zip(row, sizes, strict=False)]
-        line = _cut("  ".join([*cells, safe(row[3])]), columns)
+        line = cut("  ".join([*cells, safe(row[3])]), columns)
         lines.append(painted(line, "2") if n == 0 else line)
     return lines
 
@@ -110,7 +110,7 @@ def suggestions_lines(plan: Plan, *, columns: int) -> list[str]:
     for word in CONFIDENCES:
         for suggestion in plan.suggestions:
             if suggestion.confidence == word:
-                lines.append(f"{confidence(_padded(word, 6))}  {_cut(safe(suggestion.title), columns - 8)}")
+                lines.append(f"{confidence(_padded(word, 6))}  {cut(safe(suggestion.title), columns - 8)}")
                 lines += _wrapped(suggestion.evidence, columns, lead="        ", codes="2")
     return lines
 
@@ -166,7 +166,7 @@ def suggestion_lines(suggestion: Suggestion, readings: Sequence[Reading], *, col
     sizes = [max((width(safe(job[n])) for job in jobs), default=0) for n in (0, 1)]
     for job in jobs[:_MOST_LINES]:
         text = "  ".join([*(_padded(safe(cell), size) for cell, size in zip(job, sizes, strict=False)), safe(job[2])])
-        lines.append("  " + painted(_cut(text, columns - 2), "2"))
+        lines.append("  " + painted(cut(text, columns - 2), "2"))
     if len(jobs) > _MOST_LINES:
         lines.append(f"  and {len(jobs) - _MOST_LINES} more lines")
     for word, said in (("why", suggestion.reason), ("evidence", suggestion.evidence), ("yes means", suggestion.effect)):
@@ -212,7 +212,7 @@ def _where(reading: Reading, readings: Sequence[Reading]) -> str:
     return f"{reading.file}:" if len(readings) > 1 else ""
 
 
-def _cut(text: str, columns: int) -> str:
+def cut(text: str, columns: int) -> str:
     """A line that is not longer than the terminal is wide."""
     if width(text) <= columns:
         return text
@@ -225,8 +225,8 @@ def _cut(text: str, columns: int) -> str:
 
 
 def _padded(text: str, columns: int) -> str:
-    cut = _cut(text, columns)
-    return cut + " " * (columns - width(cut))
+    kept = cut(text, columns)
+    return kept + " " * (columns - width(kept))
 
 
 def _wrapped(text: str, columns: int, *, lead: str = "", codes: str = "") -> list[str]:
@@ -279,8 +279,8 @@ def change_lines(plan: Plan, *, columns: int, most: int = 20) -> list[str]:
             if key not in _TIMES:
                 lines += [f"~ {name}  {key}", f"    was  {_brief(old)}", f"    is   {_brief(new)}"]
     more = [f"and {len(lines) - most} more: see the difference"] if len(lines) > most else []
-    cut = [_cut(safe(line), columns) for line in (*lines[:most], *more)]
-    return [*heading("Jobs", columns=columns), *cut] if cut else []
+    shown = [cut(safe(line), columns) for line in (*lines[:most], *more)]
+    return [*heading("Jobs", columns=columns), *shown] if shown else []
 
 
 def _brief(value: Any) -> str:

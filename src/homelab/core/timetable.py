@@ -143,7 +143,7 @@ def effect(up: Timing, down: Timing, *, names: tuple[str, str], at: datetime, us
         within = duration_text(window_s(up, down, at=at))
         return f"{second} keeps its time and runs only if {first} succeeded within {within}; else it waits for that."
     earliest, before = (schedules.describe(schedules.parse(t.schedule, t.timezone, seed=t.seed)) for t in (up, down))
-    usual = f", usually {_about(usual_s)} later," if (usual_s or 0) >= 1 else ""
+    usual = f", usually {_about(usual_s)} later," if usual_s is not None and usual_s >= 1 else ""
     instead = "beside it" if near.kind == "same" else before
     return (
         f"One flow: {second} starts as soon as {first} has succeeded, {earliest} at the earliest{usual or ','} "
