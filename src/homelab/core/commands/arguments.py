@@ -25,7 +25,6 @@ _SIMPLE: dict[str, Kind] = {
     "t": "test",
     "c": "make",
     "p": "mention",
-    "v": "read",
 }
 
 
@@ -131,6 +130,7 @@ class Act:
         *,
         is_tree: bool = False,
         is_age_based: bool = False,
+        is_guess: bool = False,
         place: str | None = None,
     ) -> None:
         """Note one effect. `place` names what is no file: then the value is a name there."""
@@ -150,6 +150,7 @@ class Act:
             is_tree=is_tree,
             by=self.name,
             is_age_based=is_age_based,
+            is_guess=is_guess,
             source=self.source,
         )
         self.findings.add(effect)
@@ -171,7 +172,9 @@ class Act:
             self._play_value(letter, extension, value, word, sources)
 
     def _play_value(self, letter: str, extension: str, value: str, word: Word, sources: Sequence[Word]) -> None:
-        if letter in _SIMPLE:
+        if letter == "v":
+            self.effect("read", value, is_tree=is_plain(value) and "." not in posixpath.basename(value.rstrip("/"))[1:])
+        elif letter in _SIMPLE:
             self.effect(_SIMPLE[letter], value)
         elif letter in ("R", "W", "U", "D"):
             self.effect(_SIMPLE[letter.lower()], value, is_tree=True)

@@ -18,13 +18,13 @@ _PATH = re.compile(r"['\"`]([+<>]{0,2}\s*(?:/|\./|\.\./|~/)[^'\"`\n]{1,300}|[\w.
 _APPENDS = re.compile(r"appendFile|append|['\"]>>|['\"]a\+?b?['\"]|FILE_APPEND", re.IGNORECASE)
 _WRITES = re.compile(
     r"writeFile|write_file|file_put_contents|createWriteStream|File\.write|\bspew\b|['\"]\s*\+?>|['\"]wb?\+?['\"]|saveRDS"
-    r"|write\.(?:csv|table)|write_(?:csv|tsv|rds|lines|json)|ggsave|\bsave\b|\.dump\(|toFile|outputFile|copyFileSync",
+    r"|\b(?:png|pdf|svg|jpeg|bmp|tiff)\(|set out(?:put)?\b|write\.(?:csv|table)|write_(?:csv|tsv|rds|lines|json)|ggsave|\bsave\b|\.dump\(|toFile|outputFile|copyFileSync",
     re.IGNORECASE,
 )
 _DELETES = re.compile(r"\bunlink|\bremove\b|File\.delete|\brmSync|fs\.rm", re.IGNORECASE)
 _READS = re.compile(
     r"readFile|read_file|file_get_contents|createReadStream|File\.(?:read|open|foreach|exist)|\bslurp\b|['\"]\s*<|['\"]rb?['\"]"
-    r"|read\.(?:csv|table)|read_(?:csv|tsv|rds|lines|json)|readRDS|\bopen\b|fopen|\brequire\b|\bload\b|\bparse|file_exists|-[ef]\s",
+    r"|read\.(?:csv|table)|read_(?:csv|tsv|rds|lines|json)|readRDS|\bopen\b|fopen|\bs?plot\b|\brequire\b|\bload\b|\bparse|file_exists|-[ef]\s",
     re.IGNORECASE,
 )
 

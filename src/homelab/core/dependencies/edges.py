@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from homelab.core.commands import Description, Match, below, match
-from homelab.core.commands.patterns import known_part
+from homelab.core.commands.patterns import is_picked, is_plain, known_part
 from homelab.core.crontab import CronJob
 from homelab.core.dependencies.links import Link, link
 from homelab.core.dependencies.timing import gap_s, period_s
@@ -45,7 +45,7 @@ def edges(jobs: Sequence[CronJob], descriptions: Sequence[Description]) -> list[
     candidates = [_weighed(parties, pair, links) for pair, links in _linked(parties).items()]
     candidates = _nearest_writers(parties, [edge for edge in candidates if edge is not None])
     chosen = _without_circles(parties, candidates)
-    return sorted(_without_detours(chosen), key=lambda edge: (edge.upstream, edge.downstream))
+    return sorted(_without_detours(parties, chosen), key=lambda edge: (edge.upstream, edge.downstream))
 
 
 def _party(job: CronJob, found: Description) -> _Party:
@@ -74,9 +74,29 @@ def _linked(parties: Sequence[_Party]) -> dict[tuple[int, int], list[Link]]:
                 one = link(product, use)
                 if one is not None:
                     found[up, down].append(one)
+    _prefer_exact(found)
     for (up, down), one in _cleared(parties):
         found[up, down].append(one)
     return found
+
+
+def _prefer_exact(found: dict[tuple[int, int], list[Link]]) -> None:
+    """A file that one job writes by name does not come from another that writes somewhere in its folder."""
+    exact = {
+        (down, one.downstream.place, one.downstream.target)
+        for (_, down), links in found.items()
+        for one in links
+        if one.level >= 2 and not one.upstream.is_tree and not one.downstream.is_tree
+    }
+    for (up, down), links in found.items():
+        found[up, down] = [
+            replace(one, level=1)
+            if one.upstream.is_tree
+            and not one.downstream.is_tree
+            and (down, one.downstream.place, one.downstream.target) in exact
+            else one
+            for one in links
+        ]
 
 
 def _is_mutual(product: Product, use: Use, mine: Traces, theirs: Traces) -> bool:
@@ -100,7 +120,7 @@ def _cleared(parties: Sequence[_Party]) -> Iterable[tuple[tuple[int, int], Link]
                 gap = _gap(other, party)
                 period = _period(other, party)
                 is_next = gap is not None and period is not None and gap <= period / 2
-                level = 2 if is_next else 1
+                level = 2 if is_next and not is_picked(effect.target) else 1
                 yield (
                     (up, down),
                     Link(
@@ -200,7 +220,7 @@ def _nearest_writers(parties: Sequence[_Party], found: Sequence[Edge]) -> list[E
     by_file: dict[tuple[int, str, str], list[Edge]] = defaultdict(list)
     for edge in found:
         best = edge.links[0]
-        if best.upstream.kind in ("write", "make") and not best.upstream.is_tree and best.is_own:
+        if best.upstream.kind in ("write", "make") and is_plain(best.upstream.target):
             by_file[edge.downstream, best.upstream.place, best.upstream.target].append(edge)
     demoted: set[tuple[int, int]] = set()
     for rivals in by_file.values():
@@ -247,11 +267,11 @@ def _reaches(after: Mapping[int, set[int]], start: int, goal: int) -> bool:
     return False
 
 
-def _without_detours(found: Sequence[Edge]) -> list[Edge]:
+def _without_detours(parties: Sequence[_Party], found: Sequence[Edge]) -> list[Edge]:
     """Leave out an edge that others, no less sure, already make: unless a file of its own goes along it."""
     kept: list[Edge] = []
     for edge in found:
-        if any(one.is_own and one.level == edge.level for one in edge.links):
+        if any(one.is_own and one.level == edge.level and not _is_taken_on_the_way(parties, edge, one) for one in edge.links):
             kept.append(edge)
             continue
         after: dict[int, set[int]] = defaultdict(set)
@@ -261,3 +281,15 @@ def _without_detours(found: Sequence[Edge]) -> list[Edge]:
         if not _reaches(after, edge.upstream, edge.downstream):
             kept.append(edge)
     return kept
+
+
+def _is_taken_on_the_way(parties: Sequence[_Party], edge: Edge, one: Link) -> bool:
+    """Whether a third job takes the file away (compresses it, moves it), so that it does not come here as it was."""
+    if not one.downstream.is_tree and one.downstream.target == one.upstream.target:
+        return False
+    return any(
+        use.effect.kind == "delete" and not use.effect.is_age_based and match(one.upstream.target, use.effect.target)
+        for number, party in enumerate(parties)
+        if number not in (edge.upstream, edge.downstream)
+        for use in party.traces.uses
+    )

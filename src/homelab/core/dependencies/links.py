@@ -64,6 +64,8 @@ def link(product: Product, use: Use) -> Link | None:
     if found is None or found[0] < 1:
         return None
     level, why, is_own = found
+    if made.is_guess or taken.is_guess:
+        level = min(level, 2)
     return Link(level=level, why=why, upstream=made, downstream=taken, is_own=is_own)
 
 
@@ -72,7 +74,7 @@ def _grade(product: Product, use: Use) -> tuple[int, str, bool] | None:
     if made.place in ("postgresql", "mysql", "mongodb", "database"):
         return _database(made, taken)
     if made.place in ("repository", "image", "images", "zfs"):
-        if made.target == taken.target or (made.place == "zfs" and taken.target.startswith(made.target)):
+        if made.target == taken.target or (made.place == "zfs" and _is_dataset(made.target, taken.target)):
             return 2, "uses what it stores there", True
         return None
     if use.effect.kind == "delete":
@@ -85,6 +87,12 @@ def _grade(product: Product, use: Use) -> tuple[int, str, bool] | None:
     if taken.is_tree or made.is_tree:
         return _tree(product, use)
     return None
+
+
+def _is_dataset(snapshot: str, sent: str) -> bool:
+    """`tank/a@now` is a snapshot of tank/a, and one of those that are sent with tank."""
+    made, wanted = snapshot.partition("@")[0], sent.partition("@")[0]
+    return made == wanted or made.startswith(wanted + "/") or wanted.startswith(made + "/")
 
 
 def _file(product: Product, use: Use, how: Match) -> tuple[int, str, bool] | None:
@@ -179,9 +187,7 @@ def _into_tree(product: Product, use: Use, how: Match) -> tuple[int, str, bool] 
     if _WIDE.match(taken.target):
         return (2 if _DUMP.search(made.target) and taken.by in _COPIERS else 1), why, False
     if taken.by in _COPIERS:
-        if made.kind == "append" or made.kind == "make":
-            return 2, why, False
-        return 3, why, False
+        return (2 if made.kind in ("append", "make") else 3), why, not made.is_tree
     if depth > 3:
         return 1, why, False
     return 2, why, False

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from homelab.core.commands import Description, Effect, Match, below, match
-from homelab.core.commands.patterns import DEEP, TREE, has_time_of_day, is_plain, known_part
+from homelab.core.commands.patterns import DEEP, TREE, has_time_of_day, is_picked, is_plain, known_part
 
 _LOG = re.compile(r"\.(?:log|err|errors?)(?:$|[.-])|(?:^|/)logs?/|_log$|\blogfile\b", re.IGNORECASE)
 _PRODUCES = frozenset({"write", "append", "update", "make"})
 _USES = frozenset({"read", "test", "update", "mention", "delete"})
+_PRINTS = frozenset({">", ">>", "&>", "tee", "logging", "script", "python"})
 _LOOKS = frozenset({"du", "ls", "wc", "stat", "file", "find", "tree", "identify", "ncdu", "dust", "md5sum"})
 
 
@@ -52,14 +53,20 @@ def traces(found: Description) -> Traces:
     products: dict[tuple[str, str, str, bool], Product] = {}
     uses: list[Use] = []
     made: set[tuple[str, str]] = set()
+    own_trees: list[tuple[str, str]] = []
     for at, effect in enumerate(effects):
         key = effect.place, effect.target
-        if effect.kind in _USES and key not in made and _is_worth(effect):
-            uses.append(Use(effect=effect, changes=_changes(effect, effects[at + 1 :])))
-        if effect.kind in _PRODUCES and _is_worth(effect) and not _is_gone(effect, effects[at + 1 :]):
+        is_own = key in made or any(place == effect.place and below(effect.target, tree) for place, tree in own_trees)
+        later = effects[at + 1 :]
+        if effect.kind in _USES and not is_own and _is_worth(effect) and not _makes(effect, later):
+            uses.append(Use(effect=effect, changes=_changes(effect, later)))
+        if effect.kind in _PRODUCES and _is_worth(effect) and not _is_gone(effect, later):
             products.setdefault((effect.kind, *key, effect.is_tree), Product(effect=effect, is_log=is_log(effect)))
         if effect.kind in ("write", "make") and not effect.is_tree:
             made.add(key)
+        if effect.kind == "write" and (effect.is_tree or "." not in posixpath.basename(effect.target)):
+            made.add(key)
+            own_trees.append(key)
     for call in found.calls:
         if call.status != "program":
             effect = Effect(kind="read", target=call.path, by="call", source=call.source)
@@ -70,6 +77,8 @@ def traces(found: Description) -> Traces:
 def is_log(effect: Effect) -> bool:
     if effect.place:
         return False
+    if effect.by not in _PRINTS:
+        return False  # a log that was moved or copied away is data
     return effect.is_output or bool(_LOG.search(effect.target)) or effect.target.startswith("/var/log/")
 
 
@@ -111,8 +120,23 @@ def _is_gone(effect: Effect, later: Iterable[Effect]) -> bool:
         and not other.is_age_based
         and other.place == effect.place
         and not effect.is_tree
-        and (match(effect.target, other.target) >= Match.GLOB or (other.is_tree and below(effect.target, other.target)))
+        and _takes_all(other, effect)
         for other in later
+    )
+
+
+def _takes_all(removal: Effect, effect: Effect) -> bool:
+    """Whether a removal surely takes this; one that picks some of many files (`upload-*`) leaves others."""
+    if removal.is_tree and below(effect.target, removal.target) >= Match.GLOB and not is_picked(removal.target):
+        return True
+    how = match(effect.target, removal.target)
+    return how is Match.SAME or (how >= Match.GLOB and is_plain(effect.target) and not is_picked(removal.target))
+
+
+def _makes(effect: Effect, later: Iterable[Effect]) -> bool:
+    """Asked for only to be made when it is not there."""
+    return effect.kind == "test" and any(
+        other.kind in _PRODUCES and (other.place, other.target) == (effect.place, effect.target) for other in later
     )
 
 

@@ -94,14 +94,8 @@ PATH_METHODS: dict[str, tuple[str, str]] = {
 
 # Methods of objects nobody knows, whose argument looks like a path.
 METHODS: dict[str, str] = {
-    **dict.fromkeys(
-        ("to_csv", "to_json", "to_parquet", "to_excel", "to_html", "to_pickle", "to_feather", "to_hdf", "to_markdown"), "w"
-    ),
-    **dict.fromkeys(("savefig", "save", "write_html", "write_image", "write_csv", "write_parquet", "output", "sink_csv"), "w"),
-    **dict.fromkeys(
-        ("read_csv", "read_json", "read_parquet", "read_excel", "read_pickle", "read_feather", "read_table", "read_hdf"), "r"
-    ),
-    **dict.fromkeys(("scan_csv", "scan_parquet", "imread", "load_workbook", "read", "parse", "from_file", "load_from_file"), "r"),
+    **dict.fromkeys(("savefig", "save", "output"), "w"),
+    **dict.fromkeys(("imread", "load_workbook", "read", "parse", "from_file", "load_from_file"), "r"),
     **dict.fromkeys(("upload_file", "upload", "upload_from_filename", "put", "send_file", "attach", "send_document"), "r"),
     "download_file": "- - w",
     "download_to_filename": "w",
@@ -109,6 +103,9 @@ METHODS: dict[str, str] = {
     "fput_object": "- - r",
     "extractall": "W",
 }
+
+# Such as read_csv, scan_parquet; to_json, write_html, sink_csv.
+PREFIXES = (("read_", "r"), ("scan_", "r"), ("to_", "w"), ("write_", "w"), ("sink_", "w"))
 
 CALLS_SHELL = frozenset({"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"})
 CALLS = frozenset(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from homelab.core.commands.arguments import Act
 from homelab.core.commands.effects import Effect, Script, Source, Word
-from homelab.core.commands.patterns import ANY, TREE, UNIQUE, absolute, dated, globbed, is_plain, shown
+from homelab.core.commands.patterns import ANY, SOME, TREE, UNIQUE, absolute, dated, globbed, is_plain, shown
 from homelab.core.commands.python import library
 from homelab.core.commands.python.values import (
     Class,
@@ -441,20 +441,20 @@ class _Reader:
             spec = "".join(str(part.value) for part in node.format_spec.values if isinstance(part, ast.Constant))
         if isinstance(value, Moment):
             return (dated(spec or "%F", other_day=value.is_other_day),)
-        return text(value) or (ANY,)
+        return text(value) or (SOME,)
 
     def _binary(self, node: ast.BinOp) -> Value:
         left, right = self.value(node.left), self.value(node.right)
         mine, theirs = text(left), text(right)
         if isinstance(node.op, ast.Div) and (mine is not None or theirs is not None):
-            return _path_joined([mine or (ANY,), theirs or (ANY,)])
+            return _path_joined([mine or (SOME,), theirs or (SOME,)])
         if isinstance(node.op, ast.Add):
             if isinstance(left, Items) and isinstance(right, Items):
                 return Items(items=[*left.items, *right.items][:_MOST_ITEMS])
             if mine is not None or theirs is not None:
-                return joined([mine or (ANY,), theirs or (ANY,)])
+                return joined([mine or (SOME,), theirs or (SOME,)])
         if isinstance(node.op, ast.Mod) and mine is not None:
-            return tuple(re.sub(r"%(?:\([^)]*\))?[-0-9.]*[sdifr]", ANY, part) for part in mine)
+            return tuple(re.sub(r"%(?:\([^)]*\))?[-0-9.]*[sdifr]", SOME, part) for part in mine)
         if isinstance(node.op, ast.Sub | ast.Add) and isinstance(left, Moment):
             return Moment(is_other_day=True)
         return None
@@ -530,7 +530,8 @@ class _Reader:
 
     def item(self, holder: Items, where: ast.expr) -> Value:
         if isinstance(where, ast.Slice):
-            return holder
+            start = one(self.value(where.lower)) if where.lower is not None else None
+            return Items(items=holder.items[int(start) :]) if start and start.isdigit() else holder
         index = ast.literal_eval(where) if _is_number(where) else None
         if isinstance(index, int) and -len(holder.items) <= index < len(holder.items):
             return holder.items[index]
@@ -538,7 +539,9 @@ class _Reader:
 
     def argument(self, key: str | None, where: ast.expr) -> Value:
         if isinstance(where, ast.Slice):
-            return Items(items=[(word,) for word in self.arguments])
+            start = one(self.value(where.lower)) if where.lower is not None else "0"
+            words: list[Value] = [(self.scope.file,), *[(word,) for word in self.arguments]]
+            return Items(items=words[int(start) if start and start.isdigit() else 1 :])
         if key is None or not key.isdigit():
             return None
         number = int(key)
@@ -667,7 +670,7 @@ class _Reader:
         if special is not None:
             return special(self, given, named)
         if name in library.PASSES:
-            parts = [text(value) or (ANY,) for value in given]
+            parts = [text(value) or (SOME,) for value in given]
             return _path_joined(parts) if name.startswith("pathlib") and len(given) > 1 else first
         if name in library.NOW:
             return Moment()
@@ -720,7 +723,7 @@ class _Reader:
         if name == "to_sql" and len(given) > 1 and isinstance(given[1], Database) and (table := one(first)):
             self.database(given[1], [("write", table)])
             return None
-        roles = library.METHODS.get(name)
+        roles = library.METHODS.get(name) or next((role for start, role in library.PREFIXES if name.startswith(start)), None)
         if roles is not None:
             values = given or [value for key, value in named.items() if "path" in key or "file" in key]
             paths = [value if _is_path(value) else None for value in values]
@@ -857,7 +860,7 @@ class _Reader:
     def run(self, command: Value, named: dict[str, Value]) -> None:
         """A command started with literal words, or a text for a shell."""
         if isinstance(command, Items):
-            words = [Word(text=found[0], values=found) for found in (text(item) or (ANY,) for item in command.items)]
+            words = [Word(text=found[0], values=found) for found in (text(item) or (SOME,) for item in command.items)]
             if words:
                 self.start(words, named)
         elif (line := one(command)) is not None:
@@ -897,7 +900,7 @@ def _environ_get(reader: _Reader, given: _Given, named: _NamedArguments) -> Valu
 
 
 def _join_paths(reader: _Reader, given: _Given, named: _NamedArguments) -> Value:
-    return _path_joined([text(value) or (ANY,) for value in given]) if given else None
+    return _path_joined([text(value) or (SOME,) for value in given]) if given else None
 
 
 def _on_text(change: Callable[[str], str]) -> Callable[[_Reader, _Given, _NamedArguments], Value]:
@@ -1046,7 +1049,7 @@ def _text_changed(found: Text, name: str, given: Sequence[Text | None], named: d
     if name in ("lower", "upper"):
         return tuple(part.lower() if name == "lower" else part.upper() for part in found if part.isascii())
     if name == "format":
-        values = iter([value or (ANY,) for value in given])
+        values = iter([value or (SOME,) for value in given])
         return tuple(re.sub(r"\{[^{}]*\}", lambda m: _formatted(m[0], values, named), part) for part in found)
     if name == "replace" and len(given) == 2 and first and given[1]:
         return tuple(part.replace(first[0], given[1][0]) for part in found)
@@ -1060,13 +1063,13 @@ def _text_changed(found: Text, name: str, given: Sequence[Text | None], named: d
 def _formatted(field_: str, values: Iterable[Text], named: dict[str, Value]) -> str:
     name = field_.strip("{}").partition(":")[0]
     value = text(named.get(name)) if name and not name.isdigit() else next(iter(values), None)
-    return value[0] if value else ANY
+    return value[0] if value else SOME
 
 
 def _path_changed(found: Text, name: str, given: Sequence[Text | None]) -> Value:
     first = given[0][0] if given and given[0] else ANY
     if name == "joinpath":
-        return _path_joined([found, *[part or (ANY,) for part in given]])
+        return _path_joined([found, *[part or (SOME,) for part in given]])
     if name == "with_name":
         return tuple(posixpath.join(posixpath.dirname(path), first) for path in found)
     if name == "with_suffix":
