@@ -271,7 +271,10 @@ def _without_detours(parties: Sequence[_Party], found: Sequence[Edge]) -> list[E
     """Leave out an edge that others, no less sure, already make: unless a file of its own goes along it."""
     kept: list[Edge] = []
     for edge in found:
-        if any(one.is_own and one.level == edge.level and not _is_taken_on_the_way(parties, edge, one) for one in edge.links):
+        if any(
+            one.is_own and one.level == edge.level and not _is_taken_on_the_way(parties, edge, one)
+            for one in edge.links
+        ):
             kept.append(edge)
             continue
         after: dict[int, set[int]] = defaultdict(set)

@@ -96,7 +96,9 @@ PATH_METHODS: dict[str, tuple[str, str]] = {
 METHODS: dict[str, str] = {
     **dict.fromkeys(("savefig", "save", "output"), "w"),
     **dict.fromkeys(("imread", "load_workbook", "read", "parse", "from_file", "load_from_file"), "r"),
-    **dict.fromkeys(("upload_file", "upload", "upload_from_filename", "put", "send_file", "attach", "send_document"), "r"),
+    **dict.fromkeys(
+        ("upload_file", "upload", "upload_from_filename", "put", "send_file", "attach", "send_document"), "r"
+    ),
     "download_file": "- - w",
     "download_to_filename": "w",
     "fget_object": "- - w",
@@ -125,8 +127,16 @@ CONNECTS: dict[str, str] = {
     "sqlalchemy.create_engine": "url",
 }
 # What hands on the list or text it is given.
-PASSES = frozenset({"sorted", "list", "set", "tuple", "reversed", "iter", "str", "pathlib.Path", "pathlib.PurePath", "os.fspath"})
+PASSES = frozenset(
+    {"sorted", "list", "set", "tuple", "reversed", "iter", "str", "pathlib.Path", "pathlib.PurePath", "os.fspath"}
+)
 NOW = frozenset(
-    {"datetime.datetime.now", "datetime.datetime.today", "datetime.date.today", "datetime.datetime.utcnow", "time.localtime"}
+    {
+        "datetime.datetime.now",
+        "datetime.datetime.today",
+        "datetime.date.today",
+        "datetime.datetime.utcnow",
+        "time.localtime",
+    }
     | {"time.gmtime", "pendulum.now", "arrow.now", "arrow.utcnow", "datetime.now", "date.today"}
 )

@@ -35,12 +35,12 @@ from homelab.core.commands.words import Scope, joined
 _FEW = 6
 _MOST_ITEMS = 40
 _MAX_CALLS = 14
-_STATEMENT = re.compile(r"\s*(?:SELECT|INSERT|UPDATE|DELETE|REPLACE|CREATE|DROP|ALTER|TRUNCATE|WITH|COPY|VACUUM|PRAGMA)\b", re.I)
+_STATEMENT = re.compile(
+    r"\s*(?:SELECT|INSERT|UPDATE|DELETE|REPLACE|CREATE|DROP|ALTER|TRUNCATE|WITH|COPY|VACUUM|PRAGMA)\b", re.I
+)
 
 
-def read_python(
-    shell: Shell, code: str, scope: Scope, arguments: list[str], source: Source, *, inline: bool
-) -> None:
+def read_python(shell: Shell, code: str, scope: Scope, arguments: list[str], source: Source, *, inline: bool) -> None:
     """Note what a script does. `arguments`: its words; `inline`: the code stands in the command of `source` itself."""
     reader = _Reader(shell=shell, scope=scope, arguments=arguments, inline=source if inline else None)
     try:
@@ -78,7 +78,9 @@ class _Reader:
         before = len(self.shell.findings.effects), len(self.shell.findings.commands)
         self.frames.append(_Frame(names=module.names, module=module))
         self.block(tree.body)
-        self.leftovers(tree, module, nothing=before == (len(self.shell.findings.effects), len(self.shell.findings.commands)))
+        self.leftovers(
+            tree, module, nothing=before == (len(self.shell.findings.effects), len(self.shell.findings.commands))
+        )
         for database, is_used in self.connections.items():
             if not is_used:
                 self.database(database, [("write", "")])
@@ -723,7 +725,9 @@ class _Reader:
         if name == "to_sql" and len(given) > 1 and isinstance(given[1], Database) and (table := one(first)):
             self.database(given[1], [("write", table)])
             return None
-        roles = library.METHODS.get(name) or next((role for start, role in library.PREFIXES if name.startswith(start)), None)
+        roles = library.METHODS.get(name) or next(
+            (role for start, role in library.PREFIXES if name.startswith(start)), None
+        )
         if roles is not None:
             values = given or [value for key, value in named.items() if "path" in key or "file" in key]
             paths = [value if _is_path(value) else None for value in values]
@@ -822,7 +826,9 @@ class _Reader:
         return database
 
     def connect_url(self, url: str) -> Value:
-        found = re.match(r"(sqlite|postgres(?:ql)?|mysql|mariadb)(?:\+\w+)?://(?:/|[^/]*/)(.*?)(?:\?.*)?$", url, re.DOTALL)
+        found = re.match(
+            r"(sqlite|postgres(?:ql)?|mysql|mariadb)(?:\+\w+)?://(?:/|[^/]*/)(.*?)(?:\?.*)?$", url, re.DOTALL
+        )
         if found is None:
             return None
         place = {"sqlite": "", "mysql": "mysql", "mariadb": "mysql"}.get(found[1], "postgresql")
@@ -1042,7 +1048,18 @@ def _part(found: Text, name: str) -> Value:
 
 def _text_changed(found: Text, name: str, given: Sequence[Text | None], named: dict[str, Value]) -> Value:
     first = given[0] if given and given[0] else None
-    if name in ("resolve", "absolute", "expanduser", "as_posix", "strip", "rstrip", "lstrip", "encode", "decode", "readline"):
+    if name in (
+        "resolve",
+        "absolute",
+        "expanduser",
+        "as_posix",
+        "strip",
+        "rstrip",
+        "lstrip",
+        "encode",
+        "decode",
+        "readline",
+    ):
         return found
     if name in ("joinpath", "with_name", "with_suffix", "glob", "rglob", "iterdir", "relative_to"):
         return _path_changed(found, name, given)
@@ -1085,7 +1102,11 @@ def _path_changed(found: Text, name: str, given: Sequence[Text | None]) -> Value
 
 def _is_path(value: Value) -> bool:
     found = one(value)
-    return found is not None and ("/" in found or re.search(r"\.[A-Za-z]\w{0,5}$", found) is not None) and "://" not in found
+    return (
+        found is not None
+        and ("/" in found or re.search(r"\.[A-Za-z]\w{0,5}$", found) is not None)
+        and "://" not in found
+    )
 
 
 def _is_number(node: ast.expr) -> bool:
