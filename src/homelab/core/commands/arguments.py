@@ -243,22 +243,27 @@ class Act:
         for name, value in found.options:
             if options.get(name) == "C" and value is not None:
                 self.play("C", value)
-        for name, value in found.options:
-            role = options.get(name, "")
-            if value is None or role == "C":
-                continue
-            operands = found.operands if role in ("g", "G") else ()
-            if role in ("g", "G"):
-                roles = tuple(r for r in roles if r not in ("g", "G"))
-                self.copied_to(value.value + "/", operands, is_tree=role == "G")
-            else:
-                self.play(role, value)
+        if any(options.get(name) in ("g", "G") and value for name, value in found.options):
+            roles = tuple(role for role in roles if role not in ("g", "G"))
+        self._play_options(found, options, writes=False)
         operands = found.operands
-        if self.name in ("restic",) and not self.repository:
+        if self.name == "restic" and not self.repository:
             self.repository = self.scope.value("RESTIC_REPOSITORY")[0]
         for number, (role, word) in enumerate(zip(assigned(roles, len(operands)), operands, strict=False)):
             self.play(role, word, operands[:number])
+        self._play_options(found, options, writes=True)
         self._always(spec)
+
+    def _play_options(self, found: Arguments, options: Mapping[str, str], *, writes: bool) -> None:
+        """What a command reads comes before what it writes: `sort -o FILE FILE`."""
+        for name, value in found.options:
+            role = options.get(name, "")
+            if value is None or role == "C" or (role in ("w", "W", "g", "G")) != writes:
+                continue
+            if role in ("g", "G"):
+                self.copied_to(value.value + "/", found.operands, is_tree=role == "G")
+            else:
+                self.play(role, value)
 
     def _always(self, spec: Spec) -> None:
         for role, target in spec.always:
@@ -282,8 +287,3 @@ def assigned(roles: Sequence[str], count: int) -> list[str]:
     before = list(roles[:starred])
     middle = max(0, count - len(before) - len(behind))
     return [*before, *[roles[starred][:-1]] * middle, *behind][:count]
-
-
-def far_options(valued: Mapping[str, str]) -> frozenset[str]:
-    """The options of a row that take a value."""
-    return frozenset(valued)

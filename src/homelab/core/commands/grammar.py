@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 MAX_BYTES = 1024 * 1024
-# tree-sitter-bash 0.25 takes `$A/$B` without quotes apart in the wrong place; `${A}/${B}` it does not. So `$A` is parsed
-# as `${A:-MARK}` and read as what it is: the mark, which no text has, says that it was one.
+# tree-sitter-bash 0.25 takes `$A/$B` without quotes apart in the wrong place; `${A}/${B}` it does not. So `$A` is
+# parsed as `${A:-MARK}` and read as what it is: the mark, which no text has, says that it was one.
 MARK = "\ue00f"
 _PLAIN = re.compile(r"(?<![\\$])\$([A-Za-z_]\w*|\d)", re.ASCII)
 _MARKED = re.compile(r"\$\{(\w+):-" + MARK + r"\}")

@@ -17,7 +17,8 @@ _ASSIGNED = re.compile(
 _PATH = re.compile(r"['\"`]([+<>]{0,2}\s*(?:/|\./|\.\./|~/)[^'\"`\n]{1,300}|[\w./-]+\.[A-Za-z][\w.]{0,8})['\"`]")
 _APPENDS = re.compile(r"appendFile|append|['\"]>>|['\"]a\+?b?['\"]|FILE_APPEND", re.IGNORECASE)
 _WRITES = re.compile(
-    r"writeFile|write_file|file_put_contents|createWriteStream|File\.write|\bspew\b|['\"]\s*\+?>|['\"]wb?\+?['\"]|saveRDS"
+    r"writeFile|write_file"
+    r"|file_put_contents|createWriteStream|File\.write|\bspew\b|['\"]\s*\+?>|['\"]wb?\+?['\"]|saveRDS"
     r"|\b(?:png|pdf|svg|jpeg|bmp|tiff)\(|set out(?:put)?\b|write\.(?:csv|table)|write_(?:csv|tsv|rds|lines|json)|ggsave|\bsave\b|\.dump\(|toFile|outputFile|copyFileSync",
     re.IGNORECASE,
 )

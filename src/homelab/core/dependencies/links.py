@@ -24,11 +24,27 @@ _DUMP = re.compile(
     r"back-?ups?|dump|export|archive|snapshot|bak(?:$|/|\.)|\.sql|\.dump|\.tar|\.tgz|\.gz|\.zst|\.bz2|\.xz", re.I
 )
 _COPIERS = frozenset(
-    "rsync rclone restic borg aws gsutil scp cp tar zip 7z duplicity rdiff-backup lftp s3cmd mc azcopy b2 gcloud kopia "
-    "tarsnap bup mksquashfs syncoid unison rar s5cmd sftp".split()  # noqa: SIM905
+    {
+        "rsync",
+        "rclone",
+        "restic",
+        "borg",
+        "aws",
+        "gsutil",
+        "gcloud",
+        "scp",
+        "sftp",
+        "cp",
+        "tar",
+        "zip",
+        "7z",
+        "duplicity",
+    }
+    | {"rdiff-backup", "lftp", "s3cmd", "s5cmd", "mc", "azcopy", "b2", "kopia", "tarsnap", "bup", "mksquashfs", "rar"}
+    | {"syncoid", "unison"}
 )
 _DUMPERS = frozenset(
-    "pg_dump pg_dumpall mysqldump mariadb-dump mongodump pg_basebackup mydumper sqlite3 restic borg".split()  # noqa: SIM905
+    {"pg_dump", "pg_dumpall", "mysqldump", "mariadb-dump", "mongodump", "pg_basebackup", "mydumper", "restic", "borg"}
 )
 
 

@@ -16,9 +16,9 @@ from homelab.core.dependencies.links import Confidence, confidence
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """A piece of text that a suggestion rests on. `line`: the job's. `file` and `file_line`: the script's, if it is in one.
+    """A piece of text that a suggestion rests on. `line`: the job's; `file`, `file_line`: of a script, if in one.
 
-    `text` is exactly as it stands there.
+    `text` is exactly as it stands there, in a crontab with its `\\%`.
     """
 
     line: int
@@ -77,7 +77,9 @@ def _needs(jobs: Sequence[CronJob], edge: Edge) -> Suggestion:
 
 
 def _evidence(job: CronJob, source: Source) -> Evidence:
-    return Evidence(line=job.line, file=source.file, file_line=source.line if source.file else 0, text=source.text)
+    if source.file:
+        return Evidence(line=job.line, file=source.file, file_line=source.line, text=source.text)
+    return Evidence(line=job.line, file="", file_line=0, text=source.text.replace("%", "\\%"))
 
 
 def _quoted(piece: Evidence) -> str:

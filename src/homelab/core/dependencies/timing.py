@@ -5,7 +5,7 @@ Called by `core.dependencies.edges`.
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
 
 from homelab.core.crontab import CronJob
 from homelab.core.schedule import Schedule, ScheduleError, parse
@@ -64,4 +64,4 @@ def period_s(expression: str, timezone: str) -> float | None:
     if schedule is None:
         return None
     fires = list(islice(schedule.fires(_MONDAY), 30))
-    return min(((b - a).total_seconds() for a, b in zip(fires, fires[1:], strict=False)), default=None)
+    return min(((b - a).total_seconds() for a, b in pairwise(fires)), default=None)

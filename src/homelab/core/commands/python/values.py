@@ -2,7 +2,6 @@
 
 import ast
 from dataclasses import dataclass, field
-from typing import Union
 
 Text = tuple[str, ...]  # a string or path: each pattern it can be
 
@@ -94,9 +93,22 @@ class Parser:
     parsers_name: str = ""
 
 
-Value = Union[
-    Text, Items, Table, Namespace, Function, Class, Instance, Handle, Database, Moment, Named, Parser, bool, None
-]
+Value = (
+    Text
+    | Items
+    | Table
+    | Namespace
+    | Function
+    | Class
+    | Instance
+    | Handle
+    | Database
+    | Moment
+    | Named
+    | Parser
+    | bool
+    | None
+)
 
 
 def text(value: Value) -> Text | None:
@@ -140,6 +152,5 @@ def parse_arguments(parser: Parser, words: list[Text]) -> Table:
             break
         else:
             operands.append(word)
-    for name, word in zip(parser.operands, operands, strict=False):
-        found[name] = word
+    found.update(zip(parser.operands, operands, strict=False))
     return Table(items=found)
