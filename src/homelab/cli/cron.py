@@ -196,11 +196,24 @@ def _print_reading(reading: Reading, *, heading: bool) -> None:
         click.echo("\t".join(_clean(cell) for cell in cells))
     from homelab.cli.cronapply import print_problems
 
+    reading.described()
     print_problems(reading)
     for suggestion in reading.suggestions():
-        click.echo(f"{reading.file}:{suggestion['lines'][0]}: suggestion: {_clean(suggestion['evidence'])}", err=True)
+        _print_suggestion(reading, suggestion)
     for hazard in reading.hazards():
         click.echo(f"{reading.file}:{hazard['line']}: hazard: {_clean(hazard['message'])}", err=True)
+
+
+def _print_suggestion(reading: Reading, suggestion: dict[str, Any]) -> None:
+    """Who needs whom, how sure it is and why; beneath it the text it rests on."""
+    place = f"{reading.file}:{suggestion['downstream_line'] or suggestion['lines'][0]}"
+    lines = ", ".join(str(line) for line in suggestion["lines"])
+    head = f"lines {lines} exclude each other" if suggestion["kind"] == "exclusive" else f"lines {lines}"
+    if suggestion.get("downstream"):
+        head = f"{suggestion['downstream']} needs {suggestion['upstream']} (line {suggestion['upstream_line']})"
+    text = f"{place}: suggestion ({suggestion['confidence']}): {head}: {suggestion['reason']}"
+    click.echo(_clean(text), err=True)
+    click.echo(f"    {_clean(suggestion['evidence'])}", err=True)
 
 
 def _clean(text: str) -> str:
