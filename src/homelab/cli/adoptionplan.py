@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from homelab.cli import cronimport
+from homelab.cli.cronjobs import new_jobs
 from homelab.cli.cronread import Options, Reading, reading_of
 from homelab.core import labfile
 from homelab.core.crontab import CronJob, ParsedCrontab
@@ -113,7 +114,8 @@ def _with_jobs(
     chains = labedit.chains(before, source=target.label)
     fresh = tuple(job for job in chosen if job.line not in names)
     some = Reading(file=reading.file, jobs=fresh, problems=reading.problems, chains=reading.chains)
-    jobs = cronimport.new_jobs(some, accept="none", timezone=zone, chains=chains)
+    split = {line for line, chain in some.chains.items() if chain.folder in chains and chain.scripts}
+    jobs = new_jobs(some, timezone=zone, split=split)
     texts = dict(before)
     if jobs:
         texts = labedit.merge(before, str(path), jobs, source=target.label, removes=False).texts

@@ -256,7 +256,7 @@ JOB: Final = Table(
             "imported",
             FREE_TABLE,
             NOTHING,
-            "Written by `cron import` to find the job again (file, line, digest). Nothing else reads it.",
+            "Written by `cron import` to find the job again, and to remember answers. Nothing else reads it.",
         ),
     ),
 )
