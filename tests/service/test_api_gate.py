@@ -187,7 +187,7 @@ async def test_every_answer_carries_the_careful_headers_and_no_cors(site: Runnin
     assert ("script" in policy) == is_page
     assert "frame-ancestors 'none'" in got.headers["content-security-policy"]
     assert got.headers["x-content-type-options"] == "nosniff"
-    assert got.headers["referrer-policy"] == "no-referrer"
+    assert got.headers["referrer-policy"] == "same-origin"
     assert "access-control-allow-origin" not in got.headers
     assert "server" not in got.headers
 

@@ -177,7 +177,7 @@ class JobGraph extends HTMLElement {
     if (!("small" in this.dataset)) this.dataset.active = "";
     this.says = make("p", { className: "graph-says" }, make("span", { role: "status" }));
     this.search = make("input", { type: "search", placeholder: "Find in graph", ariaLabel: "Find in graph" });
-    this.search.addEventListener("input", () => this.mark());
+    this.search.addEventListener("input", () => { this.mark(); this.hit = -1; this.next(); });
     this.search.addEventListener("keydown", (event) => { if (event.key === "Enter") this.next(); });
     const button = (text, label, act) => {
       const made = make("button", { type: "button", className: "button small", textContent: text, ariaLabel: label, title: label });
@@ -194,7 +194,7 @@ class JobGraph extends HTMLElement {
         button("+", "Larger", () => this.zoom(0.8)), button("Fit", "Show all", () => this.fit())));
       this.append(this.says);
     }
-    this.addEventListener("part", () => this.read());
+    this.addEventListener("part", () => { this.read(); this.mark(); if (this.last) this.light(this.nodes.get(this.last.dataset.n) ?? null); });
     for (const [over, node] of [["pointerover", true], ["focusin", true], ["pointerleave", false], ["focusout", false]])
       this.addEventListener(over, (event) => this.light(node ? event.target.closest?.(".node") ?? (event.target.querySelector?.(":scope > .node")) : null));
     this.read();
@@ -305,15 +305,14 @@ class JobGraph extends HTMLElement {
 
   mark() {
     const text = this.search.value.trim().toLowerCase();
+    if (text === "" && !this.hits?.length) return;
     this.hits = [];
     for (const node of this.nodes.values()) {
       const hit = text !== "" && node.dataset.name.toLowerCase().includes(text);
       node.classList.toggle("hit", hit);
       if (hit) this.hits.push(node);
     }
-    this.hit = -1;
     this.say(text === "" ? "" : `${this.hits.length} found`);
-    this.next();
   }
 
   next() {
@@ -335,7 +334,7 @@ class LogView extends HTMLElement {
   connectedCallback() {
     this.list = $(".log", this);
     const { start, end, size } = this.dataset;
-    Object.assign(this, { start: Number(start), end: Number(end), size: Number(size), busy: false });
+    Object.assign(this, { start: Number(start), end: Number(end), size: Number(size), busy: false, attempt: Number(this.dataset.attempt) });
     this.follows = "open" in this.dataset;
     this.tools();
     this.list.addEventListener("scroll", () => this.scrolled(), { passive: true });
@@ -362,8 +361,10 @@ class LogView extends HTMLElement {
   }
 
   async ask(path, query) {
-    const { run, job, attempt } = this.dataset;
+    const { run, job, pinned } = this.dataset;
+    const attempt = pinned || (path === "find" ? this.attempt : 0);
     const answer = await fetch(`/api/v1/runs/${encodeURIComponent(run)}/${path}?${new URLSearchParams({ job, attempt, ...query })}`);
+    if (answer.status === 404 && this.attempt === 0) return { lines: [], start: 0, end: 0, size: 0, attempt: 0 };  // not begun
     if (!answer.ok) throw new Error(answer.status === 401 ? "signed out" : `the lab answered ${answer.status}`);
     return answer.json();
   }
@@ -399,7 +400,12 @@ class LogView extends HTMLElement {
 
   later() {
     return this.turn(async () => {
-      const { lines, end, size } = await this.ask("lines", { from: this.end, lines: 500 });
+      let { lines, end, size, attempt } = await this.ask("lines", { from: this.end, lines: 500 });
+      if (attempt !== this.attempt) {  // it was tried again: the new log from its beginning
+        if (this.attempt) this.list.append(make("li", { className: "lab" }, make("time"), make("span", { className: "text", textContent: `attempt ${attempt}` })));
+        ({ lines, end, size } = await this.ask("lines", { from: 0, lines: 500 }));
+        Object.assign(this, { attempt, start: 0 });
+      }
       Object.assign(this, { end, size });
       if (end >= size) this.isAway = false;
       if (!lines.length) return;
@@ -408,7 +414,7 @@ class LogView extends HTMLElement {
       if (gone > 0) {
         let height = 0;
         for (let n = 0; n < gone; n++) { height += this.list.firstElementChild.offsetHeight; this.list.firstElementChild.remove(); }
-        this.start = Number(this.list.firstElementChild.dataset.at);
+        this.start = Number($("[data-at]", this.list).dataset.at);
         this.list.scrollTop -= height;
       }
       this.fold();
@@ -465,7 +471,7 @@ class LogView extends HTMLElement {
     const text = this.query.value;
     if (!text) return;
     const at = Number($(".found", this.list)?.dataset.at ?? (back ? Number.MAX_SAFE_INTEGER : -1));
-    let from = back ? at : at < 0 ? this.found === text ? 0 : Number(this.list.firstElementChild?.dataset.at ?? 0) : at + 1;
+    let from = back ? at : at < 0 ? this.found === text ? 0 : Number($("[data-at]", this.list)?.dataset.at ?? 0) : at + 1;
     this.found = text;
     for (let round = 0; round < 60; round++) {
       this.status.textContent = `Looking … ${Math.round((from / Math.max(1, this.size)) * 100)} %`;

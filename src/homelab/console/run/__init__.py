@@ -26,6 +26,8 @@ from homelab.core.jobs import RunState
 HERE = "Runs"
 FAILED_LINES = 20
 SHOWN_LINES = 300
+NO_LOG: dict[str, Any] = {"attempt": 0, "attempts": [], "start": 0, "end": 0, "size": 0, "lines": []}
+"""Of a job that has not begun: the page waits for its first line."""
 _URGENT = ("failed", "timed_out", "crashed", "running", "retrying")
 
 
@@ -128,6 +130,8 @@ async def show(asked: Asked) -> Response:
     difference = None
     if RunState(chosen["state"]).is_final and chosen["attempt"]:
         difference = await asked.site.control.looking.difference(run["id"], chosen["job"])
+    if log is None and found["is_open"]:
+        log = NO_LOG
     return respond(
         asked,
         "run/run.html",
@@ -136,6 +140,7 @@ async def show(asked: Asked) -> Response:
         live=f"run:{run['id']} {chosen['job']}" if found["is_open"] else "",
         version=at,
         log=log,
+        pinned=attempt if attempt.isdecimal() else "",
         found=difference,
         before="last good run",
         after="this run",

@@ -1,6 +1,5 @@
 """What the console shows, as JSON: the lab now, services, days, the lab file; a log by the piece."""
 
-from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -10,6 +9,7 @@ from homelab.control.api import ansi, logs, logwindow
 from homelab.control.api.answers import HttpError, answer, number
 from homelab.control.api.routes_runs import run_id_of, truth
 from homelab.control.api.routing import Asked, Route
+from homelab.worker import runlog
 
 
 async def now(asked: Asked) -> Response:
@@ -28,8 +28,8 @@ async def lab_file(asked: Asked) -> Response:
     return answer(await asked.site.control.looking.lab_file())
 
 
-async def attempt_log(asked: Asked) -> Path:
-    """The log of the attempt that the query names: `job`, and `attempt` (the newest, when it is left out)."""
+async def attempt_log(asked: Asked) -> runlog.LogFile:
+    """The log of the attempt that the query names: `job`, and `attempt` (the newest, when it is 0 or left out)."""
     run_id = run_id_of(await asked.site.control.run(asked.path("id")))
     query = asked.request.query_params
     found = await run_in_threadpool(logs.files, asked.site.home.run_folder(run_id), query.get("job") or None)
@@ -37,7 +37,7 @@ async def attempt_log(asked: Asked) -> Path:
     found = [file for file in found if attempt in (0, file.attempt)]
     if not found:
         raise HttpError(404, "not_found", "there is no such log on this machine", "See the run: GET /api/v1/runs/ID")
-    return max(found, key=lambda file: file.attempt).path
+    return max(found, key=lambda file: file.attempt)
 
 
 def shown_line(placed: logwindow.Placed) -> dict[str, Any]:
@@ -60,13 +60,14 @@ def shown_line(placed: logwindow.Placed) -> dict[str, Any]:
 
 
 async def lines(asked: Asked) -> Response:
-    path = await attempt_log(asked)
+    log = await attempt_log(asked)
     back = truth(asked.request.query_params.get("back"))
     start = number(asked.request, "from", default=(1 << 62) if back else 0, most=1 << 62)
     count = number(asked.request, "lines", default=200, most=logwindow.MOST_LINES)
-    found = await run_in_threadpool(logwindow.window, path, start, lines=count, back=back)
+    found = await run_in_threadpool(logwindow.window, log.path, start, lines=count, back=back)
     shown = [shown_line(line) for line in found.lines]
-    return answer({"lines": shown, "start": found.start, "end": found.end, "size": found.size})
+    body = {"attempt": log.attempt, "lines": shown, "start": found.start, "end": found.end, "size": found.size}
+    return answer(body)
 
 
 async def find(asked: Asked) -> Response:
@@ -74,10 +75,10 @@ async def find(asked: Asked) -> Response:
     text = query.get("text", "")
     if not text or len(text) > 200:
         raise HttpError(400, "input", "'text' must be what to look for, of at most 200 characters")
-    path = await attempt_log(asked)
+    log = await attempt_log(asked)
     back = truth(query.get("back"))
     start = number(asked.request, "from", default=(1 << 62) if back else 0, most=1 << 62)
-    found = await run_in_threadpool(logwindow.find, path, text, start, back=back)
+    found = await run_in_threadpool(logwindow.find, log.path, text, start, back=back)
     return answer({"at": found.at, "scanned": found.scanned, "is_over": found.is_over})
 
 
