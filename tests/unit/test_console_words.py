@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homelab.console import charts, words
@@ -36,6 +36,7 @@ def test_every_state_has_a_shape_a_word_and_a_tone_of_its_own() -> None:
 
 
 @given(st.text(max_size=200))
+@settings(deadline=None)  # the machine may be busy
 def test_no_text_can_turn_the_line_or_act(text: str) -> None:
     shown = words.short(text)
     assert len(shown) <= 60 * 8 + 1

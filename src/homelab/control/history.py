@@ -27,6 +27,9 @@ class Wanted:
 
 
 async def _all(conn: Connection, sql: str, params: Mapping[str, object]) -> list[Row]:
+    # For this transaction: rows in memory or on a solid-state disk. With the default, made for turning disks, the
+    # planner takes the index on time for "the newest of one job" and reads past all others: 450 ms instead of 6.
+    await conn.execute(b"set local random_page_cost = 1.1")
     return list(await (await conn.execute(sql.encode(), params)).fetchall())
 
 

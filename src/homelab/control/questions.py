@@ -34,16 +34,18 @@ def _paused(shared: Shared, scheduled: Scheduled, name: str) -> bool:
     return name in shared.paused or scheduled.flow.job(name).paused
 
 
-async def jobs(shared: Shared, now: datetime) -> list[Json]:
-    """All jobs in the order of the lab file, each with its last run and its health over the last thirty results."""
-    pairs = [(job.name, s.flow.name) for s in shared.flows.values() for job in s.flow.jobs]
+async def jobs(shared: Shared, now: datetime, *, only: str | None = None) -> list[Json]:
+    """All jobs (or the one named) in the order of the lab file, each with its last run and its health over the last
+    thirty results."""
+    pairs = [(j.name, s.flow.name) for s in shared.flows.values() for j in s.flow.jobs if only in (None, j.name)]
     async with shared.database.connection() as conn:
         results = await history.results(conn, [name for name, _ in pairs])
         newest = await history.newest(conn, pairs)
     rows: dict[str, Json] = {}
     for scheduled in shared.flows.values():
-        due = _next_due(scheduled, now)
-        for job in scheduled.flow.jobs:
+        members = [job for job in scheduled.flow.jobs if only in (None, job.name)]
+        due = _next_due(scheduled, now) if members else None
+        for job in members:
             last = newest.get(job.name) or _from_result(results.get(job.name, []))
             rows[job.name] = {
                 "name": job.name,
@@ -92,7 +94,7 @@ async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
     """One job's whole definition, where it is written, and its statistics."""
     from homelab.notify.statistics import summary
 
-    listed = next(row for row in await jobs(shared, now) if row["name"] == name)
+    (listed,) = await jobs(shared, now, only=name)
     definition = asdict(scheduled.flow.job(name))
     definition.pop("source")
     async with shared.database.connection() as conn:

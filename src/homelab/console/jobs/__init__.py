@@ -83,8 +83,7 @@ async def graph_of(
 ) -> dict[str, Any]:
     """The picture and the same as a list: (job, state, needs)."""
     answer = await site.control.graph()
-    jobs: Any = await site.control.jobs()
-    states = {job["name"]: shown_state(job) for job in jobs}
+    states = await site.control.looking.states(only)
     nodes = [
         Node(name=n["name"], state=states.get(n["name"], ""), link=f"/jobs/{url_part(n['name'])}")
         for n in answer["nodes"]
