@@ -121,7 +121,8 @@ def import_(
     importing = cronapply.Importing(
         readings=readings, source=source, user=user, root=root, timezone=timezone, accept=accept or "none", again=again
     )
-    if not (accept or yes or dry_run or as_json_) and cronapply.is_reviewed(source):
+    is_reviewed = not (accept or yes or dry_run or as_json_) and cronapply.is_reviewed(source)
+    if is_reviewed:
         plan = importing.review()
     elif dry_run:
         plan = importing.plan({})
@@ -136,7 +137,7 @@ def import_(
         plan = importing.write(quiet=as_json_)
     if as_json_:
         _print_json(cronapply.document(plan, dry_run=dry_run))
-    importing.conclude(plan, dry_run=dry_run)
+    importing.conclude(plan, dry_run=dry_run, is_reviewed=is_reviewed)
 
 
 @cron.command("next")

@@ -96,7 +96,7 @@ class Review:
         if not (plan.is_new or plan.open()):
             return True
         screens = (
-            cronview.problem_lines(self.readings, columns=columns),
+            cronview.problem_lines(self.readings, columns=columns, with_notes=False),
             cronview.graph_lines(plan, columns=columns),
             cronview.hazard_lines(self.readings, columns=columns),
         )
