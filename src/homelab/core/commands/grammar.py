@@ -14,6 +14,7 @@ MARK = "\ue00f"
 _PLAIN = re.compile(r"(?<![\\$])\$([A-Za-z_]\w*|\d)", re.ASCII)
 _MARKED = re.compile(r"\$\{(\w+):-" + MARK + r"\}")
 _MAX_DEPTH = 100
+_KEPT_CHARACTERS = 32_768
 
 
 class NotParsed(Exception):  # noqa: N818 - not an error of ours: the text is left alone
@@ -33,6 +34,16 @@ def parse(text: str) -> "Node":
 
     Chains (`a && b && c ...`) lean to the left in the tree and may be long: their spine does not count.
     """
+    return _kept(text) if len(text) <= _KEPT_CHARACTERS else _parsed(text)
+
+
+@lru_cache(maxsize=256)
+def _kept(text: str) -> "Node":
+    """Trees of ordinary size are kept: many jobs call the same script."""
+    return _parsed(text)
+
+
+def _parsed(text: str) -> "Node":
     data = _PLAIN.sub(rf"${{\1:-{MARK}}}", text).encode("utf-8", "replace")
     if len(data) > MAX_BYTES:
         raise NotParsed(f"it is larger than {MAX_BYTES} bytes")

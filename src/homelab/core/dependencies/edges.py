@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from homelab.core.commands import Description, Match, below, match
+from homelab.core.commands import Description, Effect, Match, below, match
 from homelab.core.commands.patterns import is_picked, is_plain, known_part
 from homelab.core.crontab import CronJob
 from homelab.core.dependencies.links import Link, link
@@ -146,37 +146,35 @@ def _reads(found: Traces, removed: Use) -> Use | None:
 
 
 class _Index:
-    """Uses by place and the first folders of their path, so that not everything is compared with everything."""
+    """Uses by the folders they are in, so that not everything is compared with everything.
+
+    Two names can be the same only if the known folders of one begin with those of the other.
+    """
 
     def __init__(self, parties: Sequence[_Party]) -> None:
-        self._by_head: dict[tuple[str, str], list[tuple[int, Use]]] = defaultdict(list)
-        self._wide: dict[str, list[tuple[int, Use]]] = defaultdict(list)
-        self._all: dict[str, list[tuple[int, Use]]] = defaultdict(list)
+        self._in: dict[tuple[str, str], list[tuple[int, Use]]] = defaultdict(list)
+        self._below: dict[tuple[str, str], list[tuple[int, Use]]] = defaultdict(list)
         for number, party in enumerate(parties):
             for use in party.traces.uses:
-                effect = use.effect
-                self._all[effect.place].append((number, use))
-                head = _head(effect.target)
-                if head:
-                    self._by_head[effect.place, head].append((number, use))
-                else:
-                    self._wide[effect.place].append((number, use))
+                place = use.effect.place
+                folder, *above = _folders(use.effect.target)
+                self._in[place, folder].append((number, use))
+                for ancestor in above:
+                    self._below[place, ancestor].append((number, use))
 
-    def candidates(self, product: Product) -> list[tuple[int, Use]]:
-        place = product.effect.place
-        head = _head(product.effect.target)
-        if not head:
-            return self._all[place]
-        return [*self._by_head[place, head], *self._wide[place]]
+    def candidates(self, product: Product) -> Iterable[tuple[int, Use]]:
+        effect = product.effect
+        folders = _folders(effect.target)
+        for folder in folders:
+            yield from self._in.get((effect.place, folder), ())
+        if effect.is_tree or not is_plain(effect.target):
+            yield from self._below.get((effect.place, folders[0]), ())
 
 
-def _head(target: str) -> str:
-    """The first two folders of a path when all of them are known; empty when it is wider than that."""
-    parts = target.split("/")
-    if len(parts) < 4:
-        return ""
-    head = "/".join(parts[:3])
-    return head if known_part(target).startswith(head + "/") else ""
+def _folders(target: str) -> list[str]:
+    """The folder a name is in, as far as it is known, and all folders above that one; the last is empty."""
+    parts = known_part(target).split("/")[:-1]
+    return ["/".join(parts[:count]) for count in range(len(parts), -1, -1)] if parts else [""]
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
@@ -269,10 +267,16 @@ def _reaches(after: Mapping[int, set[int]], start: int, goal: int) -> bool:
 
 def _without_detours(parties: Sequence[_Party], found: Sequence[Edge]) -> list[Edge]:
     """Leave out an edge that others, no less sure, already make: unless a file of its own goes along it."""
+    removals = [
+        (number, use.effect)
+        for number, party in enumerate(parties)
+        for use in party.traces.uses
+        if use.effect.kind == "delete" and not use.effect.is_age_based
+    ]
     kept: list[Edge] = []
     for edge in found:
         if any(
-            one.is_own and one.level == edge.level and not _is_taken_on_the_way(parties, edge, one)
+            one.is_own and one.level == edge.level and not _is_taken_on_the_way(removals, edge, one)
             for one in edge.links
         ):
             kept.append(edge)
@@ -286,13 +290,11 @@ def _without_detours(parties: Sequence[_Party], found: Sequence[Edge]) -> list[E
     return kept
 
 
-def _is_taken_on_the_way(parties: Sequence[_Party], edge: Edge, one: Link) -> bool:
+def _is_taken_on_the_way(removals: Sequence[tuple[int, Effect]], edge: Edge, one: Link) -> bool:
     """Whether a third job takes the file away (compresses it, moves it), so that it does not come here as it was."""
     if not one.downstream.is_tree and one.downstream.target == one.upstream.target:
         return False
     return any(
-        use.effect.kind == "delete" and not use.effect.is_age_based and match(one.upstream.target, use.effect.target)
-        for number, party in enumerate(parties)
-        if number not in (edge.upstream, edge.downstream)
-        for use in party.traces.uses
+        number not in (edge.upstream, edge.downstream) and match(one.upstream.target, removed.target)
+        for number, removed in removals
     )

@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from homelab.core.commands import Description, Effect, Match, below, match
@@ -50,23 +50,23 @@ class Traces:
 def traces(found: Description) -> Traces:
     """Of all effects those that matter between jobs: not what a job makes and removes, or makes and reads, itself."""
     effects = found.effects
+    after = _Later(effects)
     products: dict[tuple[str, str, str, bool], Product] = {}
     uses: list[Use] = []
     made: set[tuple[str, str]] = set()
     own_trees: list[tuple[str, str]] = []
     for at, effect in enumerate(effects):
         key = effect.place, effect.target
+        is_worth = _is_worth(effect)
         is_own = key in made or any(place == effect.place and below(effect.target, tree) for place, tree in own_trees)
-        later = effects[at + 1 :]
-        if effect.kind in _USES and not is_own and _is_worth(effect) and not _makes(effect, later):
-            uses.append(Use(effect=effect, changes=_changes(effect, later)))
-        if effect.kind in _PRODUCES and _is_worth(effect) and not _is_gone(effect, later):
+        if effect.kind in _USES and is_worth and not is_own and not after.makes(at, effect):
+            uses.append(Use(effect=effect, changes=after.changes(at, effect)))
+        if effect.kind in _PRODUCES and is_worth and not after.removes(at, effect):
             products.setdefault((effect.kind, *key, effect.is_tree), Product(effect=effect, is_log=is_log(effect)))
-        if effect.kind in ("write", "make") and not effect.is_tree:
+        if effect.kind in ("write", "make"):
             made.add(key)
-        if effect.kind == "write" and (effect.is_tree or "." not in posixpath.basename(effect.target)):
-            made.add(key)
-            own_trees.append(key)
+            if effect.kind == "write" and (effect.is_tree or "." not in posixpath.basename(effect.target)):
+                own_trees.append(key)
     for call in found.calls:
         if call.status != "program":
             effect = Effect(kind="read", target=call.path, by="call", source=call.source)
@@ -114,17 +114,6 @@ def _is_worth(effect: Effect) -> bool:
     return len([part for part in known_part(target).split("/") if part]) > 0 or not target.startswith("/")
 
 
-def _is_gone(effect: Effect, later: Iterable[Effect]) -> bool:
-    return any(
-        other.kind == "delete"
-        and not other.is_age_based
-        and other.place == effect.place
-        and not effect.is_tree
-        and _takes_all(other, effect)
-        for other in later
-    )
-
-
 def _takes_all(removal: Effect, effect: Effect) -> bool:
     """Whether a removal surely takes this; one that picks some of many files (`upload-*`) leaves others."""
     if removal.is_tree and below(effect.target, removal.target) >= Match.GLOB and not is_picked(removal.target):
@@ -133,25 +122,36 @@ def _takes_all(removal: Effect, effect: Effect) -> bool:
     return how is Match.SAME or (how >= Match.GLOB and is_plain(effect.target) and not is_picked(removal.target))
 
 
-def _makes(effect: Effect, later: Iterable[Effect]) -> bool:
-    """Asked for only to be made when it is not there."""
-    return effect.kind == "test" and any(
-        other.kind in _PRODUCES and (other.place, other.target) == (effect.place, effect.target) for other in later
-    )
+class _Later:
+    """What the job does to the same thing further on."""
 
+    def __init__(self, effects: Sequence[Effect]) -> None:
+        self._made: dict[tuple[str, str], int] = {}
+        self._changed: dict[tuple[str, str], int] = {}
+        self._removals: list[tuple[int, Effect]] = []
+        for at, effect in enumerate(effects):
+            key = effect.place, effect.target
+            if effect.kind in _PRODUCES:
+                self._made[key] = at
+            if effect.kind in ("write", "update", "delete") and not effect.is_age_based:
+                self._changed[key] = at
+            if effect.kind == "delete" and not effect.is_age_based:
+                self._removals.append((at, effect))
 
-def _changes(effect: Effect, later: Iterable[Effect]) -> bool:
-    return effect.kind in ("update", "delete") or any(
-        other.kind in ("write", "update", "delete")
-        and other.place == effect.place
-        and not other.is_age_based
-        and other.target == effect.target
-        for other in later
-    )
+    def makes(self, at: int, effect: Effect) -> bool:
+        """Asked for only to be made when it is not there."""
+        return effect.kind == "test" and self._made.get((effect.place, effect.target), -1) > at
 
+    def changes(self, at: int, effect: Effect) -> bool:
+        changed = self._changed.get((effect.place, effect.target), -1)
+        return effect.kind in ("update", "delete") or changed > at
 
-def name_part(target: str) -> str:
-    return posixpath.basename(target)
+    def removes(self, at: int, effect: Effect) -> bool:
+        """Made and taken away again: nothing that is left for others."""
+        return not effect.is_tree and any(
+            number > at and removal.place == effect.place and _takes_all(removal, effect)
+            for number, removal in self._removals
+        )
 
 
 def is_bare_glob(target: str) -> bool:

@@ -5,6 +5,7 @@ script; everything else is unknown. Called by `core.commands.scripts`.
 """
 
 import ast
+from functools import lru_cache
 
 from homelab.core.commands.effects import Source
 from homelab.core.commands.python.calls import call
@@ -15,10 +16,16 @@ from homelab.core.commands.shell import Shell
 from homelab.core.commands.words import Scope
 
 
+@lru_cache(maxsize=128)
+def _tree(code: str) -> ast.Module:
+    """Kept, as many jobs call the same script."""
+    return ast.parse(code)
+
+
 def read_python(shell: Shell, code: str, scope: Scope, arguments: list[str], source: Source, *, inline: bool) -> None:
     """Note what a script does. `arguments`: its words; `inline`: the code stands in the command of `source` itself."""
     try:
-        tree = ast.parse(code)
+        tree = _tree(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         shell.findings.note(scope.file, f"it is no Python that is understood here ({type(error).__name__})")
         return
