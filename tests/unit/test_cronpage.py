@@ -53,7 +53,7 @@ def test_it_shows_the_jobs_the_next_times_the_suggestions_and_the_problems() -> 
         assert words in html
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.text(max_size=40),
     st.sampled_from(

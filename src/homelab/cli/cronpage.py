@@ -42,18 +42,19 @@ def _values(readings: Sequence[Reading], plan: Plan, now: datetime) -> dict[str,
     kept = len(plan.rows) - len(moved)
     jobs = [(reading, job) for reading in readings for job in reading.jobs]
     made, alone = _graph(plan)
+    hazards = cronview.hazard_groups(readings)
     return {
         "title": ", ".join("standard input" if r.file == "-" else r.file for r in readings[:3])
         + (f" and {len(readings) - 3} more" if len(readings) > 3 else ""),
         "now": now.astimezone(ZoneInfo(zones[0]) if len(zones) == 1 else UTC).strftime("%a %d %b %Y, %H:%M %Z"),
-        "tiles": _tiles(readings, plan),
+        "tiles": _tiles(readings, plan, hazards),
         "graph": Markup(made) if made else "",  # noqa: S704 - `drawing.svg` escapes
         "alone": f"{alone} stand alone" if alone else "",
         "suggestions": [_suggestion(s, readings) for s in _sorted(plan.suggestions)],
         "moved": moved,
         "premise": plan.premise,
         "rest": f"{kept} {'job keeps its time' if kept == 1 else 'jobs keep their times'}." if kept else "",
-        "hazards": [_hazards(code, found) for code, found in cronview.hazard_groups(readings).items()],
+        "hazards": [_hazards(code, found) for code, found in hazards.items()],
         "problems": [
             {"place": _place(r, p.line, readings), "severity": p.severity, "message": p.message, "hint": p.hint,
              "kind": {"error": "bad", "warning": "medium"}.get(p.severity, "low")}
@@ -64,9 +65,8 @@ def _values(readings: Sequence[Reading], plan: Plan, now: datetime) -> dict[str,
     }  # fmt: skip
 
 
-def _tiles(readings: Sequence[Reading], plan: Plan) -> list[dict[str, Any]]:
+def _tiles(readings: Sequence[Reading], plan: Plan, hazards: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     words = [f"{n} {c}" for c in cronview.CONFIDENCES if (n := sum(s.confidence == c for s in plan.suggestions))]
-    hazards = cronview.hazard_groups(readings)
     bad = sum(p.severity == "error" for r in readings for p in r.problems)
     tiles = [
         (sum(len(r.jobs) for r in readings), "jobs", "", ""),
