@@ -21,7 +21,14 @@ def cron() -> None:
 
 def _source_options(command: Any) -> Any:
     options = (
-        click.argument("source", metavar="FILE|-"),
+        click.argument("source", metavar="FILE|-", required=False, default=""),
+        click.option(
+            "--from",
+            "origin",
+            type=click.Choice(["cron", "launchd", "systemd", "anacron"]),
+            default="cron",
+            help="Whose files to read. All but cron have usual places: then FILE can be left out.",
+        ),
         click.option("--system", is_flag=True, help="Lines have a user column (/etc/crontab, /etc/cron.d)."),
         click.option("--user", default="", metavar="NAME", help="Whose crontab it is (default: yours)."),
         click.option(
@@ -36,12 +43,23 @@ def _source_options(command: Any) -> Any:
     return command
 
 
+def _read(source: str, options: Options) -> list[Reading]:
+    """What there is to read. A crontab must be named; other schedulers have usual places."""
+    if options.origin != "cron":
+        from homelab.cli import timerread
+
+        return timerread.read(source, options)
+    if not source:
+        raise click.UsageError("Missing argument 'FILE|-'.")
+    return read(source, options)
+
+
 @cron.command("inspect")
 @_source_options
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON document.")
-def inspect(source: str, system: bool, user: str, root: Path | None, timezone: str, as_json_: bool) -> None:
+def inspect(source: str, as_json_: bool, **given: Any) -> None:
     """Show what cron would make of a crontab, a folder of crontabs, or standard input (-). Changes nothing."""
-    readings = read(source, Options(system=system, user=user, root=root, timezone=timezone))
+    readings = _read(source, Options(**given))
     if as_json_:
         _print_json(as_json(readings))
         return
@@ -59,22 +77,21 @@ def inspect(source: str, system: bool, user: str, root: Path | None, timezone: s
 )
 @click.option("--dry-run", is_flag=True, help="Print the change of the lab file, write nothing.")
 @click.option("--json", "as_json_", is_flag=True, help="Print what was done as one JSON document.")
-def import_(
-    source: str, system: bool, user: str, root: Path | None, timezone: str, accept: str, dry_run: bool, as_json_: bool
-) -> None:
+def import_(source: str, accept: str, dry_run: bool, as_json_: bool, **given: Any) -> None:
     """Add the jobs of a crontab to the lab file. Importing again updates them; comments and your settings stay."""
     from homelab.cli import cronimport
     from homelab.home import crontabs, labedit
 
-    readings = read(source, Options(system=system, user=user, root=root, timezone=timezone))
+    options = Options(**given)
+    readings = _read(source, options)
     path = cronimport.lab_path()
     with contextlib.nullcontext() if dry_run else labedit.locked(path):
-        before = cronimport.read_lab(path, timezone=timezone or crontabs.zone(root))
+        before = cronimport.read_lab(path, timezone=options.timezone or crontabs.zone(options.root))
         zone = labedit.lab_timezone(before[str(path)], str(path))
         texts = dict(before)
         done: list[labedit.Merged] = []
         for reading in readings:
-            known_as = cronimport.source_of(reading, user or crontabs.owner_of(reading.file))
+            known_as = cronimport.source_of(reading, options.user or crontabs.owner_of(reading.file))
             chains = labedit.chains(texts, source=known_as)
             jobs = cronimport.new_jobs(reading, accept=accept, timezone=zone, chains=chains)
             # A line with a mistake in it is not a job that was taken out.

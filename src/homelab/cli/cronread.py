@@ -3,6 +3,7 @@
 Nothing is run and nothing is written. Called by `cli.cron`.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from homelab.home.crontabs import RunParts
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options both commands have. `root`: where absolute paths of that machine are looked up."""
+    """The options both commands have. `origin`: whose files they are. `root`: where absolute paths of that machine are
+    looked up."""
 
+    origin: str = "cron"
     system: bool = False
     user: str = ""
     root: Path | None = None
@@ -24,12 +27,16 @@ class Options:
 
 @dataclass(kw_only=True)
 class Reading:
-    """One crontab file and what was found in it. `chains`: by line, the run-parts folder that a job runs."""
+    """One crontab file and what was found in it. `chains`: by line, the run-parts folder that a job runs.
+
+    `orders`: suggestions that the scheduler's own files make, as the contract prints them.
+    """
 
     file: str
-    jobs: tuple[CronJob, ...] = ()
+    jobs: Sequence[CronJob] = ()
     problems: list[CronProblem] = field(default_factory=list[CronProblem])
     chains: dict[int, RunParts] = field(default_factory=dict[int, RunParts])
+    orders: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def suggestions(self) -> list[dict[str, Any]]:
         """The chains as the contract prints them: each script waits for the one before, whatever its outcome."""
@@ -47,7 +54,7 @@ class Reading:
             }
             for line, chain in self.chains.items()
             if len(chain.scripts) > 1
-        ]
+        ] + self.orders
 
     def hazards(self) -> list[dict[str, Any]]:
         """Files in a run-parts folder that look like jobs and never run."""
