@@ -1,0 +1,1 @@
+"""Which jobs of a crontab need which, proposed with the text it rests on. Pure. Called by `cli.cronread`."""
