@@ -324,3 +324,48 @@ def test_a_source_must_be_named_for_cron_and_must_be_there_for_the_others(there:
     for origin in ("systemd", "launchd", "anacron"):
         assert "missing" in homelab(there, "inspect", "--from", origin, "missing", status=2).stderr
     assert "systemctl cat" in homelab(there, "inspect", "--from", "systemd", "-", stdin="nothing", status=2).stderr
+
+
+def test_hazards_are_told_with_line_reason_and_remedy_and_never_with_the_secret(there: Path) -> None:
+    root = there / "root"
+    for path in ("bin/sh", "usr/bin/rsync", "opt/good.sh"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("#!/bin/sh\ncd /var/tmp/build\nrm -rf *\n" if path == "opt/good.sh" else "")
+        (root / path).chmod(0o755)
+    (there / "danger").write_text(
+        "0 1 * * * /opt/good.sh\n"
+        "5 1 * * * /opt/gone.sh > /dev/null 2>&1\n"
+        "6 1 * * * /opt/gone.sh > /dev/null 2>&1\n"
+        "*/2 * * * * rsync -a /a/ ada@host:/b/\n"
+        "0 2 13 * 5 /opt/good.sh --password=hunter22\n"
+    )
+    found = inspect(there, "danger", "--root", "root", "--user", "ada")
+    assert all(set(hazard) == {"line", "code", "message", "hint"} for hazard in found["hazards"])
+    assert [(hazard["line"], hazard["code"]) for hazard in found["hazards"]] == [
+        (1, "unchecked-cd"),
+        (2, "missing-script"),
+        (2, "output-lost"),
+        (3, "missing-script"),
+        (3, "output-lost"),
+        (4, "no-lock"),
+        (5, "unchecked-cd"),
+        (5, "secret"),
+        (5, "either-day"),
+    ]
+    shown = homelab(there, "inspect", "danger", "--root", "root", "--user", "ada").stderr
+    assert "danger:2,3: what it prints is thrown away" in shown
+    assert "hunter22" not in shown
+    assert not (there / "var").exists()
+
+
+def test_a_hostile_crontab_is_examined_in_time(there: Path) -> None:
+    deep = "$(" * 1000 + "true" + ")" * 1000
+    lines = [f"{n % 60} * * * * /opt/job{n}.sh > /dev/null 2>&1; echo {n}" for n in range(257)]
+    lines += [f"0 1 * * * echo {deep}", "0 1 * * * " + "a" * 100_000, "0 1 * * * rm -rf " + "$X/" * 5000]
+    (there / "hostile").write_bytes("\n".join(lines).encode() + b"\n0 1 * * * echo \xff\xfe\n")
+    before = os.times()
+    found = inspect(there, "hostile")
+    after = os.times()
+    assert after.children_user - before.children_user < 5
+    assert len(found["jobs"]) == 261
+    assert {hazard["code"] for hazard in found["hazards"]} >= {"output-lost", "failure-hidden"}

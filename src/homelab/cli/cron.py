@@ -59,7 +59,11 @@ def _read(source: str, options: Options) -> list[Reading]:
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON document.")
 def inspect(source: str, as_json_: bool, **given: Any) -> None:
     """Show what cron would make of a crontab, a folder of crontabs, or standard input (-). Changes nothing."""
-    readings = _read(source, Options(**given))
+    from homelab.cli.hazardread import add_hazards
+
+    options = Options(**given)
+    readings = _read(source, options)
+    add_hazards(readings, root=options.root, is_cron=options.origin in ("cron", "anacron"))
     if as_json_:
         _print_json(as_json(readings))
         return
@@ -202,8 +206,24 @@ def _print_reading(reading: Reading, *, heading: bool) -> None:
     _print_problems(reading)
     for suggestion in reading.suggestions():
         click.echo(f"{reading.file}:{suggestion['lines'][0]}: suggestion: {_clean(suggestion['evidence'])}", err=True)
-    for hazard in reading.hazards():
-        click.echo(f"{reading.file}:{hazard['line']}: hazard: {_clean(hazard['message'])}", err=True)
+    _print_hazards(reading)
+
+
+def _print_hazards(reading: Reading) -> None:
+    """Grouped by what they are; the lines of equal ones together, a remedy once."""
+    from homelab.cli.hazardread import paragraphs
+
+    for heading, hazards in paragraphs(reading.hazards()):
+        click.echo(f"hazard: {heading}", err=True)
+        lines: dict[tuple[str, str], list[int]] = {}
+        for hazard in hazards:
+            lines.setdefault((hazard.message, hazard.hint), []).append(hazard.line)
+        hints: list[str] = []
+        for (message, hint), where in lines.items():
+            click.echo(f"  {reading.file}:{','.join(map(str, where))}: {_clean(message)}.", err=True)
+            hints += [hint] if hint not in hints else []
+        for hint in hints:
+            click.echo(f"    {_clean(hint)}", err=True)
 
 
 def _print_problems(reading: Reading) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from homelab.core.crontab import CronJob, CronProblem, parse
+from homelab.core.hazards import Hazard
 from homelab.home import crontabs
 from homelab.home.crontabs import RunParts
 
@@ -36,6 +37,7 @@ class Reading:
     jobs: Sequence[CronJob] = ()
     problems: list[CronProblem] = field(default_factory=list[CronProblem])
     chains: dict[int, RunParts] = field(default_factory=dict[int, RunParts])
+    found_hazards: list[Hazard] = field(default_factory=list[Hazard])
     orders: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def suggestions(self) -> list[dict[str, Any]]:
@@ -56,18 +58,19 @@ class Reading:
             if len(chain.scripts) > 1
         ] + self.orders
 
-    def hazards(self) -> list[dict[str, Any]]:
-        """Files in a run-parts folder that look like jobs and never run."""
-        return [
-            {
-                "line": line,
-                "code": "run-parts-ignores",
-                "message": f"{path} does not run: {reason}",
-                "hint": "Rename it, or make it executable, if it is meant to run.",
-            }
+    def hazards(self) -> list[Hazard]:
+        """What `cli.hazardread` found, and files in a run-parts folder that look like jobs and never run; by line."""
+        ignored = [
+            Hazard(
+                line=line,
+                code="run-parts-ignores",
+                message=f"{path} does not run: {reason}",
+                hint="Rename it, or make it executable, if it is meant to run.",
+            )
             for line, chain in self.chains.items()
             for path, reason in chain.ignored
         ]
+        return sorted([*ignored, *self.found_hazards], key=lambda hazard: hazard.line)
 
 
 def read(source: str, options: Options) -> list[Reading]:
@@ -137,7 +140,7 @@ def as_json(readings: list[Reading]) -> dict[str, Any]:
         "jobs": [row for r in readings for row in rows(r, [_job_json(job) for job in r.jobs])],
         "problems": [row for r in readings for row in rows(r, [asdict(problem) for problem in r.problems])],
         "suggestions": [row for r in readings for row in rows(r, r.suggestions())],
-        "hazards": [row for r in readings for row in rows(r, r.hazards())],
+        "hazards": [row for r in readings for row in rows(r, [asdict(hazard) for hazard in r.hazards()])],
     }
 
 
