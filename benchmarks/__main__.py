@@ -21,6 +21,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "help": command_line.help_cpu,
     "inspect": command_line.inspect_cpu,
+    "scripts": command_line.inspect_with_scripts,
     "year": command_line.year_of_minutes,
     "lab": running_lab.forty_six_jobs,
     "cost": running_lab.cost_of_a_run,

@@ -369,3 +369,17 @@ def test_a_hostile_crontab_is_examined_in_time(there: Path) -> None:
     assert after.children_user - before.children_user < 5
     assert len(found["jobs"]) == 261
     assert {hazard["code"] for hazard in found["hazards"]} >= {"output-lost", "failure-hidden"}
+
+
+def test_what_timers_of_different_files_need_of_each_other_is_suggested_with_their_texts(there: Path) -> None:
+    (there / "u").mkdir()
+    for name, time, command in (
+        ("dump", "02:00", "/bin/sh -c 'pg_dump app > /b/app.sql'"),
+        ("ship", "02:30", "/usr/bin/rclone copy /b/app.sql remote:db"),
+    ):
+        (there / "u" / f"{name}.timer").write_text(f"[Timer]\nOnCalendar={time}\n")
+        (there / "u" / f"{name}.service").write_text(f"[Service]\nType=oneshot\nExecStart={command}\n")
+    (found,) = inspect(there, "--from", "systemd", "u")["suggestions"]
+    assert (found["upstream"], found["downstream"], found["confidence"]) == ("dump", "ship", "high")
+    assert "pg_dump app > /b/app.sql" in found["evidence"]
+    assert Path(found["upstream_file"]).name == "dump.timer"

@@ -88,6 +88,7 @@ def test_an_ordinary_line_has_no_hazard(command: str) -> None:
         ("/opt/backup.sh > /dev/null 2>&1", "output-lost"),
         ("/opt/backup.sh 2>/dev/null >/dev/null", "output-lost"),
         ("(cd /srv && ./run.sh) > /dev/null 2>&1", "output-lost"),
+        ("sh -c '/opt/backup.sh 2>&1' > /dev/null 2>&1", "output-lost"),
         ("mysqldump app | gzip > /backups/app.gz", "failure-hidden"),
         ("/opt/backup.sh 2>&1 | logger -t backup", "failure-hidden"),
         ("php /srv/artisan queue:work | grep -v debug >> /var/log/q.log", "failure-hidden"),

@@ -63,6 +63,10 @@ def inspect(source: str, as_json_: bool, **given: Any) -> None:
 
     options = Options(**given)
     readings = _read(source, options)
+    if options.origin != "cron":
+        from homelab.cli import timerread
+
+        timerread.add_suggestions(readings)
     add_hazards(readings, root=options.root, is_cron=options.origin in ("cron", "anacron"))
     if as_json_:
         _print_json(as_json(readings))
@@ -203,9 +207,10 @@ def _print_reading(reading: Reading, *, heading: bool) -> None:
         for row in rows:
             text = "  ".join(_clean(cell).ljust(size) for cell, size in zip(row, [*sizes, 0], strict=True))
             click.echo(text if len(text) <= width else text[: width - 1] + "…")
+    reading.described()
     _print_problems(reading)
     for suggestion in reading.suggestions():
-        click.echo(f"{reading.file}:{suggestion['lines'][0]}: suggestion: {_clean(suggestion['evidence'])}", err=True)
+        _print_suggestion(reading, suggestion)
     _print_hazards(reading)
 
 
@@ -224,6 +229,18 @@ def _print_hazards(reading: Reading) -> None:
             hints += [hint] if hint not in hints else []
         for hint in hints:
             click.echo(f"    {_clean(hint)}", err=True)
+
+
+def _print_suggestion(reading: Reading, suggestion: dict[str, Any]) -> None:
+    """Who needs whom, how sure it is and why; beneath it the text it rests on."""
+    place = f"{reading.file}:{suggestion['downstream_line'] or suggestion['lines'][0]}"
+    lines = ", ".join(str(line) for line in suggestion["lines"])
+    head = f"lines {lines} exclude each other" if suggestion["kind"] == "exclusive" else f"lines {lines}"
+    if suggestion.get("downstream"):
+        head = f"{suggestion['downstream']} needs {suggestion['upstream']} (line {suggestion['upstream_line']})"
+    text = f"{place}: suggestion ({suggestion['confidence']}): {head}: {suggestion['reason']}"
+    click.echo(_clean(text), err=True)
+    click.echo(f"    {_clean(suggestion['evidence'])}", err=True)
 
 
 def _print_problems(reading: Reading) -> None:

@@ -1,4 +1,4 @@
-"""The hazards of what was read: describes the jobs' commands and asks the machine, and the lab, what rules must know.
+"""The hazards of what was read: asks the machine, and the lab, what the rules must know.
 
 Called by `cli.cron`.
 """
@@ -10,14 +10,12 @@ from statistics import median
 
 from homelab.cli.client import Client
 from homelab.cli.cronread import Reading
-from homelab.core.commands import describe
 from homelab.core.errors import HomelabError
 from homelab.core.hazards import CODES, Hazard, Subject, examine, facts_of
 from homelab.core.schedule import parse
 from homelab.home import endpoints
 from homelab.home.filestates import FileStates
 from homelab.home.paths import Home
-from homelab.home.scripts import FolderScripts
 
 # Files that only this machine's own schedulers read: what they name should be here.
 _LIVE = ("/etc/", "/var/spool/cron/", "/usr/lib/cron/", "/lib/systemd/", "/usr/lib/systemd/", "/Library/")
@@ -26,24 +24,18 @@ _FEWEST_RUNS = 3
 
 
 def add_hazards(readings: list[Reading], *, root: Path | None, is_cron: bool) -> None:
-    """Look at each reading's jobs. Scripts and files: those below `root`, else this machine's, as far as it
-    is theirs."""
-    scripts, files = FolderScripts(root), FileStates(root)
+    """Look at each reading's jobs. Files: those below `root`, else this machine's, as far as it is theirs."""
+    files = FileStates(root)
     durations_s = _durations_s()
     now = datetime.now(UTC)
     for reading in readings:
-        subjects = [_subject(reading, number, scripts) for number in range(len(reading.jobs))]
+        subjects = [
+            Subject(job=job, schedule=parse(job.schedule, job.timezone, seed=job.name), description=description)
+            for job, description in zip(reading.jobs, reading.described(), strict=True)
+        ]
         is_theirs = True if root is not None or reading.file.startswith(_LIVE) else None
         facts = facts_of(files, subjects, is_theirs=is_theirs, is_cron=is_cron, durations_s=durations_s)
         reading.found_hazards = examine(subjects, facts, now=now)
-
-
-def _subject(reading: Reading, number: int, scripts: FolderScripts) -> Subject:
-    job = reading.jobs[number]
-    description = describe(
-        job.command, environment=job.environment, folder=job.cwd, scripts=scripts, stdin=job.stdin, shell=job.shell
-    )
-    return Subject(job=job, schedule=parse(job.schedule, job.timezone, seed=job.name), description=description)
 
 
 def _durations_s() -> Mapping[str, float]:

@@ -5,25 +5,70 @@ Called by `cli.cron`.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from homelab.cli.cronread import Options, Reading
 from homelab.core import timers
+from homelab.core.dependencies import suggest
 from homelab.core.errors import InputError
 from homelab.core.timers import Found, Machine, Order
 from homelab.home import crontabs
 from homelab.home import timers as files
+from homelab.home.scripts import FolderScripts
 
 
 def read(source: str, options: Options) -> list[Reading]:
     """One reading for each file with something to say. `source`: file, folder, `-`, or empty for the usual
     places."""
     founds, orders = _READERS[options.origin](source, options)
-    readings = [Reading(file=found.file, jobs=found.jobs, problems=list(found.problems)) for found in founds]
+    scripts = FolderScripts(options.root)
+    readings = [
+        Reading(file=found.file, jobs=found.jobs, problems=list(found.problems), scripts=scripts) for found in founds
+    ]
     for reading in readings:
         reading.orders = [_order_json(order) for order in orders if order.downstream_file == reading.file]
     return readings
+
+
+def add_suggestions(readings: list[Reading]) -> None:
+    """What jobs of different files need of each other by what they read and write; an order that a file states stays.
+
+    Each file is a reading of its own, so its own suggestions cannot see the others.
+    """
+    places = [(reading, job) for reading in readings for job in reading.jobs]
+    numbered = [replace(job, line=number) for number, (_, job) in enumerate(places)]
+    descriptions = [description for reading in readings for description in reading.described()]
+    stated = {
+        frozenset((order["upstream"], order["downstream"]))
+        for reading in readings
+        for order in reading.orders
+        if order["confidence"] != "low"
+    }
+    for found in suggest(numbered, descriptions):
+        if found.upstream_line is None or found.downstream_line is None:
+            continue
+        (above, upstream), (below, downstream) = places[found.upstream_line], places[found.downstream_line]
+        if above is below or frozenset((upstream.name, downstream.name)) in stated:
+            continue
+        below.orders = [order for order in below.orders if order["upstream"] != upstream.name]
+        texts = [f"{piece.text} ({places[piece.line][1].name})" for piece in found.sources[:2]]
+        below.orders.append(
+            {
+                "kind": "needs",
+                "lines": sorted({upstream.line, downstream.line}),
+                "upstream_line": upstream.line,
+                "downstream_line": downstream.line,
+                "confidence": found.confidence,
+                "evidence": ", ".join(texts),
+                "reason": found.reason,
+                "upstream": upstream.name,
+                "downstream": downstream.name,
+                "upstream_file": above.file,
+                "downstream_file": below.file,
+            }
+        )
 
 
 def _machine(options: Options, owner: str) -> Machine:

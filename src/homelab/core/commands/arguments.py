@@ -25,7 +25,6 @@ _SIMPLE: dict[str, Kind] = {
     "t": "test",
     "c": "make",
     "p": "mention",
-    "v": "read",
 }
 
 
@@ -131,6 +130,7 @@ class Act:
         *,
         is_tree: bool = False,
         is_age_based: bool = False,
+        is_guess: bool = False,
         place: str | None = None,
     ) -> None:
         """Note one effect. `place` names what is no file: then the value is a name there."""
@@ -150,6 +150,7 @@ class Act:
             is_tree=is_tree,
             by=self.name,
             is_age_based=is_age_based,
+            is_guess=is_guess,
             source=self.source,
         )
         self.findings.add(effect)
@@ -171,7 +172,9 @@ class Act:
             self._play_value(letter, extension, value, word, sources)
 
     def _play_value(self, letter: str, extension: str, value: str, word: Word, sources: Sequence[Word]) -> None:
-        if letter in _SIMPLE:
+        if letter == "v":
+            self.effect("read", value, is_tree=is_plain(value) and "." not in posixpath.basename(value.rstrip("/"))[1:])
+        elif letter in _SIMPLE:
             self.effect(_SIMPLE[letter], value)
         elif letter in ("R", "W", "U", "D"):
             self.effect(_SIMPLE[letter.lower()], value, is_tree=True)
@@ -240,22 +243,27 @@ class Act:
         for name, value in found.options:
             if options.get(name) == "C" and value is not None:
                 self.play("C", value)
-        for name, value in found.options:
-            role = options.get(name, "")
-            if value is None or role == "C":
-                continue
-            operands = found.operands if role in ("g", "G") else ()
-            if role in ("g", "G"):
-                roles = tuple(r for r in roles if r not in ("g", "G"))
-                self.copied_to(value.value + "/", operands, is_tree=role == "G")
-            else:
-                self.play(role, value)
+        if any(options.get(name) in ("g", "G") and value for name, value in found.options):
+            roles = tuple(role for role in roles if role not in ("g", "G"))
+        self._play_options(found, options, writes=False)
         operands = found.operands
-        if self.name in ("restic",) and not self.repository:
+        if self.name == "restic" and not self.repository:
             self.repository = self.scope.value("RESTIC_REPOSITORY")[0]
         for number, (role, word) in enumerate(zip(assigned(roles, len(operands)), operands, strict=False)):
             self.play(role, word, operands[:number])
+        self._play_options(found, options, writes=True)
         self._always(spec)
+
+    def _play_options(self, found: Arguments, options: Mapping[str, str], *, writes: bool) -> None:
+        """What a command reads comes before what it writes: `sort -o FILE FILE`."""
+        for name, value in found.options:
+            role = options.get(name, "")
+            if value is None or role == "C" or (role in ("w", "W", "g", "G")) != writes:
+                continue
+            if role in ("g", "G"):
+                self.copied_to(value.value + "/", found.operands, is_tree=role == "G")
+            else:
+                self.play(role, value)
 
     def _always(self, spec: Spec) -> None:
         for role, target in spec.always:
@@ -279,8 +287,3 @@ def assigned(roles: Sequence[str], count: int) -> list[str]:
     before = list(roles[:starred])
     middle = max(0, count - len(before) - len(behind))
     return [*before, *[roles[starred][:-1]] * middle, *behind][:count]
-
-
-def far_options(valued: Mapping[str, str]) -> frozenset[str]:
-    """The options of a row that take a value."""
-    return frozenset(valued)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from homelab.core.commands.grammar import text_of
 from homelab.core.commands.patterns import is_plain
-from homelab.core.commands.words import Expander, Scope, Values, text_of
+from homelab.core.commands.words import Expander, Scope, Values
 
 if TYPE_CHECKING:
     from homelab.core.commands.grammar import Node

@@ -69,7 +69,8 @@ class Effect:
     `place`: empty for this machine's files, else `HOST`, `remote:NAME`, `container:NAME` or the kind of a database;
     `target`: an absolute path or a name there, a pattern. `is_tree`: all that lies below it as well.
     `by`: the command, or `>` for a redirection. `is_output`: it takes what a program prints, as a log does.
-    `is_age_based`: only what is older than some time (`find -mtime`).
+    `is_age_based`: only what is older than some time (`find -mtime`). `is_guess`: the program is not known, its
+    arguments look like it.
     """
 
     kind: Kind
@@ -79,6 +80,7 @@ class Effect:
     by: str = ""
     is_output: bool = False
     is_age_based: bool = False
+    is_guess: bool = False
     source: Source
 
 

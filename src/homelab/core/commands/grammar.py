@@ -1,5 +1,6 @@
 """The one door to tree-sitter: shell text in, syntax tree out. It is imported only when there is a text to parse."""
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,13 @@ if TYPE_CHECKING:
     from tree_sitter import Node, Parser
 
 MAX_BYTES = 1024 * 1024
+# tree-sitter-bash 0.25 takes `$A/$B` without quotes apart in the wrong place; `${A}/${B}` it does not. So `$A` is
+# parsed as `${A:-MARK}` and read as what it is: the mark, which no text has, says that it was one.
+MARK = "\ue00f"
+_PLAIN = re.compile(r"(?<![\\$])\$([A-Za-z_]\w*|\d)", re.ASCII)
+_MARKED = re.compile(r"\$\{(\w+):-" + MARK + r"\}")
 _MAX_DEPTH = 100
+_KEPT_CHARACTERS = 32_768
 
 
 class NotParsed(Exception):  # noqa: N818 - not an error of ours: the text is left alone
@@ -27,13 +34,34 @@ def parse(text: str) -> "Node":
 
     Chains (`a && b && c ...`) lean to the left in the tree and may be long: their spine does not count.
     """
-    data = text.encode("utf-8", "replace")
+    return _kept(text) if len(text) <= _KEPT_CHARACTERS else _parsed(text)
+
+
+@lru_cache(maxsize=256)
+def _kept(text: str) -> "Node":
+    """Trees of ordinary size are kept: many jobs call the same script."""
+    return _parsed(text)
+
+
+def _parsed(text: str) -> "Node":
+    data = _PLAIN.sub(rf"${{\1:-{MARK}}}", text).encode("utf-8", "replace")
     if len(data) > MAX_BYTES:
         raise NotParsed(f"it is larger than {MAX_BYTES} bytes")
     tree = _parser().parse(data)
     if _depth(tree.root_node) > _MAX_DEPTH:
         raise NotParsed("it is nested too deeply")
     return tree.root_node
+
+
+def text_of(node: "Node") -> str:
+    """The text of a node as it was written."""
+    text = (node.text or b"").decode("utf-8", "replace")
+    return written(text) if MARK in text else text
+
+
+def written(text: str) -> str:
+    """A piece of parsed text as it was before."""
+    return _MARKED.sub(r"$\1", text)
 
 
 def _depth(root: "Node") -> int:

@@ -177,6 +177,7 @@ tarsnap : R* -f= -c
 attic create : - R*
 bup index,bup save : R* -n=
 proxmox-backup-client backup : -*
+vzdump : -* --dumpdir=W --mode= --compress= --storage= --exclude=
 zfs : -*
 zfs snapshot,zfs snap : Q* place=zfs -r -o=
 zfs send : q* place=zfs -i= -I=
@@ -242,7 +243,7 @@ apt-get update,apt update,aptitude update,apt-file update : -* +W:/var/lib/apt/l
 apt-get upgrade,apt upgrade,apt-get dist-upgrade,apt full-upgrade,apt-get install,apt install,
     aptitude upgrade,aptitude safe-upgrade,aptitude full-upgrade,unattended-upgrade,unattended-upgrades,
     apt-listchanges,cron-apt : -* +R:/var/lib/apt/lists -o=
-apt list,apt-show-versions,/usr/lib/update-notifier/apt-check : -* +R:/var/lib/apt/lists
+apt list,apt-show-versions,apt-check : -* +R:/var/lib/apt/lists
 apt-get clean,apt-get autoclean,apt-get autoremove,apt autoremove,apt clean : -*
 dnf makecache,yum makecache : -* +W:/var/cache/dnf
 dnf upgrade,dnf update,yum update,yum upgrade,dnf check-update,yum check-update : -* +R:/var/cache/dnf
@@ -315,7 +316,6 @@ ffprobe,mediainfo,exiftool,mplayer,mpv,vlc,cvlc,omxplayer,aplay,paplay,mpg123 : 
 convert,magick,gm convert,composite,montage : !lastout -o= --output=
 mogrify,jpegoptim,optipng,pngquant,jpegtran,cwebp,exiftran : u* -path=W -resize= -quality= -format= -o=w -outfile=w
 sox,lame,flac,oggenc,opusenc : r w -b= -V= -o=w
-gnuplot : r* -e=
 rrdtool : !rrdtool
 rrdupdate : u -*
 raspistill,libcamera-still,rpicam-still,fswebcam,streamer,scrot,import,imagesnap,screencapture,gphoto2 : !lastout

@@ -14,6 +14,7 @@ from functools import lru_cache
 ANY = "\ue000"  # a glob's *: anything but a slash
 ONE = "\ue001"  # a glob's ? or [...]
 DEEP = "\ue002"  # anything at all, slashes too: a value that is not known
+SOME = "\ue008"  # part of a name that is not known: a variable in a loop, what a command prints
 TREE = "\ue007"  # a glob's **, or what find walks: anything, slashes too
 UNIQUE = "\ue003"  # new each time (mktemp, $$): the same as nothing else
 OTHER_DAY = "\ue004"  # takes no room: the date in this name is not today's
@@ -23,7 +24,8 @@ _PRIVATE = re.compile("[\ue000-\ue1ff]")
 _ATOM = re.compile(f"{_NAME}[^{_NAME_END}]*{_NAME_END}|.", re.DOTALL)
 _LONGEST = 600
 _ACROSS = (DEEP, TREE)  # go over slashes
-_STARS = (ANY, *_ACROSS)
+_NARROW = (ANY, SOME)  # do not
+_STARS = (*_NARROW, *_ACROSS)
 
 _DIGITS = {
     "Y": 4,
@@ -50,7 +52,7 @@ _DIGITS = {
     "N": 9,
 }
 _COMPOSED = {"F": "%Y-%m-%d", "T": "%H:%M:%S", "D": "%m/%d/%y", "R": "%H:%M", "h": "%b", "%": "%"}
-_SPELLED = {ANY: "*", ONE: "?", DEEP: "…", TREE: "**", UNIQUE: "XXXXXX", OTHER_DAY: ""}
+_SPELLED = {ANY: "*", SOME: "…", ONE: "?", DEEP: "…", TREE: "**", UNIQUE: "XXXXXX", OTHER_DAY: ""}
 _NEW_EACH_TIME = frozenset(chr(_DATE + ord(letter)) for letter in "HMSsNIkl")
 
 
@@ -139,6 +141,11 @@ def has_time_of_day(pattern: str) -> bool:
     return any(char in _NEW_EACH_TIME for char in pattern)
 
 
+def is_picked(pattern: str) -> bool:
+    """Whether it is some file that the command chooses as it runs."""
+    return SOME in pattern or DEEP in pattern
+
+
 def is_other_day(pattern: str) -> bool:
     return OTHER_DAY in pattern
 
@@ -150,7 +157,7 @@ def known_part(pattern: str) -> str:
 
 
 def _has_glob(pattern: str) -> bool:
-    return ANY in pattern or ONE in pattern or TREE in pattern
+    return ANY in pattern or ONE in pattern or TREE in pattern or SOME in pattern
 
 
 @lru_cache(maxsize=65536)
@@ -216,11 +223,11 @@ def _steps(one: list[str], other: list[str], i: int, j: int) -> list[tuple[int, 
     steps: list[tuple[int, int]] = []
     if a in _STARS:
         steps.append((i + 1, j))
-        if b and (a != ANY or b not in ("/", *_ACROSS)):
+        if b and (a in _ACROSS or b not in ("/", *_ACROSS)):
             steps.append((i, j + 1))
     if b in _STARS:
         steps.append((i, j + 1))
-        if a and (b != ANY or a not in ("/", *_ACROSS)):
+        if a and (b in _ACROSS or a not in ("/", *_ACROSS)):
             steps.append((i + 1, j))
     if not a or not b:
         return steps

@@ -22,7 +22,7 @@ from homelab.core.commands.wrappers import table as wrappers
 
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "mksh", "fish"})
 _INTERPRETERS = re.compile(
-    r"^(python[\d.]*|pypy3?|perl[\d.]*|ruby[\d.]*|node|nodejs|deno|bun|php[\d.]*|Rscript|lua[\d.]*|tclsh|expect|osascript"
+    r"^(gnuplot|python[\d.]*|pypy3?|perl[\d.]*|ruby[\d.]*|node|nodejs|deno|bun|php[\d.]*|Rscript|lua[\d.]*|tclsh|expect|osascript"
     r"|pwsh|groovy|java|julia)$"
 )
 _INTERPRETER_VALUES = frozenset({"-W", "-X", "-d", "-I", "-r", "-e", "-c", "-m", "-E", "-M"})
@@ -502,6 +502,7 @@ def _mention(shell: Shell, invocation: Invocation, words: Sequence[Word], name: 
     act = _act(shell, invocation, _bare(name))
     act.may_be_far = True
     option = ""
+    paths: list[str] = []  # operands
     for word in words:
         text = word.value
         if text.startswith("-") and "=" not in text:
@@ -510,9 +511,19 @@ def _mention(shell: Shell, invocation: Invocation, words: Sequence[Word], name: 
         if text.startswith("-"):
             option, _, text = text.partition("=")
         if _looks_like_path(text):
-            kind = "write" if _WRITES.match(option) else "read" if _READS.match(option) else "mention"
-            act.effect(kind, text)
+            if _WRITES.match(option):
+                act.effect("write", text, is_guess=True)
+            elif _READS.match(option):
+                act.effect("read", text, is_guess=True)
+            elif option:
+                act.effect("mention", text)
+            else:
+                paths.append(text)
         option = ""
+    # `program FROM TO` is how most programs are called.
+    for number, path in enumerate(paths):
+        is_last = number == len(paths) - 1
+        act.effect("mention" if len(paths) == 1 else "write" if is_last else "read", path, is_guess=True)
 
 
 def _looks_like_path(text: str) -> bool:

@@ -44,4 +44,9 @@ def read_foreign(
     shell: Shell, text: str, kind: str, scope: Scope, arguments: list[str], source: Source, *, inline: bool
 ) -> None:
     """Read a script, or a text given on the command line (`inline`), that is not the shell's."""
-    read_literals(shell, text, scope, source, inline=inline)
+    if kind == "python":
+        from homelab.core.commands.python import read_python  # `ast` is loaded for Python scripts only
+
+        read_python(shell, text, scope, arguments, source, inline=inline)
+    else:
+        read_literals(shell, text, scope, source, inline=inline)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from homelab.core.commands.conditions import outcome, tested_paths
 from homelab.core.commands.effects import Effect, Join, Redirect, Source, Word
 from homelab.core.commands.findings import Findings
-from homelab.core.commands.grammar import NotParsed, parse
+from homelab.core.commands.grammar import NotParsed, parse, text_of, written
 from homelab.core.commands.patterns import UNIQUE, absolute, is_plain, match
 from homelab.core.commands.printed import printed
-from homelab.core.commands.words import UNKNOWN, Expander, Scope, Values, text_of
+from homelab.core.commands.words import UNKNOWN, Expander, Scope, Values
 
 if TYPE_CHECKING:
     from homelab.core.commands.grammar import Node
@@ -193,7 +193,7 @@ class Shell:
         if body.type == "list" and not context.text:
             last = body.named_children[-1]
             data = node.text or b""
-            inner.text = data[last.start_byte - node.start_byte :].decode("utf-8", "replace")
+            inner.text = written(data[last.start_byte - node.start_byte :].decode("utf-8", "replace"))
         return self._statement(body, scope, inner)
 
     # --- branches -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
 
-from homelab.core.commands.patterns import ANY, DEEP, globbed, unset
+from homelab.core.commands.grammar import MARK, text_of, written
+from homelab.core.commands.patterns import ANY, DEEP, SOME, globbed, unset
 
 if TYPE_CHECKING:
     from homelab.core.commands.grammar import Node
@@ -136,7 +137,7 @@ class Expander:
         for child in node.children:
             if child.start_byte > end:
                 gap = data[end - node.start_byte : child.start_byte - node.start_byte]
-                parts.append((gap.decode("utf-8", "replace"),))
+                parts.append((written(gap.decode("utf-8", "replace")),))
             end = child.end_byte
             if child.is_named or child.type not in skips:
                 parts.append(self.values(child, scope))
@@ -165,6 +166,8 @@ class Expander:
         if text.startswith("${#"):
             return scope.value("#") if name == "#" else UNKNOWN
         operator, operand = self._operator(node, scope)
+        if operand == (MARK,):
+            return (self.unique,) if name == "$" else scope.value(name)
         if operator in (":-", "-", ":=", "="):
             is_set = scope.is_known(name) and scope.value(name) != ("",)
             values = scope.value(name) if is_set else operand
@@ -251,18 +254,15 @@ def _braces(value: str) -> Iterable[str]:
 
 def joined(parts: list[Values]) -> Values:
     """All ways to put one of each together; unknown when there are too many."""
+    # An unknown beginning can be any path; an unknown part of a name stays in that name.
+    parts = [(SOME,) if number and part == UNKNOWN else part for number, part in enumerate(parts)]
     count = 1
     for part in parts:
         count *= len(part)
     if count > _MOST_VALUES:
-        parts = [part if len(part) == 1 else UNKNOWN for part in parts]
+        parts = [part if len(part) == 1 else (SOME,) for part in parts]
     return _limited("".join(one) for one in product(*parts))
 
 
 def _limited(values: Iterable[str]) -> Values:
     return tuple(dict.fromkeys(value[:4096] for value in values)) or ("",)
-
-
-def text_of(node: "Node") -> str:
-    """The text of a node as it was written."""
-    return (node.text or b"").decode("utf-8", "replace")

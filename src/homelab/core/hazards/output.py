@@ -13,12 +13,13 @@ _NOTHING = "/dev/null"
 # The redirection of a whole group, which no simple command has: ( ... ) > /dev/null 2>&1
 _GROUP = re.compile(r"[)}]\s*(?:>\s*/dev/null\s+2>\s*&\s*1|&>\s*/dev/null|>&\s*/dev/null)\s*(?:&\s*)?$")
 _OFTEN_S = 3600.0
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})
 
 
 def lost_output(subject: Subject, facts: Facts) -> Iterator[Hazard]:
     """Output and errors of the work that go nowhere; mail at every run."""
     job = subject.job
-    working = [c for c in subject.own_commands() if c.name not in QUIET and c.name not in PROBES]
+    working = [c for c in _outermost(subject.own_commands()) if c.name not in QUIET and c.name not in PROBES]
     lost = [command for command in working if loses_errors(command)]
     if any(is_background_redirect(command, job.shell) for command in working):
         return
@@ -39,6 +40,16 @@ def lost_output(subject: Subject, facts: Facts) -> Iterator[Hazard]:
             message=f"it prints something at every run, and cron puts a mail for each {where}",
             hint="The lab keeps the output with the run, and only tells you of failures.",
         )
+
+
+def _outermost(commands: Sequence[SimpleCommand]) -> list[SimpleCommand]:
+    """Without what a `sh -c TEXT` runs: its output goes where that of the shell goes, unless it says otherwise."""
+    outer: list[SimpleCommand] = []
+    for command in commands:
+        is_inside = outer and outer[-1].name in _SHELLS and command.source == outer[-1].source
+        if not (is_inside and any(word.value == "-c" for word in outer[-1].words)):
+            outer.append(command)
+    return outer
 
 
 def _lost(line: int, message: str) -> Hazard:
