@@ -190,6 +190,7 @@ def test_a_variable_in_an_assignment_that_cron_leaves_as_it_is() -> None:
 
 def test_mail_that_is_off_loses_the_output_too() -> None:
     assert [h.code for h in hazards('MAILTO=""\n0 1 * * * /opt/a\n')] == ["output-lost"]
+    assert hazards('MAILTO=""\n0 1 * * * date >> /var/log/dates\n') == []
     assert hazards('MAILTO=""\n0 1 * * * /opt/a >> /var/log/a 2>&1\n') == []
     assert hazards("MAILTO=ada@example.org\n*/5 * * * * wget https://example.org/\n") == []
 
@@ -199,6 +200,7 @@ def test_two_jobs_that_empty_one_file_are_both_told() -> None:
     assert [(h.line, h.code) for h in found] == [(1, "two-writers"), (2, "two-writers")]
     assert "line 2" in found[0].message
     assert hazards("1 1 * * * /opt/a >> /var/log/all.log\n2 1 * * * /opt/b >> /var/log/all.log\n") == []
+    assert hazards("1 1 * * * date > /tmp/x && mail a < /tmp/x\n2 1 * * * df > /tmp/x && mail a < /tmp/x\n") == []
     assert hazards("1 1 * * 1-5 /opt/a > /var/log/a.log\n2 9 * * 6 /opt/a > /var/log/a.log\n") == []
 
 

@@ -213,15 +213,10 @@ def shared_files(subjects: Sequence[Subject]) -> Iterator[Hazard]:
     """Files that two different jobs empty and write again, each losing what the other wrote."""
     writers: dict[str, list[Subject]] = {}
     for subject in subjects:
-        targets = {
-            effect.target
-            for effect in subject.description.effects
-            if effect.kind == "write"
-            and effect.by.startswith((">", "&>"))
-            and not effect.place
-            and is_plain(effect.target)
-        }
-        for target in targets:
+        effects = [effect for effect in subject.description.effects if not effect.place and is_plain(effect.target)]
+        # What the job reads again itself is scratch: nobody else waits for it.
+        scratch = {effect.target for effect in effects if effect.kind in ("read", "delete")}
+        for target in {effect.target for effect in effects if effect.kind == "write" and ">" in effect.by} - scratch:
             writers.setdefault(target, []).append(subject)
     for target, found in sorted(writers.items()):
         commands = {subject.job.command for subject in found}

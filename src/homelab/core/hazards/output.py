@@ -26,7 +26,8 @@ def lost_output(subject: Subject, facts: Facts) -> Iterator[Hazard]:
     if _GROUP.search(job.command) or (lost and lost[-1] is working[-1]):
         yield _lost(job.line, "what it prints is thrown away, its errors too")
     elif (
-        facts.is_cron
+        working
+        and facts.is_cron
         and job.mailto == ""
         and not any(command.redirects for command in working)
         and "|" not in job.command

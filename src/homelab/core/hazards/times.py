@@ -9,7 +9,7 @@ from homelab.core.hazards.found import Facts, Hazard, Subject
 from homelab.core.schedule import Schedule, check_zone, describe
 
 _ALL_DAYS, _ALL_WEEKDAYS = 0xFFFFFFFE, 0x7F
-_CROWD = 8
+_CROWD = 6
 _FREQUENT_S = 15 * 60
 _UNNOTICED = 1
 """A job with more runs on the same day than this does not miss the one that a clock change takes."""
