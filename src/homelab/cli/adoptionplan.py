@@ -44,7 +44,7 @@ class AdoptionPlan:
 def plan_adoption(target: Target, home: Home, *, only: Sequence[str]) -> AdoptionPlan:
     """Read the crontab and the lab file; nothing is changed and the lab is not asked."""
     data = target.read()
-    reading = _reading(target, data)
+    reading = as_cron_reads(target, data)
     zone = crontabs.zone(None)
     parsed = _parsed(reading)
     runs_as = _user_of_lab(home)
@@ -54,7 +54,7 @@ def plan_adoption(target: Target, home: Home, *, only: Sequence[str]) -> Adoptio
         raise InputError(f"the {target.label} has no job '{sorted(unknown)[0]}'", hint=f"It has: {known or 'none'}")
     numbers = {job.line for job in choice.jobs}
     marked = rules.marked(data, numbers)
-    rules.check_rest(parsed, _parsed(_reading(target, marked)), numbers)
+    rules.check_rest(parsed, _parsed(as_cron_reads(target, marked)), numbers)
 
     path = labfiles.find()
     before = cronimport.read_lab(path, timezone=zone)
@@ -76,7 +76,8 @@ def plan_adoption(target: Target, home: Home, *, only: Sequence[str]) -> Adoptio
     )
 
 
-def _reading(target: Target, data: bytes) -> Reading:
+def as_cron_reads(target: Target, data: bytes) -> Reading:
+    """What cron makes of these bytes as this crontab."""
     text = data.decode("utf-8", "surrogateescape")
     if isinstance(target, UserCrontab):
         return reading_of("-", text, Options(user=target.user))

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from homelab.cli.cronadopt import adopt, release
+from homelab.cli.croncompare import compare
+from homelab.cli.cronenv import diff_env
 from homelab.cli.cronread import Options, Reading, as_json, read
 from homelab.core.errors import InputError
 
@@ -58,14 +60,23 @@ def inspect(source: str, system: bool, user: str, root: Path | None, timezone: s
     default="none",
     help="Which suggestions to take over: a run-parts folder as a chain of jobs.",
 )
+@click.option("--shadow", is_flag=True, help="New jobs stay cron's: the lab only notes when it would run them.")
 @click.option("--dry-run", is_flag=True, help="Print the change of the lab file, write nothing.")
 @click.option("--json", "as_json_", is_flag=True, help="Print what was done as one JSON document.")
 def import_(
-    source: str, system: bool, user: str, root: Path | None, timezone: str, accept: str, dry_run: bool, as_json_: bool
+    source: str,
+    system: bool,
+    user: str,
+    root: Path | None,
+    timezone: str,
+    accept: str,
+    shadow: bool,
+    dry_run: bool,
+    as_json_: bool,
 ) -> None:
     """Add the jobs of a crontab to the lab file. Importing again updates them; comments and your settings stay."""
     from homelab.cli import cronimport
-    from homelab.home import crontabs, labedit
+    from homelab.home import crontabs, labedit, labshadow
 
     readings = read(source, Options(system=system, user=user, root=root, timezone=timezone))
     path = cronimport.lab_path()
@@ -81,7 +92,7 @@ def import_(
             # A line with a mistake in it is not a job that was taken out.
             is_sound = not any(problem.severity == "error" for problem in reading.problems)
             merged = labedit.merge(texts, str(path), jobs, source=known_as, removes=is_sound)
-            texts = merged.texts
+            texts = labshadow.shadowed(merged.texts, merged.added) if shadow else merged.texts
             done.append(merged)
         is_new = not path.exists()
         changed = [name for name in texts if texts[name] != before[name] or (is_new and name == str(path))]
@@ -148,6 +159,8 @@ def next_(expression: str, timezone: str, after: str, count: int, seed: str, as_
 
 cron.add_command(adopt)
 cron.add_command(release)
+cron.add_command(compare)
+cron.add_command(diff_env)
 
 
 def _utc(time: Any) -> str:

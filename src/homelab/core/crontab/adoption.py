@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from homelab.core.crontab.probe import PROBE_MARK
 from homelab.core.crontab.reader import CronJob, ParsedCrontab
 from homelab.core.errors import RefusedError
 
@@ -103,6 +104,8 @@ def choose(
             reasons.append("it holds bytes that are not UTF-8")
         if runs_as is not None and job.user != runs_as:
             reasons.append(f"it runs as {job.user}, and the lab runs as {runs_as}")
+        if lines[job.line - 1].endswith(PROBE_MARK):
+            reasons.append("it is a probe that was left behind; the next diff-env --probe takes it out")
         if only and job.name not in only:
             reasons.append("it was not asked for")
         if reasons:
