@@ -66,15 +66,15 @@ def compare(since: str, logs: tuple[Path, ...], crontab: str | None, user: str, 
         first, last, found = _read(source.lines(), stamps)
         if first is None or last is None:
             raise InputError("no line of the log begins with a time that is understood", where=source.name)
+        jobs = _jobs(crontab, user)
+        found = _without_starts_at_boot(found, jobs)
         # The first minute counts when the log begins with a start, else it may be there in part only.
         is_whole = bool(found) and found[0].at == first and first.second < 10
         begins = _floor(first) if is_whole else _ceiling(first)
         begin = max(_ceiling(start), begins)
         end = _floor(now - timedelta(seconds=20)) if source.is_live else _floor(last)
-        jobs = _jobs(crontab, user)
         expected = list(_expected(jobs, begin, end))
         logged = [s for s in found if begin <= s.at < end + timedelta(minutes=1) and user in ("", s.user)]
-        logged = _without_starts_at_boot(logged, jobs)
         names = [(job.name, job.user, job.command) for job in jobs]
         result = comparison.compare(expected, logged, names=names)
     noted = _shadow_notes(begin) if crontab is None else dict[str, set[datetime]]()

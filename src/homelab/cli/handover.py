@@ -77,7 +77,7 @@ def adopt(plan: AdoptionPlan, home: Home, client: Client, say: Say) -> Adoption:
     adoption = adoptions.begin(home, adoption, plan.data, plan.marked)
     with labedit.locked(plan.lab):
         try:
-            await_moment(say, last_s=rules.LAST_ADOPT_S)
+            await_moment(say)
             _check_unchanged(plan.target, plan.data)
             _check_lab_files(plan.before)
         except BaseException:
@@ -234,7 +234,7 @@ def release(plan: Release, home: Home, client: Client | None, say: Say) -> Relea
         say(f"the lab file is left as it is: {error}")
         before = after = {}
     with labedit.locked(lab) if before else contextlib.nullcontext():
-        await_moment(say, last_s=rules.LAST_RELEASE_S)
+        await_moment(say)
         _check_unchanged_or_absent(plan)
         with uninterrupted(say):
             return _switch_to_cron(plan, home, client, before, after, lab)
