@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import command_line, running_lab
+from benchmarks import command_line, running_lab, soak
 from benchmarks.measuring import Row
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -21,10 +21,12 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "help": command_line.help_cpu,
     "inspect": command_line.inspect_cpu,
+    "scripts": command_line.inspect_with_scripts,
     "year": command_line.year_of_minutes,
     "lab": running_lab.forty_six_jobs,
     "cost": running_lab.cost_of_a_run,
     "burst": running_lab.five_hundred_at_once,
+    "soak": soak.database_dies,
 }
 
 

@@ -4,6 +4,7 @@ import os
 import resource
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,15 @@ def child_cpu_s(command: Sequence[str], *, environment: dict[str, str] | None = 
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return statistics.median(seconds[1:])
+
+
+def peak_memory_bytes(command: Sequence[str]) -> int:
+    """The largest resident set of a command, as the system counts it when the process ends."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status) != 0:
+        raise subprocess.CalledProcessError(status, command)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Tree:

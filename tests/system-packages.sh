@@ -1,9 +1,9 @@
 #!/bin/sh
 # Install what some tests use and pip cannot bring (Debian and its kin, as root). Elsewhere, say what is missing.
 need=""
-command -v faketime >/dev/null 2>&1 || need="$need faketime"
 command -v tmux >/dev/null 2>&1 || need="$need tmux"
 command -v crontab >/dev/null 2>&1 || need="$need cron"
+command -v chromium >/dev/null 2>&1 || need="$need chromium"
 [ -z "$need" ] && exit 0
 if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
     # A policy that refuses to start services: the cron package must not begin to run this machine's crontabs.

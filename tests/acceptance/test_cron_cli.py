@@ -201,6 +201,52 @@ def test_two_imports_at_once_both_take_effect(there: Path) -> None:
     assert sorted(path.name for path in there.iterdir()) == ["crontab.txt", "lab.toml", "one", "two"]
 
 
+def test_a_changed_crontab_imported_twice_at_once_is_imported_once(there: Path) -> None:
+    lines = [f"0 {n} * * * /opt/task-{n}.sh\n" for n in range(20)]
+    (there / "crontab.txt").write_text("".join(lines))
+    homelab(there, "import", "crontab.txt")
+    edited = [*lines[:5], "0 5 * * * /opt/task-five.sh\n", *lines[7:], "30 6 * * * /opt/task-6.sh\n", "@daily new\n"]
+    (there / "crontab.txt").write_text("".join(edited))
+    before = (there / "lab.toml").read_text()
+    running = [
+        subprocess.Popen([sys.executable, "-m", "homelab", "cron", "import", "crontab.txt"], cwd=there, stderr=-3)
+        for _ in range(3)
+    ]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    once = (there / "lab.toml").read_text()
+    after = lab_jobs(there)
+    assert after["task-5"]["run"] == "/opt/task-five.sh"
+    assert after["new"]["run"] == "new"
+    assert len(lab_jobs(there)) == 21
+    (there / "lab.toml").write_text(before)
+    homelab(there, "import", "crontab.txt")
+    assert (there / "lab.toml").read_text() == once
+
+
+def test_a_writer_killed_in_the_middle_leaves_the_lab_file_whole_and_no_lock(there: Path) -> None:
+    homelab(there, "import", "crontab.txt")
+    before = (there / "lab.toml").read_bytes()
+    (there / "crontab.txt").write_text(CRONTAB + "@daily fresh\n")
+    held = (
+        "import os, sys, time\n"
+        "def fsync(descriptor): print('writing', flush=True); time.sleep(60)\n"
+        "os.fsync = fsync\n"
+        "from homelab.cli.main import main\n"
+        "main(['cron', 'import', 'crontab.txt'])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", held], cwd=there, stdout=subprocess.PIPE, text=True, stderr=-3)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    assert len(list(there.glob(".lab.toml.*"))) == 1
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert (there / "lab.toml").read_bytes() == before
+    homelab(there, "import", "crontab.txt")
+    assert "fresh" in lab_jobs(there)
+    assert list(there.glob(".lab.toml.*")) == []
+
+
 def test_a_run_parts_folder_is_suggested_and_imported_as_a_chain(there: Path) -> None:
     folder = there / "root/etc/cron.daily"
     folder.mkdir(parents=True)

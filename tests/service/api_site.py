@@ -2,13 +2,8 @@
 
 import asyncio
 import contextlib
-import os
-import pwd
-import shutil
 import socket
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,38 +21,6 @@ from homelab.home.paths import Home
 SCHEMA = Path(__file__).parents[2] / "src/homelab/db/migrations/0001_control.sql"
 RUN = "0190a000-0000-7000-8000-000000000001"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-
-
-def programs() -> Path:
-    """A folder with `initdb` and `postgres`: the machine's, else those of the embedded server."""
-    if found := shutil.which("initdb"):
-        return Path(found).resolve().parent
-    places = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *Path.home().glob(".pg0/installation/*/bin/initdb")]
-    assert places, "no Postgres on this machine: tests/system-packages.sh installs one"
-    return places[-1].parent
-
-
-@contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """An empty cluster with the lab's schema; the URL of its only way in, a Unix socket."""
-    folder = Path(tempfile.mkdtemp(prefix="hl-pg-", dir="/tmp"))
-    user = {"user": "nobody"} if os.getuid() == 0 else {}  # Postgres refuses to run as root
-    if user:
-        entry = pwd.getpwnam("nobody")
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
-    data = folder / "data"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(
-        [programs() / "initdb", "-D", data, "-U", "lab", "-A", "trust", "--no-sync"], check=True, **user, **quiet
-    )
-    options = ["-c", "listen_addresses=", "-c", "fsync=off", "-k", str(folder)]
-    process = subprocess.Popen([programs() / "postgres", "-D", data, *options], **user, **quiet)
-    try:
-        yield f"postgresql://lab@/postgres?host={folder}"
-    finally:
-        process.send_signal(2)
-        process.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
@@ -210,21 +173,6 @@ async def running(
                 yield Running(url, home, lab, access, http, tokens)
             serving.should_exit = True
             await task
-
-
-def wait_for(database: str) -> None:
-    """Until the cluster takes connections."""
-    import time
-
-    import psycopg
-
-    for _ in range(200):
-        try:
-            psycopg.connect(database).close()
-            return
-        except psycopg.OperationalError:
-            time.sleep(0.05)
-    raise AssertionError("Postgres did not start")
 
 
 def admin_file_token(home: Home) -> str:

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 
 from homelab.home.paths import Home
+from homelab.home.secrets import read_or_create
 from homelab.stack import postgres, programs
 
 AUTH = "homelab:a password of the tests"
@@ -22,12 +24,14 @@ AUTH = "homelab:a password of the tests"
 
 @dataclass(frozen=True)
 class Site:
-    """`url` ends in /api. `environment` is what Prefect's own clients need."""
+    """`url` ends in /api. `environment` is what Prefect's own clients need. `database`: an empty one on the same
+    Postgres, with its password."""
 
     url: str
     auth: str
     folder: Path
     process: subprocess.Popen[bytes]
+    database: str
 
     @property
     def environment(self) -> dict[str, str]:
@@ -100,7 +104,8 @@ def site(folder: Path) -> Iterator[Site]:
 
         try:
             _wait("the Prefect server", ready, server, 90)
-            yield Site(url, AUTH, folder, server)
+            secret = quote(read_or_create(home, "postgres"), safe="")
+            yield Site(url, AUTH, folder, server, postgres.database_url(place).replace("@/", f":{secret}@/", 1))
         finally:
             _end(server, signal.SIGTERM)
     finally:

@@ -11,7 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tests.service.api_site import RUN, Running, postgres, running, wait_for
+from tests.service.api_site import RUN, Running, running
+from tests.service.postgres_site import postgres
 
 HOSTILE = b"ok\xff\xfe\xc3\x28\x00\x1b[2J\r\xe2\x80\xaeabc"
 
@@ -19,7 +20,6 @@ HOSTILE = b"ok\xff\xfe\xc3\x28\x00\x1b[2J\r\xe2\x80\xaeabc"
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     with postgres() as url:
-        wait_for(url)
         yield url
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.service.api_site import RUN, Running, admin_file_token, postgres, running, wait_for
+from tests.service.api_site import RUN, Running, admin_file_token, running
+from tests.service.postgres_site import postgres
 
 from homelab.control.api import openapi, prefect_proxy
 from homelab.control.api.app import ROUTES
@@ -21,7 +22,6 @@ LOWER = {"read": ["node"], "operate": ["read", "node"], "admin": ["operate", "re
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     with postgres() as url:
-        wait_for(url)
         yield url
 
 
@@ -226,7 +226,6 @@ async def test_what_was_changed_is_in_the_audit_with_who(site: Running) -> None:
 
 async def test_a_database_that_is_away_is_said_and_not_a_crash(tmp_path: Path) -> None:
     with postgres() as url:
-        wait_for(url)
         async with running(url, tmp_path) as site:
             await site.access.pool.close()  # type: ignore[attr-defined]
             assert (await site.http.get("/readyz")).status_code == 503

@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 import websockets
-from tests.service.api_site import Running, postgres, running, wait_for
+from tests.service.api_site import Running, running
+from tests.service.postgres_site import postgres
 
 AUTH = "homelab:secret"
 
@@ -23,7 +24,6 @@ AUTH = "homelab:secret"
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     with postgres() as url:
-        wait_for(url)
         yield url
 
 

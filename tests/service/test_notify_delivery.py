@@ -2,11 +2,8 @@
 
 import asyncio
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pg0
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from tests.service.postgres_site import postgres
 
 from homelab.core.jobs import Flow, Job, Need
 from homelab.notify import delivery, queue, rules
@@ -31,47 +28,10 @@ T0 = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
 SCHEMA = Path(__file__).parents[2] / "src/homelab/db/migrations/0001_control.sql"
 
 
-def _programs(folder: Path) -> Path:
-    """The programs of a Postgres: the machine's, else those that the package pg0 unpacks, here below `folder`."""
-    found = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path.home().glob(".pg0/installation/*/bin")]
-    # What lies in root's own home cannot be run by the unprivileged user that Postgres wants.
-    usable = [one for one in found if os.getuid() != 0 or not one.is_relative_to(Path.home())]
-    if not usable:
-        program = Path(pg0.__file__).parent / "bin/pg0"
-        # As root it unpacks and then refuses to start; unpacking is all that is wanted.
-        subprocess.run([program, "start"], env={**os.environ, "HOME": str(folder)}, capture_output=True, check=False)
-        subprocess.run([program, "stop"], env={**os.environ, "HOME": str(folder)}, capture_output=True, check=False)
-        usable = list(folder.glob(".pg0/installation/*/bin"))
-        subprocess.run(["chmod", "-R", "a+rX", folder / ".pg0"], check=True)
-    return usable[0]
-
-
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="notify-pg-"))
-    programs = _programs(folder)
-    run: dict[str, Any] = {"env": {**os.environ, "LD_LIBRARY_PATH": str(programs.parent / "lib")}, "cwd": folder}
-    if os.getuid() == 0:
-        shutil.chown(folder, "nobody")
-        run["user"] = "nobody"
-    create = [programs / "initdb", "-D", "data", "-U", "lab", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-    subprocess.run(create, check=True, stdout=subprocess.DEVNULL, **run)
-    serve = [programs / "postgres", "-D", "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
-    server = subprocess.Popen(serve, stderr=subprocess.DEVNULL, **run)
-    url = f"host={folder} user=lab dbname=postgres"
-    try:
-        for _ in range(200):
-            assert server.poll() is None, "postgres did not start"
-            try:
-                psycopg.connect(url).close()
-                break
-            except psycopg.OperationalError:
-                time.sleep(0.05)
+    with postgres() as url:
         yield url
-    finally:
-        server.send_signal(2)
-        server.wait(10)
-        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from homelab.core.crontab import adoption as rules
 from homelab.core.crontab import parse
 from homelab.core.errors import RefusedError
+from homelab.core.schedule import parse as schedule
 
 ACCOUNTS = {"root": "/root", "ada": "/home/ada"}
 LINES = st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), max_size=12)
@@ -125,3 +126,14 @@ def test_a_change_begins_after_cron_has_read_and_well_before_it_reads_again(now:
     assert rules.BEGIN_S - 0.001 <= begin.second + begin.microsecond / 1e6 <= rules.LAST_BEGIN_S + 0.001
     if rules.BEGIN_S <= now.second < rules.LAST_BEGIN_S:
         assert wait == 0
+
+
+def test_a_run_that_a_change_would_lose_or_double_is_known() -> None:
+    cron, lab = schedule("30 2 * * *"), schedule("0 2 * * *")
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    assert rules.next_lost(cron, lab, at) is None
+    between = rules.next_lost(cron, lab, at + timedelta(hours=2, minutes=10))
+    assert between == at + timedelta(hours=2, minutes=30)
+    assert rules.next_lost(cron, lab, at + timedelta(hours=3)) is None
+    assert rules.next_lost(cron, None, at) == at + timedelta(hours=2, minutes=30)
+    assert rules.next_lost(schedule("@reboot"), lab, at) is None

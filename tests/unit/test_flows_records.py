@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homelab.core.jobs import Flow, Job, Need, RunState
+from homelab.core.times import iso
 from homelab.flows import records
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -86,7 +87,7 @@ def test_a_clock_that_went_back_gives_no_negative_duration() -> None:
 
 
 def test_times_are_told_in_utc() -> None:
-    assert records.iso(NOON.astimezone(timezone(timedelta(hours=5, minutes=45)))) == "2026-03-01T12:00:00Z"
+    assert iso(NOON.astimezone(timezone(timedelta(hours=5, minutes=45)))) == "2026-03-01T12:00:00Z"
 
 
 @given(st.text(st.characters(), max_size=200), st.integers(0, 50))

@@ -2,11 +2,15 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from homelab.core.errors import InputError, RefusedError
-from homelab.home.labedit import NewJob, lab_timezone, locked, merge, new_lab, write
+from homelab.home.labedit import Merged, Tie, lab_timezone, locked, merge, new_lab, write
+from homelab.home.labmatch import NewJob
 
 LAB = """\
 # my lab
@@ -30,7 +34,7 @@ def merged(text: str, *jobs: NewJob, source: str = "/etc/c") -> str:
     return merge({"lab.toml": text}, "lab.toml", jobs, source=source).texts["lab.toml"]
 
 
-def jobs_of(text: str) -> dict[str, dict[str, object]]:
+def jobs_of(text: str) -> dict[str, dict[str, Any]]:
     return tomllib.loads(text)["jobs"]
 
 
@@ -160,3 +164,146 @@ def test_writing_keeps_mode_and_link(tmp_path: Path) -> None:
         write(link, "b = 1\n")
     assert (real.read_text(), real.stat().st_mode & 0o777, link.is_symlink()) == ("b = 1\n", 0o600, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lab.toml", "real.toml"]
+
+
+# --- who is who, when a crontab comes again ---------------------------------------------------------------------------
+
+
+def crontab(*lines: str) -> list[NewJob]:
+    """Jobs as an import makes them: `SCHEDULE|COMMAND`, named by the last part of the command's first word."""
+    jobs: list[NewJob] = []
+    for number, line in enumerate(lines, start=1):
+        schedule, _, run = line.partition("|")
+        name = run.split(" ")[0].rpartition("/")[2].partition(".")[0]
+        jobs.append(NewJob(name=name, line=number, settings={"schedule": schedule, "run": run}))
+    return jobs
+
+
+BASE = ("0 1 * * *|/opt/dump.sh", "0 2 * * *|/opt/upload.sh --to s3", "0 3 * * *|/opt/report.sh")
+
+
+def again(*lines: str) -> Merged:
+    text = merged(LAB, *crontab(*BASE))
+    return merge({"lab.toml": text}, "lab.toml", crontab(*lines), source="/etc/c")
+
+
+def outcome(result: Merged) -> dict[str, list[str]]:
+    kinds = ("added", "updated", "renumbered", "unchanged", "removed", "kept")
+    return {kind: getattr(result, kind) for kind in kinds if getattr(result, kind)}
+
+
+def test_moved_lines_are_the_same_jobs() -> None:
+    assert outcome(again(BASE[2], BASE[0], BASE[1])) == {"renumbered": ["report", "dump", "upload"]}
+
+
+def test_an_edited_command_at_its_spot_is_the_same_job_under_its_old_name() -> None:
+    result = again(BASE[0], "0 2 * * *|/opt/uploads.sh --to s3", BASE[2])
+    assert outcome(result) == {"updated": ["upload"], "unchanged": ["dump", "report"]}
+    assert jobs_of(result.texts["lab.toml"])["upload"]["run"] == "/opt/uploads.sh --to s3"
+    assert again(BASE[0], "0 2 * * *|/srv/bin/upload.sh --to s3", BASE[2]).updated == ["upload"]
+
+
+def test_an_edited_command_is_found_although_lines_were_put_before_it() -> None:
+    result = again("5 5 * * *|/opt/fresh.sh", BASE[0], "0 2 * * *|/opt/uploads.sh --to s3", BASE[2])
+    assert outcome(result) == {"added": ["fresh"], "updated": ["upload"], "renumbered": ["dump", "report"]}
+
+
+def test_another_command_at_another_time_at_the_same_spot_is_another_job() -> None:
+    result = again(BASE[0], "7 7 * * *|/opt/uplord.sh", BASE[2])
+    assert (result.added, result.removed) == (["uplord"], ["upload"])
+    result = again(BASE[0], "0 2 * * *|/usr/bin/certbot renew", BASE[2])
+    assert (result.added, result.removed) == (["certbot"], ["upload"])
+
+
+def test_two_alike_jobs_are_not_taken_for_each_other() -> None:
+    text = merged(LAB, *crontab("0 1 * * *|/opt/sync-a.sh", "0 1 * * *|/opt/sync-b.sh"))
+    new = crontab("0 1 * * *|/opt/sync-a2.sh", "0 1 * * *|/opt/sync-a.sh", "0 1 * * *|/opt/sync-b2.sh")
+    result = merge({"lab.toml": text}, "lab.toml", new, source="/etc/c")
+    assert jobs_of(result.texts["lab.toml"])["sync-a"]["run"] == "/opt/sync-a.sh"
+    assert jobs_of(result.texts["lab.toml"])["sync-b"]["run"] == "/opt/sync-b2.sh"
+    assert result.added == ["sync-a2"]
+
+
+commands = st.lists(
+    st.tuples(st.sampled_from(["0 1 * * *", "0 2 * * *"]), st.sampled_from(["/a/x.sh", "/a/y.sh 1", "/a/y.sh 2", "z"])),
+    min_size=1, max_size=6, unique=True,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(commands, commands)
+def test_no_job_is_doubled_or_forgotten_and_the_second_time_changes_nothing(
+    first: list[tuple[str, str]], second: list[tuple[str, str]]
+) -> None:
+    def made(lines: list[tuple[str, str]]) -> list[NewJob]:
+        return [
+            NewJob(
+                name=f"{run[3:4] or 'z'}{run[-1]}-{schedule[2]}", line=n, settings={"schedule": schedule, "run": run}
+            )
+            for n, (schedule, run) in enumerate(lines, start=1)
+        ]
+
+    text = merged(LAB, *made(first))
+    result = merge({"lab.toml": text}, "lab.toml", made(second), source="/etc/c")
+    after = result.texts["lab.toml"]
+    here = [(j["schedule"], j["run"]) for j in jobs_of(after).values() if "imported" in j]
+    assert sorted(here) == sorted(second)
+    assert len(result.added) + len(result.updated) + len(result.renumbered) + len(result.unchanged) == len(second)
+    assert after.startswith(LAB)
+    assert merged(after, *made(second)) == after
+
+
+# --- ties -------------------------------------------------------------------------------------------------------------
+
+
+def tied(text: str, *jobs: NewJob, **ties: Tie) -> Merged:
+    return merge({"lab.toml": text}, "lab.toml", jobs, source="/etc/c", decide=lambda _: ties)
+
+
+def test_a_job_that_joins_loses_its_time_and_remembers_it() -> None:
+    dump, upload = job("dump"), job("upload", schedule="@hourly")
+    text = tied(LAB, dump, upload, upload=Tie(needs={"dump": {}}, joins=True, answered=("dump",))).texts["lab.toml"]
+    made = jobs_of(text)["upload"]
+    assert (made.get("schedule"), made["needs"]) == (None, ["dump"])
+    assert {k: made["imported"][k] for k in ("schedule", "answered")} == {"schedule": "@hourly", "answered": ["dump"]}
+    assert merged(text, dump, upload) == text  # it does not come back
+    assert merge({"lab.toml": text}, "lab.toml", [dump], source="/etc/c").removed == ["upload"]  # not "changed by hand"
+
+
+def test_a_job_that_joined_keeps_following_when_its_command_changes() -> None:
+    dump, upload = job("dump"), job("upload", schedule="@hourly")
+    text = tied(LAB, dump, upload, upload=Tie(needs={"dump": {}}, joins=True)).texts["lab.toml"]
+    made = jobs_of(merged(text, dump, job("upload", "upload --fast", schedule="@weekly")))["upload"]
+    assert (made.get("schedule"), made["needs"], made["run"]) == (None, ["dump"], "upload --fast")
+    assert made["imported"]["schedule"] == "@weekly"
+
+
+def test_a_condition_leaves_the_time_and_what_a_person_said_about_the_need() -> None:
+    text = merged(LAB, job("feed"), job("digest")).replace('run = "digest"', 'run = "digest"\nneeds = ["mine"]  # !')
+    made = jobs_of(
+        tied(text, job("feed"), job("digest"), digest=Tie(needs={"feed": {"within": "1h"}})).texts["lab.toml"]
+    )
+    assert made["digest"]["needs"] == ["mine", {"job": "feed", "within": "1h"}]
+    assert made["digest"]["schedule"] == "@daily"
+
+
+def test_a_job_gets_its_time_back_when_what_it_followed_has_left_the_crontab() -> None:
+    dump, upload = job("dump"), job("upload", schedule="@hourly")
+    text = tied(LAB, dump, upload, upload=Tie(needs={"dump": {}}, joins=True)).texts["lab.toml"]
+    made = jobs_of(merged(text, upload))["upload"]
+    assert (made.get("schedule"), made.get("needs")) == ("@hourly", None)
+    assert "schedule" not in made["imported"]
+
+
+def test_a_job_that_a_person_made_others_need_stays() -> None:
+    text = merged(LAB, job("dump"), job("b")).replace('run = "true"', 'run = "true"\nneeds = ["dump"]')
+    result = merge({"lab.toml": text}, "lab.toml", [job("b")], source="/etc/c")
+    assert (result.removed, result.kept) == ([], ["dump"])
+
+
+def test_groups_are_added_once_and_hand_made_ones_stay() -> None:
+    text = merged(LAB, job("a")).replace('run = "a"', 'run = "a"\nexclusive = ["mine"]')
+    for _ in range(2):
+        text = tied(text, job("a"), a=Tie(exclusive=("app-lock",), answered=("exclusive app-lock",))).texts["lab.toml"]
+    assert jobs_of(text)["a"]["exclusive"] == ["mine", "app-lock"]
+    assert jobs_of(text)["a"]["imported"]["answered"] == ["exclusive app-lock"]

@@ -97,10 +97,11 @@ def test_a_reference_is_looked_up_and_a_missing_one_names_itself(
     assert resolve("env:NTFY_URL") == "ntfy://topic"
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/environment").write_text("# kept\nexport NTFY_URL=ntfy://kept?a=b\n")
+    (tmp_path / "secrets/environment").chmod(0o600)
     assert resolve("env:NTFY_URL") == "ntfy://kept?a=b"
-    (tmp_path / "pager").write_text("\nntfy://pager\n")
+    (tmp_path / "secrets/pager").write_text("\nntfy://pager\n")
     assert resolve("file:pager") == "ntfy://pager"
     with pytest.raises(Exception, match="file:nothing-here"):
         resolve("file:nothing-here")
-    with pytest.raises(Exception, match="env:NOT_SET is empty or not set"):
+    with pytest.raises(Exception, match="env:NOT_SET is not there"):
         resolve("env:NOT_SET")

@@ -6,7 +6,7 @@ import pytest
 
 from homelab.core.errors import InputError
 from homelab.home.paths import Home
-from homelab.worker.secrets import exists, resolve, resolve_all
+from homelab.home.references import exists, resolve, resolve_all
 
 
 @pytest.fixture

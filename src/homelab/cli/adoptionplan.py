@@ -5,17 +5,21 @@ Called by `cli.cronadopt`; carried out by `cli.handover`.
 
 import os
 import pwd
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from homelab.cli import cronimport
+from homelab.cli.cronjobs import new_jobs
 from homelab.cli.cronread import Options, Reading, reading_of
 from homelab.core import labfile
 from homelab.core.crontab import CronJob, ParsedCrontab
 from homelab.core.crontab import adoption as rules
 from homelab.core.errors import InputError, RefusedError
+from homelab.core.jobs import effective_schedules
+from homelab.core.labfile import Lab
+from homelab.core.schedule import parse
 from homelab.home import crontabs, labedit, labfiles, labshadow
 from homelab.home.adoptions import AdoptedLine
 from homelab.home.livecron import Target, UserCrontab, is_debian
@@ -114,7 +118,8 @@ def _with_jobs(
     chains = labedit.chains(before, source=target.label)
     fresh = tuple(job for job in chosen if job.line not in names)
     some = Reading(file=reading.file, jobs=fresh, problems=reading.problems, chains=reading.chains)
-    jobs = cronimport.new_jobs(some, accept="none", timezone=zone, chains=chains)
+    split = {line for line, chain in some.chains.items() if chain.folder in chains and chain.scripts}
+    jobs = new_jobs(some, timezone=zone, split=split)
     texts = dict(before)
     if jobs:
         texts = labedit.merge(before, str(path), jobs, source=target.label, removes=False).texts
@@ -128,9 +133,41 @@ def _with_jobs(
         first = next(p for p in problems if p.severity == "error")
         raise InputError(first.message, where=f"{first.file}:{first.line}", hint="See: homelab check")
     for name in wanted:
-        if lab.job(name).paused:
-            raise RefusedError(f"job '{name}' is paused in the lab file: it would run nowhere", where=str(path))
+        _check_runs(lab, name, str(path))
     return texts, names
+
+
+def _check_runs(lab: Lab, name: str, path: str) -> None:
+    """RefusedError when the lab would have the job and not run it."""
+    if lab.job(name).paused:
+        raise RefusedError(f"job '{name}' is paused in the lab file: it would run nowhere", where=path)
+    for need in lab.job(name).needs:
+        if lab.job(need.job).shadow:
+            raise RefusedError(
+                f"job '{name}' needs '{need.job}', which cron would still run: it would wait for ever",
+                where=path,
+                hint="Adopt both, or take the need out of the lab file.",
+            )
+
+
+def lost(
+    texts: Mapping[str, str], lab_file: str, jobs: Iterable[tuple[CronJob, Sequence[str]]], now: datetime
+) -> dict[str, datetime]:
+    """Jobs that the lab has at another time than their line of the crontab, of which a change at `now` would lose or
+    double the run that cron has next, with its time. `jobs`: lines with their jobs of the lab."""
+    lab, _ = labfile.parse(dict(texts), main=lab_file)
+    found: dict[str, datetime] = {}
+    when = {} if lab is None else effective_schedules({job.name: job for job in lab.jobs})
+    for line, names in jobs:
+        cron = parse(line.schedule, line.timezone, seed=line.name)
+        for name in names:
+            schedule, zone = when.get(name, (None, "UTC"))
+            if (schedule, zone) == (line.schedule, line.timezone):
+                continue
+            own = None if schedule is None else parse(schedule, zone, seed=name)
+            if (at := rules.next_lost(cron, own, now)) is not None:
+                found[name] = at
+    return found
 
 
 def _known_otherwise(

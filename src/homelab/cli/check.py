@@ -53,9 +53,8 @@ def load(file: str | None) -> tuple[Lab | None, list[Problem], Mapping[str, str]
     A file that is there but cannot be read is a problem like others; NotFoundError when there is none.
     """
     from homelab.core.labfile import Problem, parse
-    from homelab.home import labfiles
+    from homelab.home import labfiles, references
     from homelab.home.paths import Home
-    from homelab.worker import secrets
 
     path = labfiles.find(file)
     try:
@@ -74,7 +73,7 @@ def load(file: str | None) -> tuple[Lab | None, list[Problem], Mapping[str, str]
             hint=error.hint,
         )
         return None, [problem], {}
-    lab, problems = parse(texts, main=next(iter(texts)), exists=partial(secrets.exists, home=Home.default()))
+    lab, problems = parse(texts, main=next(iter(texts)), exists=partial(references.exists, home=Home.default()))
     return lab, problems, texts
 
 

@@ -3,10 +3,9 @@
 `inspect` and `next` never change anything; `import` changes the lab file only, never a crontab.
 """
 
-import contextlib
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -15,6 +14,7 @@ from homelab.cli.croncompare import compare
 from homelab.cli.cronenv import diff_env
 from homelab.cli.cronread import Options, Reading, as_json, read
 from homelab.core.errors import InputError
+from homelab.core.times import iso
 
 
 @click.group()
@@ -39,17 +39,51 @@ def _source_options(command: Any) -> Any:
     return command
 
 
+def _format_options(command: Any) -> Any:
+    options = (
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["text", "html"]),
+            default="text",
+            help="html: one page to read or to send.",
+        ),
+        click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the page there."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cron.command("inspect")
 @_source_options
+@_format_options
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON document.")
-def inspect(source: str, system: bool, user: str, root: Path | None, timezone: str, as_json_: bool) -> None:
+def inspect(
+    source: str,
+    system: bool,
+    user: str,
+    root: Path | None,
+    timezone: str,
+    form: str,
+    out: Path | None,
+    as_json_: bool,
+) -> None:
     """Show what cron would make of a crontab, a folder of crontabs, or standard input (-). Changes nothing."""
     readings = read(source, Options(system=system, user=user, root=root, timezone=timezone))
     if as_json_:
         _print_json(as_json(readings))
-        return
-    for reading in readings:
-        _print_reading(reading, heading=len(readings) > 1)
+    elif form == "html" or out is not None:
+        from homelab.cli import cronapply, cronpage
+
+        cronapply.give(cronpage.page(readings, cronapply.what_if(readings, root)), out)
+    elif sys.stdout.isatty():
+        from homelab.cli import cronapply
+
+        cronapply.show(readings, cronapply.what_if(readings, root))
+    else:
+        for reading in readings:
+            _print_reading(reading, heading=len(readings) > 1)
 
 
 @cron.command("import")
@@ -57,11 +91,13 @@ def inspect(source: str, system: bool, user: str, root: Path | None, timezone: s
 @click.option(
     "--accept",
     type=click.Choice(["none", "high", "all"]),
-    default="none",
-    help="Which suggestions to take over: a run-parts folder as a chain of jobs.",
+    help="Which suggestions to take over, without being asked. Default: ask at a terminal, else none.",
 )
 @click.option("--shadow", is_flag=True, help="New jobs stay cron's: the lab only notes when it would run them.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask; write what --accept says.")
+@click.option("--again", is_flag=True, help="Suggest once more what was declined before.")
 @click.option("--dry-run", is_flag=True, help="Print the change of the lab file, write nothing.")
+@_format_options
 @click.option("--json", "as_json_", is_flag=True, help="Print what was done as one JSON document.")
 def import_(
     source: str,
@@ -69,54 +105,51 @@ def import_(
     user: str,
     root: Path | None,
     timezone: str,
-    accept: str,
+    accept: Literal["none", "high", "all"] | None,
     shadow: bool,
+    yes: bool,
+    again: bool,
     dry_run: bool,
+    form: str,
+    out: Path | None,
     as_json_: bool,
 ) -> None:
-    """Add the jobs of a crontab to the lab file. Importing again updates them; comments and your settings stay."""
-    from homelab.cli import cronimport
-    from homelab.home import crontabs, labedit, labshadow
+    """Add the jobs of a crontab to the lab file. Importing again updates them; comments and your settings stay.
 
+    At a terminal every suggestion is shown with its evidence, and the old and the new timetable before anything is
+    written.
+    """
+    from homelab.cli import cronapply
+
+    if (form == "html" or out is not None) and not dry_run:
+        raise click.UsageError("a page shows what would be done: add --dry-run")
     readings = read(source, Options(system=system, user=user, root=root, timezone=timezone))
-    path = cronimport.lab_path()
-    with contextlib.nullcontext() if dry_run else labedit.locked(path):
-        before = cronimport.read_lab(path, timezone=timezone or crontabs.zone(root))
-        zone = labedit.lab_timezone(before[str(path)], str(path))
-        texts = dict(before)
-        done: list[labedit.Merged] = []
-        for reading in readings:
-            known_as = cronimport.source_of(reading, user or crontabs.owner_of(reading.file))
-            chains = labedit.chains(texts, source=known_as)
-            jobs = cronimport.new_jobs(reading, accept=accept, timezone=zone, chains=chains)
-            # A line with a mistake in it is not a job that was taken out.
-            is_sound = not any(problem.severity == "error" for problem in reading.problems)
-            merged = labedit.merge(texts, str(path), jobs, source=known_as, removes=is_sound)
-            texts = labshadow.shadowed(merged.texts, merged.added) if shadow else merged.texts
-            done.append(merged)
-        is_new = not path.exists()
-        changed = [name for name in texts if texts[name] != before[name] or (is_new and name == str(path))]
-        if not dry_run:
-            for name in changed:
-                labedit.write(Path(name), texts[name])
-    total = labedit.joined(done)
-    for reading in readings:
-        _print_problems(reading)
-        for line in cronimport.undecodable(reading):
-            click.echo(f"{reading.file}:{line}: not imported: it holds bytes that are not UTF-8", err=True)
-    for name in total.kept:
-        why = "it was changed by hand, or the crontab has bad lines"
-        click.echo(f"job '{name}' is no longer in the crontab; it stays: {why}", err=True)
-    if as_json_:
-        names = ("added", "updated", "removed", "kept", "unchanged")
-        lists = {name: getattr(total, name) for name in names}
-        lists["unchanged"] = [*total.unchanged, *total.renumbered]
-        _print_json({"lab": str(path), "dry_run": dry_run, "changed": changed, **lists})
+    importing = cronapply.Importing(
+        readings=readings,
+        source=source,
+        user=user,
+        root=root,
+        timezone=timezone,
+        accept=accept or "none",
+        again=again,
+        shadow=shadow,
+    )
+    if not (accept or yes or dry_run or as_json_) and cronapply.is_reviewed(source):
+        plan = importing.review()
     elif dry_run:
-        _print_diff({} if is_new else before, texts, changed)
-    click.echo(f"{cronimport.summary(total)} ({path}{', dry run' if dry_run else ''})", err=True)
-    if any(cronimport.undecodable(reading) for reading in readings):
-        sys.exit(1)
+        plan = importing.plan({})
+        if form == "html" or out is not None:
+            from homelab.cli import cronpage
+
+            cronapply.give(cronpage.page(readings, plan), out)
+        elif not as_json_:
+            importing.tell(plan)
+            cronapply.print_difference(plan)
+    else:
+        plan = importing.write(quiet=as_json_)
+    if as_json_:
+        _print_json(cronapply.document(plan, dry_run=dry_run))
+    importing.conclude(plan, dry_run=dry_run)
 
 
 @cron.command("next")
@@ -150,11 +183,11 @@ def next_(expression: str, timezone: str, after: str, count: int, seed: str, as_
     for warning in schedule.warnings:
         click.echo(f"warning: {warning}", err=True)
     if as_json_:
-        _print_json({"fires": [_utc(fire) for fire in fires]})
+        _print_json({"fires": [iso(fire) for fire in fires]})
         return
     click.echo(f"{describe(schedule)} ({timezone})", err=True)
     for fire in fires:
-        click.echo(f"{fire.astimezone(zone).isoformat(sep=' ')}  {_utc(fire)}")
+        click.echo(f"{fire.astimezone(zone).isoformat(sep=' ')}  {iso(fire)}")
 
 
 cron.add_command(adopt)
@@ -163,55 +196,39 @@ cron.add_command(compare)
 cron.add_command(diff_env)
 
 
-def _utc(time: Any) -> str:
-    return time.isoformat().replace("+00:00", "Z")
-
-
 def _print_json(document: Any) -> None:
     import json
 
     click.echo(json.dumps(document, indent=1))
 
 
-def _print_diff(before: dict[str, str], after: dict[str, str], changed: list[str]) -> None:
-    import difflib
-
-    for name in changed:
-        old, new = before.get(name, ""), after[name]
-        lines = difflib.unified_diff(
-            old.splitlines(keepends=True), new.splitlines(keepends=True), name if old else "/dev/null", name
-        )
-        click.echo("".join(line if line.endswith("\n") else line + "\n" for line in lines), nl=False)
-
-
 def _print_reading(reading: Reading, *, heading: bool) -> None:
+    """For programs: a job a line with tabs, everything else on standard error."""
     if heading:
         click.echo(f"{reading.file}:")
-    rows = [("LINE", "SCHEDULE", "USER", "NAME", "COMMAND")]
-    rows += [(str(j.line), j.schedule, j.user, j.name, j.command) for j in reading.jobs]
-    if not sys.stdout.isatty():
-        for row in rows[1:]:
-            click.echo("\t".join(_clean(cell) for cell in row))
-    elif reading.jobs:
-        import shutil
+    for job in reading.jobs:
+        cells = (str(job.line), job.schedule, job.user, job.name, job.command)
+        click.echo("\t".join(_clean(cell) for cell in cells))
+    from homelab.cli.cronapply import print_problems
 
-        width = shutil.get_terminal_size().columns
-        sizes = [max(len(_clean(row[n])) for row in rows) for n in range(4)]
-        for row in rows:
-            text = "  ".join(_clean(cell).ljust(size) for cell, size in zip(row, [*sizes, 0], strict=True))
-            click.echo(text if len(text) <= width else text[: width - 1] + "…")
-    _print_problems(reading)
+    reading.described()
+    print_problems(reading)
     for suggestion in reading.suggestions():
-        click.echo(f"{reading.file}:{suggestion['lines'][0]}: suggestion: {_clean(suggestion['evidence'])}", err=True)
+        _print_suggestion(reading, suggestion)
     for hazard in reading.hazards():
         click.echo(f"{reading.file}:{hazard['line']}: hazard: {_clean(hazard['message'])}", err=True)
 
 
-def _print_problems(reading: Reading) -> None:
-    for problem in reading.problems:
-        place = f"{reading.file}:{problem.line}:{problem.column}"
-        hint = f" {problem.hint}" if problem.hint else ""
-        click.echo(f"{place}: {problem.severity}: {_clean(problem.message)}.{hint}", err=True)
+def _print_suggestion(reading: Reading, suggestion: dict[str, Any]) -> None:
+    """Who needs whom, how sure it is and why; beneath it the text it rests on."""
+    place = f"{reading.file}:{suggestion['downstream_line'] or suggestion['lines'][0]}"
+    lines = ", ".join(str(line) for line in suggestion["lines"])
+    head = f"lines {lines} exclude each other" if suggestion["kind"] == "exclusive" else f"lines {lines}"
+    if suggestion.get("downstream"):
+        head = f"{suggestion['downstream']} needs {suggestion['upstream']} (line {suggestion['upstream_line']})"
+    text = f"{place}: suggestion ({suggestion['confidence']}): {head}: {suggestion['reason']}"
+    click.echo(_clean(text), err=True)
+    click.echo(f"    {_clean(suggestion['evidence'])}", err=True)
 
 
 def _clean(text: str) -> str:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from homelab.core.errors import HomelabError, InputError, NotFoundError
+from homelab.core.times import iso
 
 if TYPE_CHECKING:
     from homelab.core.crontab.comparison import Comparison, Expected
@@ -241,19 +242,19 @@ def _json(
     return {
         "matched": len(result.matched),
         "only_cron": [
-            {"time": _utc(c.start.at), "user": c.start.user, "command": c.start.command, "job": c.job}
+            {"time": iso(c.start.at), "user": c.start.user, "command": c.start.command, "job": c.job}
             for c in result.only_cron
         ],
         "only_lab": [
-            {"due": _utc(run.due), "job": run.job, "user": run.user, "command": run.command} for run in result.only_lab
+            {"due": iso(run.due), "job": run.job, "user": run.user, "command": run.command} for run in result.only_lab
         ],
         "jobs": dict(sorted(Counter(run.job for run, _ in result.matched).items())),
         "log": log,
-        "since": _utc(begin),
-        "until": _utc(end),
+        "since": iso(begin),
+        "until": iso(end),
         "shadow": {
             "noted": sum(map(len, noted.values())),
-            "not_noted": [{"due": _utc(run.due), "job": run.job} for run in missing],
+            "not_noted": [{"due": iso(run.due), "job": run.job} for run in missing],
         },
     }
 
@@ -306,7 +307,3 @@ def _list(title: str, lines: Sequence[str], note: Callable[[str], None]) -> None
             note(f"  {line}")
         if len(lines) > _SHOWN:
             note(f"  and {len(lines) - _SHOWN} more (--json has all)")
-
-
-def _utc(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")

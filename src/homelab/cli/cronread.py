@@ -7,9 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from homelab.core.commands import Description, Scripts, describe
 from homelab.core.crontab import CronJob, CronProblem, parse
+from homelab.core.dependencies import suggest
 from homelab.home import crontabs
 from homelab.home.crontabs import RunParts
+from homelab.home.scripts import FolderScripts
+
+_MOST_JOBS = 2000  # whose commands are looked into
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +29,59 @@ class Options:
 
 @dataclass(kw_only=True)
 class Reading:
-    """One crontab file and what was found in it. `chains`: by line, the run-parts folder that a job runs."""
+    """One crontab file and what was found in it. `chains`: by line, the run-parts folder that a job runs.
+
+    `scripts`: what the jobs may call.
+    """
 
     file: str
     jobs: tuple[CronJob, ...] = ()
     problems: list[CronProblem] = field(default_factory=list[CronProblem])
     chains: dict[int, RunParts] = field(default_factory=dict[int, RunParts])
+    scripts: Scripts = field(default_factory=dict[str, Any])
+    _described: tuple[Description, ...] | None = None
+
+    def described(self) -> tuple[Description, ...]:
+        """What each job does, in the order of `jobs`; found at the first call, which notes what was not analysed."""
+        if self._described is None:
+            self._described = tuple(self._describe(job) for job in self.jobs[:_MOST_JOBS])
+            notes = [
+                _not_analysed(job.line, note.file, note.reason)
+                for job, found in zip(self.jobs, self._described, strict=False)
+                for note in found.not_analysed
+            ]
+            if len(self.jobs) > _MOST_JOBS:
+                self._described += (Description(),) * (len(self.jobs) - _MOST_JOBS)
+                notes.append(_not_analysed(self.jobs[_MOST_JOBS].line, "", f"only {_MOST_JOBS} jobs are looked into"))
+            self.problems = sorted([*self.problems, *notes], key=lambda problem: (problem.line, problem.column))
+        return self._described
+
+    def _describe(self, job: CronJob) -> Description:
+        return describe(
+            job.command,
+            stdin=job.stdin,
+            environment=job.environment,
+            folder=job.cwd,
+            shell=job.shell,
+            scripts=self.scripts,
+        )
 
     def suggestions(self) -> list[dict[str, Any]]:
-        """The chains as the contract prints them: each script waits for the one before, whatever its outcome."""
+        """As the contract prints them: what the jobs need of each other, then the chains of run-parts."""
+        names = {job.line: job.name for job in self.jobs}
+        found = [
+            {
+                **asdict(one),
+                "lines": list(one.lines),
+                "upstream": names.get(one.upstream_line or 0),
+                "downstream": names.get(one.downstream_line or 0),
+            }
+            for one in suggest(self.jobs, self.described())
+        ]
+        return [*found, *self._chain_suggestions()]
+
+    def _chain_suggestions(self) -> list[dict[str, Any]]:
+        """Each script of a folder waits for the one before, whatever its outcome."""
         return [
             {
                 "kind": "needs",
@@ -61,6 +110,11 @@ class Reading:
             for line, chain in self.chains.items()
             for path, reason in chain.ignored
         ]
+
+
+def _not_analysed(line: int, file: str, reason: str) -> CronProblem:
+    what = f"{file} was not analysed" if file else "the command was not analysed"
+    return CronProblem(line=line, severity="note", code="not-analysed", message=f"{what}: {reason}")
 
 
 def read(source: str, options: Options) -> list[Reading]:
@@ -112,7 +166,8 @@ def reading_of(source: str, text: str, options: Options) -> Reading:
         accounts=accounts,
         path=crontabs.default_path(options.root),
     )
-    reading = Reading(file=source, jobs=parsed.jobs, problems=list(parsed.problems))
+    scripts = FolderScripts(options.root)
+    reading = Reading(file=source, jobs=parsed.jobs, problems=list(parsed.problems), scripts=scripts)
     for job in parsed.jobs:
         chain = crontabs.run_parts(job.command, options.root) if "run-parts" in job.command else None
         if chain is not None:
@@ -123,6 +178,8 @@ def reading_of(source: str, text: str, options: Options) -> Reading:
 def as_json(readings: list[Reading]) -> dict[str, Any]:
     """The document of `cron inspect --json`. With several files each entry also names its `file`."""
     several = len(readings) > 1
+    for reading in readings:
+        reading.described()
 
     def rows(reading: Reading, values: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{**value, "file": reading.file} for value in values] if several else values

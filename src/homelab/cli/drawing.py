@@ -65,27 +65,32 @@ def layers(graph: Graph) -> dict[str, int]:
     return depth
 
 
-def text(graph: Graph) -> str:
-    """A tree for a terminal: each job under what it needs; one that needs several is drawn in full once."""
+def text(graph: Graph, *, notes: Mapping[tuple[str, str], str] | None = None) -> str:
+    """A tree for a terminal: each job under what it needs; one that needs several is drawn in full once.
+
+    `notes`: words for some edges, (upstream, downstream), shown behind the downstream job, with its schedule.
+    """
     lines: list[str] = []
     drawn: set[str] = set()
 
-    def draw(name: str, lead: str, mark: str, below: str) -> None:
-        schedule = f"  ({safe(graph.nodes[name])})" if graph.nodes[name] and not lead and not mark else ""
+    def draw(name: str, above: str, lead: str, mark: str, below: str) -> None:
+        is_root = not lead and not mark
+        schedule = f"  ({safe(graph.nodes[name])})" if graph.nodes[name] and (is_root or notes is not None) else ""
         again = "  (see above)" if name in drawn and graph.downstream(name) else ""
-        lines.append(f"{lead}{mark}{safe(name)}{schedule}{again}")
+        note = safe((notes or {}).get((above, name), ""))
+        lines.append(f"{lead}{mark}{safe(name)}{schedule}{'  ' + note if note else ''}{again}")
         if name in drawn:
             return
         drawn.add(name)
         children = graph.downstream(name)
         for place, child in enumerate(children):
             last = place == len(children) - 1
-            draw(child, lead + below, "└─ " if last else "├─ ", "   " if last else "│  ")
+            draw(child, name, lead + below, "└─ " if last else "├─ ", "   " if last else "│  ")
 
     roots = [n for n in graph.nodes if not graph.upstream(n)]
     for name in [*roots, *graph.nodes]:  # the second pass draws what only cycles reach
         if name not in drawn:
-            draw(name, "", "", "")
+            draw(name, "", "", "", "")
     return "\n".join(lines)
 
 
@@ -161,8 +166,11 @@ def _components(graph: Graph) -> list[list[str]]:
     return found
 
 
-def svg(graph: Graph) -> str:
-    """An SVG picture that follows the reader's light or dark setting. Every name is escaped."""
+def svg(graph: Graph, *, classes: Mapping[tuple[str, str], str] | None = None, is_styled: bool = True) -> str:
+    """An SVG picture that follows the reader's light or dark setting. Every name is escaped.
+
+    `classes`: a class for the line of some edges. Not `is_styled`: the page around it says how it looks.
+    """
     layer, row = layers(graph), rows_of(graph)
     widths: dict[int, int] = {}
     for name in graph.nodes:
@@ -170,16 +178,16 @@ def svg(graph: Graph) -> str:
     left = {i: _MARGIN + sum(widths[k] + _GAP for k in range(i)) for i in range(len(widths))}
     wide = max((left[i] + widths[i] for i in left), default=0) + _MARGIN
     high = (max(row.values(), default=-1) + 1) * _ROW + 2 * _MARGIN
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}">',
-        _SVG_STYLE,
-    ]
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}">']
+    parts += [_SVG_STYLE] if is_styled else []
     for a, b, kind in graph.edges:
         x1, y1 = left[layer[a]] + widths[layer[a]], row[a] * _ROW + _MARGIN + _BOX // 2
         x2, y2 = left[layer[b]], row[b] * _ROW + _MARGIN + _BOX // 2
-        dash = ' stroke-dasharray="4 3"' if kind == "freshness" else ""
+        dash = ' stroke-dasharray="4 3"' if kind in ("freshness", "suggested") else ""
+        named = f' class="{escape(safe(found))}"' if (found := (classes or {}).get((a, b), "")) else ""
         bend = (x1 + x2) // 2
-        parts.append(f'<path d="M{x1} {y1}C{bend} {y1} {bend} {y2} {x2} {y2}"{dash}/>')
+        parts.append(f'<path d="M{x1} {y1}C{bend} {y1} {bend} {y2} {x2} {y2}"{dash}{named}/>')
+        parts.append(f'<path d="M{x2 - 6} {y2 - 4}L{x2} {y2}L{x2 - 6} {y2 + 4}"{named}/>')
     for name, schedule in graph.nodes.items():
         x, y = left[layer[name]], row[name] * _ROW + _MARGIN
         title = f"<title>{escape(safe(schedule))}</title>" if schedule else ""

@@ -27,17 +27,17 @@ def variables_of(home: Home) -> dict[str, str]:
     from urllib.parse import quote
 
     from homelab.home import endpoints
-    from homelab.home.secrets import read_or_create
+    from homelab.home.secrets import database_password, prefect_auth, read_or_create
 
     prefect = endpoints.require(home, "prefect")
     database = endpoints.require(home, "postgres")
-    if "@/" in database:  # ours, by its socket: the password is not in the URL
-        database = database.replace("@/", f":{quote(read_or_create(home, 'postgres'), safe='')}@/", 1)
+    if password := database_password(home, database):
+        database = database.replace("@", f":{quote(password, safe='')}@", 1)
     return {
         "HOMELAB_HOME": str(home.root),
         "HOMELAB_URL": endpoints.require(home, "control"),
         "HOMELAB_TOKEN": read_or_create(home, "token-admin"),
         "PREFECT_API_URL": prefect,
-        "PREFECT_API_AUTH_STRING": f"admin:{read_or_create(home, 'prefect')}",
+        "PREFECT_API_AUTH_STRING": prefect_auth(home),
         "DATABASE_URL": database,
     }

@@ -27,7 +27,7 @@ async def _control(home: Home) -> None:
     from homelab.db.pool import AWAY
     from homelab.flows.api import PrefectApi
     from homelab.home import endpoints
-    from homelab.home.secrets import read_or_create
+    from homelab.home.secrets import prefect_auth
 
     log = structlog.get_logger()
     host = os.environ.get("HOMELAB_CONTROL_HOST", "127.0.0.1")
@@ -35,7 +35,7 @@ async def _control(home: Home) -> None:
     database = os.environ.get("HOMELAB_DATABASE_URL") or endpoints.require(home, "postgres")
     own_url = endpoints.read(home).get("control") or f"http://{host}:{port}"
     prefect_url = endpoints.require(home, "prefect")
-    auth = os.environ.get("HOMELAB_PREFECT_AUTH") or f"admin:{read_or_create(home, 'prefect')}"
+    auth = prefect_auth(home)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)

@@ -227,16 +227,29 @@ def _until_ready(home: Home, process: "subprocess.Popen[bytes] | None", wait_s: 
                 services = status["services"]
                 if status["ready"]:
                     return
+                if failing := [s for s in services if s["crash_loop"]]:
+                    raise _keeps_failing(home, failing)
             if process is not None and process.poll() is not None:
                 raise _gave_up(home, process.returncode)
             time.sleep(0.2)
-    waiting = [s for s in services if s["state"] not in ("ready", "external")]
-    said = "; ".join(f"{s['name']} is {s['state']}" + (f": {s['message']}" if s["message"] else "") for s in waiting)
-    tail = "".join(_log_tail(home.logs / f"{s['name']}.log") for s in waiting[:1])
+    waiting = [s for s in services if s["state"] != "ready" and (s["state"] != "external" or s["message"])]
     raise TimedOutError(
-        f"the lab was not ready within {wait_s:g} s: {said or 'its supervisor does not answer'}{tail}",
+        f"the lab was not ready within {wait_s:g} s: {_said(home, waiting) or 'its supervisor does not answer'}",
         hint="It goes on trying: see homelab status. Stop it with: homelab down",
     )
+
+
+def _keeps_failing(home: Home, failing: list[dict[str, Any]]) -> HomelabError:
+    return HomelabError(
+        f"the lab does not come up: {_said(home, failing)}",
+        hint="It goes on trying, more and more rarely: see homelab status. Stop it with: homelab down",
+    )
+
+
+def _said(home: Home, waiting: list[dict[str, Any]]) -> str:
+    """What is not ready and why, with the end of the first one's log."""
+    said = "; ".join(f"{s['name']} is {s['state']}" + (f": {s['message']}" if s["message"] else "") for s in waiting)
+    return said + "".join(_log_tail(home.logs / f"{s['name']}.log") for s in waiting[:1] if s["state"] != "external")
 
 
 def _gave_up(home: Home, status: int) -> HomelabError:

@@ -12,15 +12,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from homelab.control import store
-from homelab.control.state import SHADOW, Shared, utc_now
+import structlog
+
+from homelab.control import ledger, store
+from homelab.control.state import SHADOW, Shared
 from homelab.core import labfile
 from homelab.core.errors import InputError, RefusedError
 from homelab.core.jobs import flows_of
 from homelab.core.labfile import Lab
+from homelab.flows.api import PrefectUnavailable
 
 if TYPE_CHECKING:
     from homelab.control.scheduler import Scheduler
+
+log = structlog.get_logger()
 
 POOL = "homelab"
 
@@ -67,8 +72,10 @@ async def carry_out(
     by: str,
     takeover: Takeover | None = None,
 ) -> None:
-    """Prefect first (each step can be repeated), then our tables in one transaction, then the runs created ahead."""
+    """New deployments first (making one can be repeated), then our tables in one transaction, which also says what is
+    to become of the runs created ahead; then that."""
     await shared.prefect.ensure_pool(POOL)
+    now = shared.clock()
     old = dict(shared.flows)
     deployments: dict[str, str] = {}
     for flow in lab.flows:
@@ -81,36 +88,39 @@ async def carry_out(
     gone = [scheduled for name, scheduled in old.items() if name not in wanted]
     changed = [s for name, s in old.items() if name in wanted and s.flow.digest != lab_flow(lab, name)]
     shadowed = {flow.name for flow in lab.flows if flow.is_shadow}
-    for scheduled in (*gone, *changed):
-        is_out = scheduled in gone or scheduled.flow.name in shadowed
-        await scheduler.reschedule(scheduled, now=utc_now(), gone=is_out)
-    for scheduled in gone:
-        await shared.prefect.delete_deployment(scheduled.deployment)
-    taken = {
-        flow.name
-        for flow in lab.flows
-        if takeover is not None and not flow.is_shadow and (flow.name not in old or old[flow.name].flow.is_shadow)
-    }
     async with shared.database.connection() as conn:
+        for scheduled in gone:
+            await scheduler.recall(conn, scheduled, now=now, gone="its job was removed")
+        for scheduled in changed:
+            await scheduler.recall(conn, scheduled, now=now, gone=SHADOW if scheduled.flow.name in shadowed else "")
         for position, flow in enumerate(lab.flows):
-            since = takeover.since if takeover is not None and flow.name in taken else None
-            await store.save_flow(conn, flow, deployment=deployments[flow.name], position=position, since=since)
-            if since is not None:
-                await store.forget_decided(conn, flow.name, after=since, reason=SHADOW)
+            known = old.get(flow.name)
+            since = None
+            if takeover is not None and not flow.is_shadow and (known is None or known.flow.is_shadow):
+                since = takeover.since
+                await ledger.take_over(conn, flow.name, after=since, reason=SHADOW)
+                if flow.schedule == "@reboot":
+                    await scheduler.cron_has_booted(conn, flow.name)
+            await store.save_flow(
+                conn, flow, deployment=deployments[flow.name], position=position, now=now, since=since
+            )
         for scheduled in gone:
             await store.delete_flow(conn, scheduled.flow.name)
         digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
         await store.save_lab(conn, name=lab.name, path=main, folder=folder, files=files, digest=digest)
         await store.add_events(conn, [("lab.applied", lab.name, {"by": by, "jobs": len(lab.jobs)})])
-        if takeover is not None and takeover.deadline is not None and utc_now() > takeover.deadline:
+        if takeover is not None and takeover.deadline is not None and shared.clock() > takeover.deadline:
             raise RefusedError(
                 "the moment to take the jobs over has passed; nothing was changed", hint="Try again: homelab cron adopt"
             )
-        shared.lab = lab
-        await shared.load(conn)
-    for name in taken:
-        if (schedule := shared.flows[name].schedule) is not None and schedule.is_reboot:
-            await scheduler.cron_has_booted(shared.flows[name], utc_now())
+        read = await shared.read(conn, lab)
+    shared.take(read)
+    await scheduler.settle_now(now)
+    for scheduled in gone:
+        try:
+            await shared.prefect.delete_deployment(scheduled.deployment)
+        except PrefectUnavailable as error:  # an idle deployment more in Prefect's list, no more than that
+            log.warning("deployment.left", flow=scheduled.flow.name, error=str(error))
     shared.tell()
 
 

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from homelab.control import store
+from homelab.control import ledger, store
 from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
 from homelab.core.jobs import RunState
-from homelab.flows.records import iso
+from homelab.core.times import iso
 
 Json = dict[str, Any]
 SILENT_WORKER_S = 40.0
@@ -277,7 +277,7 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
     async with shared.database.connection() as conn:
         rows = await store.job_rows(conn, job=name, limit=1)
         workers = await store.workers(conn)
-        waiting = await store.blocked(conn, flow.name)
+        waiting = await ledger.blocked(conn, flow.name)
     if not any(w["age_s"] <= SILENT_WORKER_S for w in workers):
         reasons.append("no worker is alive to run anything")
     if waiting:

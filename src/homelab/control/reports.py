@@ -1,15 +1,13 @@
 """What workers report, taken once each and in order: the copy of what attempts did, the events, the alerts.
 
-One transaction a batch. What follows from a report outside our tables (releasing what waited for a job, making up for a
-missed instant) is returned, to be done after the commit. Called by `control.service`.
+One transaction a batch. What follows from a report (releasing what waited for a job, making up for a missed instant) is
+entered in the ledger, for the scheduler to do. Called by `control.service`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Protocol
 
-from homelab.control import store
+from homelab.control import ledger, store
 from homelab.db.pool import Connection, json
 
 Report = Mapping[str, Any]
@@ -21,16 +19,8 @@ class Watching(Protocol):
     async def on_report(self, conn: Any, report: Mapping[str, Any]) -> None: ...
 
 
-@dataclass
-class Consequences:
-    """`ended`: jobs that have ended for good. `missed`: (flow, due, reason) that a worker gave up."""
-
-    ended: list[str] = field(default_factory=list[str])
-    missed: list[tuple[str, datetime, str]] = field(default_factory=list[tuple[str, datetime, str]])
-
-
-async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -> Consequences:
-    """Enter the reports that are new."""
+async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -> set[str]:
+    """Enter the reports that are new; the jobs that ended for good, and the flows whose runs were given up."""
     cursor = await conn.execute(
         "insert into report (id) select unnest(%s::text[]) on conflict do nothing returning id",
         ([r["id"] for r in reports],),
@@ -38,14 +28,18 @@ async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -
     fresh = {row["id"] for row in await cursor.fetchall()}
     new = [r for r in reports if r["id"] in fresh]
     finished = {(r["run"], r["job"], r["attempt"]) for r in new if r["kind"] == "job.finished"}
-    found = Consequences()
+    ended: set[str] = set()
     for report in new:
         if report["kind"] == "job.started" and (report["run"], report["job"], report["attempt"]) in finished:
             continue  # its end is in the same batch and says all of it
-        await _enter(conn, report, found)
+        await _enter(conn, report)
+        if report["kind"] == "job.finished" and report["retry_at"] is None:
+            ended.add(str(report["job"]))
+        elif report["kind"] == "run.missed":
+            ended.add(str(report["flow"]))
         await watcher.on_report(conn, report)
     await store.add_events(conn, [_event(r) for r in new])
-    return found
+    return ended
 
 
 def _event(report: Report) -> tuple[str, str, dict[str, Any]]:
@@ -53,7 +47,7 @@ def _event(report: Report) -> tuple[str, str, dict[str, Any]]:
     return str(report["kind"]), str(report.get("job") or report.get("flow") or ""), body
 
 
-async def _enter(conn: Connection, report: Report, found: Consequences) -> None:
+async def _enter(conn: Connection, report: Report) -> None:
     match report["kind"]:
         case "run.started":
             await conn.execute(
@@ -70,8 +64,6 @@ async def _enter(conn: Connection, report: Report, found: Consequences) -> None:
             )
         case "job.finished":
             await _job_finished(conn, report)
-            if report["retry_at"] is None:
-                found.ended.append(str(report["job"]))
         case "run.finished" | "run.skipped":
             await conn.execute(
                 "update run set state = %(state)s, started = coalesce(started, %(started)s), ended = %(ended)s,"
@@ -79,7 +71,7 @@ async def _enter(conn: Connection, report: Report, found: Consequences) -> None:
                 report,
             )
         case "run.missed":
-            await _run_missed(conn, report, found)
+            await _run_missed(conn, report)
         case _:
             pass  # of a newer worker: it is an event all the same
 
@@ -98,11 +90,10 @@ async def _job_finished(conn: Connection, report: Report) -> None:
     )
 
 
-async def _run_missed(conn: Connection, report: Report, found: Consequences) -> None:
+async def _run_missed(conn: Connection, report: Report) -> None:
     row = await store.run_row(conn, str(report["run"]))
     if row is None or row["due"] is None:
         return
     reason = str(report["reason"])
     await store.end_run(conn, row["id"], "missed", reason)
-    await store.redecide(conn, row["flow"], row["due"], "missed", run=row["id"], reason=reason)
-    found.missed.append((row["flow"], row["due"], reason))
+    await ledger.give_up(conn, row["flow"], row["due"], reason)

@@ -6,18 +6,18 @@ It wires the parts: `apply`, `scheduler`, `reports`, `answers`; the alerts are `
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psutil
 import structlog
 
-from homelab.control import applying, questions, reports, store
+from homelab.control import applying, ledger, questions, reports, store
 from homelab.control.plan import plan as plan_of
-from homelab.control.scheduler import RESTORED_GAP, Scheduler, home_mark
-from homelab.control.state import Scheduled, Shared, utc_now
+from homelab.control.scheduler import LOOK_S, Scheduler
+from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.core import labfile
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
@@ -26,8 +26,9 @@ from homelab.db.pool import AWAY, Database
 from homelab.flows import records
 from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home import adoptions
+from homelab.home.marks import read_mark
 from homelab.home.paths import Home
-from homelab.home.secrets import read_or_create
+from homelab.home.secrets import database_password
 from homelab.notify.watcher import Watcher
 
 log = structlog.get_logger()
@@ -52,14 +53,19 @@ class Control:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, home: Home, database_url: str, prefect: PrefectApi, *, own_url: str = ""
+        cls,
+        home: Home,
+        database_url: str,
+        prefect: PrefectApi,
+        *,
+        own_url: str = "",
+        clock: Callable[[], datetime] = utc_now,
     ) -> AsyncGenerator["Control"]:
         """Connect, migrate, load what was applied. Raises what `db.pool.AWAY` names while the database is away."""
-        password = read_or_create(home, "postgres")
-        async with Database(database_url, password=password) as database:
+        async with Database(database_url, password=database_password(home, database_url)) as database:
             await migrate(database)
-            shared = Shared(home=home, database=database, prefect=prefect)
-            control = cls(shared, Watcher(control_url=own_url, up_since=utc_now()))
+            shared = Shared(home=home, database=database, prefect=prefect, clock=clock)
+            control = cls(shared, Watcher(control_url=own_url, up_since=shared.clock()))
             await control._load()
             yield control
 
@@ -70,29 +76,35 @@ class Control:
     async def _load(self) -> None:
         async with self._shared.database.connection() as conn:
             row = await store.applied_lab(conn)
+            placed = None
             if row is not None:
                 lab, problems = labfile.parse(row["files"], main=row["path"])
                 if lab is None:  # written by another version, which took it: its flows still run
                     log.error("lab.unreadable", problems=len(problems))
-                self._shared.lab = None if lab is None else applying.placed(lab, row["folder"])
+                placed = None if lab is None else applying.placed(lab, row["folder"])
             self._shared.known_until = await self._restored_until(conn)
             self._shared.handed_back = adoptions.handed_back(self._shared.home)
-            await self._shared.load(conn)
+            read = await self._shared.read(conn, placed)
+            for scheduled in read.flows.values():
+                if self._shared.handed_back.intersection(scheduled.jobs):  # while nobody was here to hear it
+                    gone = SHADOW if scheduled.flow.is_shadow else ""
+                    await self._scheduler.recall(conn, scheduled, now=self._shared.clock(), gone=gone)
+        self._shared.take(read)
         if self._shared.lab is not None:
             self._watcher.configure(self._shared.lab)
 
     async def _restored_until(self, conn: Any) -> datetime | None:
-        """The mark beside the database, when it is much later than the one inside: the database was restored from a
+        """The mark beside the database, when it counts more than the one inside: the database was restored from a
         backup, and what lies between was decided already."""
-        outside, inside = home_mark(self._shared), await store.last_alive(conn)
-        if outside is None or inside is None or outside - inside < RESTORED_GAP:
+        outside, inside = read_mark(self._shared.home), await ledger.last_mark(conn)
+        if outside is None or inside is None or outside.sequence <= inside.sequence:
             return None
         self._shared.notes["database-restored"] = (
-            f"the database ends at {inside:%Y-%m-%d %H:%M} UTC but the lab went on until {outside:%Y-%m-%d %H:%M}:"
-            " the instants in between are taken as done"
+            f"the database ends at {inside.alive:%Y-%m-%d %H:%M} UTC but the lab went on until"
+            f" {outside.alive:%Y-%m-%d %H:%M}: the instants in between are taken as done"
         )
-        log.warning("database.restored", inside=str(inside), outside=str(outside))
-        return outside
+        log.warning("database.restored", inside=str(inside.alive), outside=str(outside.alive))
+        return min(outside.alive + timedelta(seconds=LOOK_S), self._shared.clock())
 
     async def serve_loops(self) -> None:
         """Scheduling, watching, delivering, pruning, until cancelled."""
@@ -109,12 +121,16 @@ class Control:
                 await self._bury_silent_workers()
                 async with self._shared.database.connection() as conn:
                     before = await store.last_event(conn)
-                    await self._watcher.tick(conn, utc_now())
+                    await self._watcher.tick(conn, self._shared.clock())
                     told = await store.last_event(conn) != before
                 if told:
                     self._shared.tell()
+                self._shared.notes.pop("watch-broken", None)
             except (*AWAY, PrefectUnavailable) as error:
                 log.warning("watch.waits", error=str(error).strip())
+            except Exception as error:  # a fault of ours in watching must not end what schedules
+                log.exception("watch.broken")
+                self._shared.notes["watch-broken"] = f"late, stuck and silent jobs are not noticed: {error}"
 
     async def _bury_silent_workers(self) -> None:
         async with self._shared.database.connection() as conn:
@@ -190,11 +206,12 @@ class Control:
             async with self._shared.database.connection() as conn:
                 await store.switch(conn, job, paused=paused, by=by)
                 await store.add_events(conn, [("job.paused" if paused else "job.resumed", job, {"by": by})])
+                await self._scheduler.recall(conn, scheduled, now=self._shared.clock())
             if paused:
                 self._shared.paused[job] = by
             else:
                 self._shared.paused.pop(job, None)
-            await self._scheduler.reschedule(scheduled, now=utc_now())
+            await self._scheduler.settle_now(self._shared.clock())
         self._shared.tell()
         return {"job": job, "paused": paused}
 
@@ -214,7 +231,7 @@ class Control:
         parameters: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
         if len(jobs) < len(scheduled.flow.jobs):
             parameters["only"] = jobs
-        now = utc_now()
+        now = self._shared.clock()
         run = await self._shared.prefect.create_run(
             scheduled.deployment, name=f"{name} by hand", due=now, idempotency_key=None, parameters=parameters
         )
@@ -237,7 +254,9 @@ class Control:
                 f"run {run} was never started ({row['state']})", hint=f"Start the job: homelab job run {row['flow']}"
             )
         name = "AwaitingRetry" if failed else "Rerun"
-        state = records.StateProposal(type="SCHEDULED", name=name, message=f"by {by}", scheduled_time=utc_now())
+        state = records.StateProposal(
+            type="SCHEDULED", name=name, message=f"by {by}", scheduled_time=self._shared.clock()
+        )
         await self._shared.prefect.set_state(run, state)
         async with self._shared.database.connection() as conn:
             await store.reopen_run(conn, run)
@@ -286,13 +305,11 @@ class Control:
     async def take_reports(self, taken: list[Json]) -> Json:
         """Enter what a worker reports; each report once."""
         async with self._shared.database.connection() as conn:
-            found = await reports.take(conn, taken, self._watcher)
+            ended = await reports.take(conn, taken, self._watcher)
         self._shared.tell()
-        for job in dict.fromkeys(found.ended):
-            if any(c.job == job for s in self._shared.flows.values() for c in s.conditions):
-                await self._scheduler.release(job, utc_now())
-        for flow, due, reason in found.missed:
-            await self._scheduler.late_found(flow, due, reason)
+        if any(name in ended or any(c.job in ended for c in s.conditions) for name, s in self._shared.flows.items()):
+            self._shared.unsettled = True
+            self._shared.changed.set()
         return {"taken": len(taken)}
 
     async def heartbeat(self, body: Json) -> Json:
@@ -331,13 +348,13 @@ class Control:
     # -- questions ------------------------------------------------------------------------------------------------
 
     async def jobs(self) -> list[Json]:
-        return await questions.jobs(self._shared, utc_now())
+        return await questions.jobs(self._shared, self._shared.clock())
 
     async def job(self, name: str) -> Json:
-        return await questions.job(self._shared, self._find(name), name, utc_now())
+        return await questions.job(self._shared, self._find(name), name, self._shared.clock())
 
     async def why(self, job: str) -> Json:
-        return await questions.why(self._shared, self._find(job), job, utc_now())
+        return await questions.why(self._shared, self._find(job), job, self._shared.clock())
 
     async def graph(self) -> Json:
         return questions.graph(self._shared)
@@ -375,7 +392,7 @@ class Control:
 
     async def problems(self) -> list[Json]:
         async with self._shared.database.connection() as conn:
-            told = await self._watcher.problems(conn, utc_now())
+            told = await self._watcher.problems(conn, self._shared.clock())
             workers = await store.workers(conn)
         return questions.problems(self._shared, workers) + told
 
@@ -386,7 +403,7 @@ class Control:
     async def test_notification(self, *, by: str) -> list[Json]:
         del by  # the API keeps the audit
         async with self._shared.database.connection() as conn:
-            return await self._watcher.test(conn, utc_now())
+            return await self._watcher.test(conn, self._shared.clock())
 
 
 def closure(flow: Flow, name: str) -> list[str]:

@@ -4,11 +4,11 @@ Changed only under `Shared.applying` (apply, pause, load); read by the scheduler
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from homelab.control import freshness, store
+from homelab.control import freshness, ledger, store
 from homelab.core import schedule as schedules
 from homelab.core.jobs import Flow, effective_schedules
 from homelab.core.labfile import Lab
@@ -27,7 +27,8 @@ def utc_now() -> datetime:
 
 @dataclass
 class Scheduled:
-    """One flow and how far its instants are decided: up to `cursor`. `check_at`: when to look again."""
+    """One flow and how far its instants are decided: up to `cursor`. `check_at`: when to look again. `since`: instants
+    before belong to an older schedule, or to nobody."""
 
     flow: Flow
     deployment: str
@@ -35,6 +36,7 @@ class Scheduled:
     cursor: datetime
     conditions: tuple[freshness.Condition, ...]
     check_at: datetime
+    since: datetime
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -55,6 +57,9 @@ class Shared:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     commands: dict[str, asyncio.Queue[dict[str, str]]] = field(default_factory=dict[str, asyncio.Queue[dict[str, str]]])
+    clock: Callable[[], datetime] = utc_now
+    unsettled: bool = True
+    """The ledger may hold something that remains to be done."""
     known_until: datetime | None = None
     """Instants up to then are done, whatever a restored database says."""
     handed_back: frozenset[str] = frozenset()
@@ -90,21 +95,25 @@ class Shared:
                 held.add(job.name)
         return tuple(job.name for job in flow.jobs if job.name in held)
 
+    def cursor(self, since: datetime, decided: datetime | None) -> datetime:
+        """Up to when the instants of a flow are decided that counts from `since` and has `decided` as its latest."""
+        return max(t for t in (since, decided, self.known_until) if t is not None)
+
     def _without_handed_back(self, flow: Flow) -> Flow:
         if not any(job.name in self.handed_back for job in flow.jobs):
             return flow
         jobs = tuple(replace(job, shadow=job.shadow or job.name in self.handed_back) for job in flow.jobs)
         return replace(flow, jobs=jobs)
 
-    async def load(self, conn: Connection) -> None:
-        """Take the lab as the database has it."""
-        self.paused = {job: row["by"] for job, row in (await store.switches(conn)).items() if row["paused"]}
-        decided = await store.last_decided(conn)
-        wanted = {} if self.lab is None else {flow.name: flow for flow in self.lab.flows}
+    async def read(self, conn: Connection, lab: Lab | None) -> "Read":
+        """The lab as the database has it, for `take` after the commit."""
+        paused = {job: row["by"] for job, row in (await store.switches(conn)).items() if row["paused"]}
+        decided = await ledger.last_decided(conn)
+        wanted = {} if lab is None else {flow.name: flow for flow in lab.flows}
         all_jobs: Mapping[str, tuple[str | None, str]] = (
-            {} if self.lab is None else effective_schedules({job.name: job for job in self.lab.jobs})
+            {} if lab is None else effective_schedules({job.name: job for job in lab.jobs})
         )
-        now = utc_now()
+        now = self.clock()
         loaded: dict[str, Scheduled] = {}
         for row in await store.flows(conn):
             flow = wanted.get(row["name"])
@@ -115,16 +124,28 @@ class Shared:
                 flow = Flow.from_json(body)
             flow = self._without_handed_back(flow)
             schedule = None if flow.schedule is None else schedules.parse(flow.schedule, flow.timezone, seed=flow.name)
-            cursor = max(row["since"], decided.get(flow.name, row["since"]))
-            if self.known_until is not None:
-                cursor = max(cursor, self.known_until)
             loaded[flow.name] = Scheduled(
                 flow=flow,
                 deployment=row["deployment"],
                 schedule=schedule,
-                cursor=cursor,
+                cursor=self.cursor(row["since"], decided.get(flow.name)),
                 conditions=freshness.conditions(flow, all_jobs, at=now),
                 check_at=now,
+                since=row["since"],
             )
-        self.flows = loaded
+        return Read(lab=lab, flows=loaded, paused=paused)
+
+    def take(self, read: "Read") -> None:
+        """What was read holds from now on."""
+        self.lab, self.flows, self.paused = read.lab, read.flows, read.paused
+        self.unsettled = True
         self.changed.set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """The lab as the database has it. `paused`: by whom, for each job that a person paused."""
+
+    lab: Lab | None
+    flows: dict[str, Scheduled]
+    paused: dict[str, str]

@@ -30,12 +30,12 @@ class NewRun:
     params: Mapping[str, str] | None = None
 
 
-async def _all(conn: Connection, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
+async def all_rows(conn: Connection, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> list[Row]:
     return list(await (await conn.execute(sql.encode(), params)).fetchall())
 
 
-async def _one(conn: Connection, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> Row | None:
-    rows = await _all(conn, sql, params)
+async def one_row(conn: Connection, sql: str, params: Sequence[object] | Mapping[str, object] = ()) -> Row | None:
+    rows = await all_rows(conn, sql, params)
     return rows[0] if rows else None
 
 
@@ -43,7 +43,7 @@ async def _one(conn: Connection, sql: str, params: Sequence[object] | Mapping[st
 
 
 async def applied_lab(conn: Connection) -> Row | None:
-    return await _one(conn, "select name, path, folder, files, digest, applied from lab")
+    return await one_row(conn, "select name, path, folder, files, digest, applied from lab")
 
 
 async def save_lab(
@@ -58,27 +58,41 @@ async def save_lab(
 
 
 async def flows(conn: Connection) -> list[Row]:
-    return await _all(conn, "select name, digest, deployment, schedule, timezone, since from flow order by position")
+    return await all_rows(
+        conn, "select name, digest, deployment, schedule, timezone, since from flow order by position"
+    )
 
 
 async def save_flow(
-    conn: Connection, flow: Flow, *, deployment: str, position: int, since: datetime | None = None
+    conn: Connection, flow: Flow, *, deployment: str, position: int, now: datetime, since: datetime | None = None
 ) -> None:
-    """The flow as it now is. A new schedule counts from now: instants before belong to the old one. `since`: instants
-    after that moment are the lab's, and were cron's before."""
+    """The flow as it now is. A new schedule counts from `now`: instants before belong to the old one. `since`: instants
+    up to then were somebody else's, whatever the schedule."""
     await conn.execute(
         "insert into definition (digest, body) values (%s, %s) on conflict do nothing", (flow.digest, flow.to_json())
     )
     await conn.execute(
-        "insert into flow (name, digest, deployment, schedule, timezone, position) values (%s, %s, %s, %s, %s, %s)"
+        "insert into flow (name, digest, deployment, schedule, timezone, position, since)"
+        " values (%s, %s, %s, %s, %s, %s, %s)"
         " on conflict (name) do update set digest = excluded.digest, deployment = excluded.deployment,"
-        " since = case when flow.schedule is distinct from excluded.schedule or flow.timezone <> excluded.timezone"
-        " then now() else flow.since end,"
+        " since = case when %s or flow.schedule is distinct from excluded.schedule"
+        " or flow.timezone <> excluded.timezone then excluded.since else flow.since end,"
         " schedule = excluded.schedule, timezone = excluded.timezone, position = excluded.position, applied = now()",
-        (flow.name, flow.digest, deployment, flow.schedule, flow.timezone, position),
+        (
+            flow.name,
+            flow.digest,
+            deployment,
+            flow.schedule,
+            flow.timezone,
+            position,
+            since or now,
+            since is not None,
+        ),
     )
-    if since is not None:
-        await conn.execute("update flow set since = %s where name = %s", (since, flow.name))
+
+
+async def set_deployment(conn: Connection, flow: str, deployment: str) -> None:
+    await conn.execute("update flow set deployment = %s where name = %s", (deployment, flow))
 
 
 async def delete_flow(conn: Connection, name: str) -> None:
@@ -86,12 +100,12 @@ async def delete_flow(conn: Connection, name: str) -> None:
 
 
 async def definition(conn: Connection, digest: str) -> str | None:
-    row = await _one(conn, "select body from definition where digest = %s", (digest,))
+    row = await one_row(conn, "select body from definition where digest = %s", (digest,))
     return None if row is None else str(row["body"])
 
 
 async def switches(conn: Connection) -> dict[str, Row]:
-    return {row["job"]: row for row in await _all(conn, "select job, paused, by, time from job_switch")}
+    return {row["job"]: row for row in await all_rows(conn, "select job, paused, by, time from job_switch")}
 
 
 async def switch(conn: Connection, job: str, *, paused: bool, by: str) -> None:
@@ -99,74 +113,6 @@ async def switch(conn: Connection, job: str, *, paused: bool, by: str) -> None:
         "insert into job_switch (job, paused, by) values (%s, %s, %s) on conflict (job) do update"
         " set paused = excluded.paused, by = excluded.by, time = now()",
         (job, paused, by),
-    )
-
-
-# -- the ledger -------------------------------------------------------------------------------------------------------
-
-
-async def last_decided(conn: Connection) -> dict[str, datetime]:
-    """For each flow the latest instant that was decided."""
-    return {r["flow"]: r["due"] for r in await _all(conn, "select flow, max(due) as due from instant group by flow")}
-
-
-async def decide(
-    conn: Connection, flow: str, due: datetime, decision: str, *, run: str | None, reason: str = ""
-) -> bool:
-    """Enter a decision; False when the instant had one already."""
-    row = await _one(
-        conn,
-        "insert into instant (flow, due, decision, run, reason) values (%s, %s, %s, %s, %s)"
-        " on conflict do nothing returning flow",
-        (flow, due, decision, run, reason),
-    )
-    return row is not None
-
-
-async def is_decided(conn: Connection, flow: str, due: datetime) -> bool:
-    return await _one(conn, "select 1 as yes from instant where flow = %s and due = %s", (flow, due)) is not None
-
-
-async def redecide(conn: Connection, flow: str, due: datetime, decision: str, *, run: str | None, reason: str) -> None:
-    """A blocked instant is released or superseded; a created one turned out missed."""
-    await conn.execute(
-        "insert into instant (flow, due, decision, run, reason) values (%s, %s, %s, %s, %s) on conflict (flow, due)"
-        " do update set decision = excluded.decision, run = coalesce(excluded.run, instant.run),"
-        " reason = excluded.reason, decided = now()",
-        (flow, due, decision, run, reason),
-    )
-
-
-async def future_runs(conn: Connection, flow: str) -> list[Row]:
-    """Runs created ahead that have not been started."""
-    return await _all(
-        conn,
-        "select id, due from run where flow = %s and state = 'scheduled' and trigger = 'schedule' and due > now()",
-        (flow,),
-    )
-
-
-async def forget_runs(conn: Connection, flow: str, ids: Sequence[str]) -> None:
-    """Runs that were created ahead and deleted in Prefect: their instants are undecided again."""
-    await conn.execute("delete from instant where flow = %s and run = any(%s)", (flow, list(ids)))
-    await conn.execute("delete from run where id = any(%s)", (list(ids),))
-
-
-async def forget_decided(conn: Connection, flow: str, *, after: datetime, reason: str) -> None:
-    """Instants after that moment that were decided for this reason alone are undecided again."""
-    await conn.execute(
-        "with gone as (delete from instant where flow = %s and due > %s and reason = %s returning run)"
-        " delete from run where id in (select run from gone)",
-        (flow, after, reason),
-    )
-
-
-async def blocked(conn: Connection, flow: str) -> list[Row]:
-    """Blocked instants, the newest first."""
-    return await _all(
-        conn,
-        "select due, run, reason, decided from instant where flow = %s and decision = 'blocked' order by due desc",
-        (flow,),
     )
 
 
@@ -203,7 +149,7 @@ async def reopen_run(conn: Connection, run: str) -> None:
 
 
 async def open_runs_of(conn: Connection, worker: str) -> list[Row]:
-    return await _all(conn, "select id, flow, due from run where worker = %s and state = 'running'", (worker,))
+    return await all_rows(conn, "select id, flow, due from run where worker = %s and state = 'running'", (worker,))
 
 
 _ROWS = """
@@ -234,7 +180,7 @@ async def job_rows(
     limit: int = 50,
 ) -> list[Row]:
     """Rows of job runs, the newest first. Runs that were created ahead are only given when `state` asks for them."""
-    return await _all(
+    return await all_rows(
         conn,
         f"select * from ({_ROWS} where (%(run)s::text is null or r.id = %(run)s)"  # noqa: S608 - no value in it
         " and (%(job)s::text is null or r.jobs ? %(job)s)"
@@ -248,15 +194,15 @@ async def job_rows(
 
 
 async def run_row(conn: Connection, run: str) -> Row | None:
-    return await _one(conn, "select * from run where id = %s", (run,))
+    return await one_row(conn, "select * from run where id = %s", (run,))
 
 
 async def runs_beginning(conn: Connection, prefix: str) -> list[str]:
-    return [r["id"] for r in await _all(conn, "select id from run where id like %s limit 3", (prefix + "%",))]
+    return [r["id"] for r in await all_rows(conn, "select id from run where id like %s limit 3", (prefix + "%",))]
 
 
 async def attempts(conn: Connection, run: str) -> list[Row]:
-    return await _all(
+    return await all_rows(
         conn,
         "select job, attempt, state, started, ended, exit_code, signal, reason, output_bytes, output_lines, tail,"
         " node, worker, retry_at from job_run where run = %s order by recorded, job, attempt",
@@ -266,7 +212,7 @@ async def attempts(conn: Connection, run: str) -> list[Row]:
 
 async def last_results(conn: Connection, *, each: int = 30) -> dict[str, list[Row]]:
     """For each job its newest finished results, the newest first."""
-    rows = await _all(
+    rows = await all_rows(
         conn,
         "select * from (select job, run, state, started, ended, attempt, retry_at, output_bytes, exit_code, reason,"
         " row_number() over (partition by job order by recorded desc) as n from job_run"
@@ -281,7 +227,7 @@ async def last_results(conn: Connection, *, each: int = 30) -> dict[str, list[Ro
 
 async def last_ends(conn: Connection, jobs: Sequence[str]) -> dict[str, tuple[datetime | None, datetime | None]]:
     """For each job the ends of its last success and its last final failure."""
-    rows = await _all(
+    rows = await all_rows(
         conn,
         "select job, max(ended) filter (where state = 'succeeded') as success,"
         " max(ended) filter (where state in ('failed', 'timed_out', 'crashed') and retry_at is null) as failure"
@@ -296,7 +242,7 @@ async def last_ends(conn: Connection, jobs: Sequence[str]) -> dict[str, tuple[da
 
 async def beat(conn: Connection, body: Mapping[str, Any]) -> Row | None:
     """Take a heartbeat. A row when another worker of this name is alive: that one."""
-    other = await _one(
+    other = await one_row(
         conn,
         "select name, pid, node from worker where name = %(worker)s and (pid, date_trunc('milliseconds', started)) is"
         " distinct from (%(pid)s::int, date_trunc('milliseconds', %(started)s::timestamptz))"
@@ -316,7 +262,7 @@ async def beat(conn: Connection, body: Mapping[str, Any]) -> Row | None:
 
 
 async def workers(conn: Connection) -> list[Row]:
-    return await _all(
+    return await all_rows(
         conn,
         "select name, node, pid, started, last_seen, slots, running,"
         " extract(epoch from now() - last_seen)::float8 as age_s from worker order by name",
@@ -335,13 +281,13 @@ async def add_events(conn: Connection, events: Iterable[tuple[str, str, Mapping[
 
 
 async def events_after(conn: Connection, after: int, *, limit: int = 500) -> list[Row]:
-    return await _all(
+    return await all_rows(
         conn, "select id, time, kind, subject, body from event where id > %s order by id limit %s", (after, limit)
     )
 
 
 async def last_event(conn: Connection) -> int:
-    row = await _one(conn, "select coalesce(max(id), 0) as id from event")
+    row = await one_row(conn, "select coalesce(max(id), 0) as id from event")
     return 0 if row is None else int(row["id"])
 
 
@@ -365,20 +311,6 @@ async def prune(conn: Connection) -> None:
         " (select digest from flow union select digest from run)",
     ):
         await conn.execute(sql)
-
-
-# -- what control notes of itself -------------------------------------------------------------------------------------
-
-
-async def mark_alive(conn: Connection, at: datetime) -> None:
-    await conn.execute(
-        "insert into mark (id, alive) values (1, %s) on conflict (id) do update set alive = excluded.alive", (at,)
-    )
-
-
-async def last_alive(conn: Connection) -> datetime | None:
-    row = await _one(conn, "select alive from mark")
-    return None if row is None else row["alive"]
 
 
 async def forget_worker(conn: Connection, name: str) -> None:

@@ -103,7 +103,8 @@ class Job:
     grace_s: float = 10.0
     overlap: Overlap = "allow"
     exclusive: tuple[str, ...] = ()
-    missed: Missed = "skip"
+    missed: Missed | None = None
+    """None: as what it needs (`core.missed`); "skip" when it needs nothing."""
     queue: str = "default"
     paused: bool = False
     shadow: bool = False

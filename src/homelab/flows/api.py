@@ -15,7 +15,8 @@ import orjson
 
 from homelab.core.errors import HomelabError
 from homelab.core.jobs import Flow
-from homelab.flows.records import StateProposal, clean, iso
+from homelab.core.times import iso
+from homelab.flows.records import StateProposal, clean
 
 API_VERSION = "0.8.4"
 _DEPLOYMENT = "homelab"
@@ -226,6 +227,12 @@ class PrefectApi:
         """Those of the runs that exist, in no order; at most 200."""
         body = {"flow_runs": {"id": {"any_": list(run_ids)}}, "limit": 200}
         return [_view(run) for run in await self._call("POST", "/flow_runs/filter", body)]
+
+    async def find_run(self, idempotency_key: str) -> str | None:
+        """The id of the run that was created with this key, or None."""
+        body = {"flow_runs": {"idempotency_key": {"any_": [idempotency_key]}}, "limit": 1}
+        found = await self._call("POST", "/flow_runs/filter", body)
+        return str(found[0]["id"]) if found else None
 
     async def cancelling_runs(self, pool: str) -> list[str]:
         """Ids of the pool's runs that somebody asked Prefect to cancel."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from homelab.core.jobs import Flow, Job, RunState
+from homelab.core.times import iso
 
 _NAMESPACE = uuid.UUID("6f0d8a4e-54b7-5a3c-9d0e-2f6b1c7a9e41")
 
@@ -154,11 +155,6 @@ def heartbeat_event(run_id: str, *, now: datetime) -> dict[str, Any]:
         "related": [],
         "payload": {},
     }
-
-
-def iso(time: datetime) -> str:
-    """ISO 8601 in UTC with Z."""
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def clean(text: str, *, limit: int = 20_000) -> str:

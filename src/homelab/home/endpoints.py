@@ -13,7 +13,9 @@ def write(home: Home, endpoints: dict[str, str]) -> None:
     libpq URL of our own database, without password), others as services are added."""
     path = home.run / "endpoints.json"
     fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_text(json.dumps(endpoints, indent=1, sort_keys=True))
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # an external URL may hold a password
+    with os.fdopen(descriptor, "w") as file:
+        file.write(json.dumps(endpoints, indent=1, sort_keys=True))
     fresh.replace(path)
 
 

@@ -11,13 +11,12 @@ Called by `cli.cron`.
 
 import contextlib
 import fcntl
-import hashlib
-import json
+import glob
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -26,8 +25,10 @@ import tomlkit
 from tomlkit.exceptions import ParseError, TOMLKitError
 
 from homelab.core.errors import InputError, RefusedError
+from homelab.home.labmatch import Known, Matched, NewJob, known_of, listed, matched, needs_of, plain
 
 _LOCK_WAIT_S = 20.0
+_UNFINISHED = ".unfinished"
 
 
 # What cron decides about a job. On a renewal these follow the crontab; every other key is the person's.
@@ -35,63 +36,40 @@ _CRON_KEYS = ("schedule", "timezone", "run", "stdin", "shell", "user", "cwd", "e
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewJob:
-    """A job to have in the lab file. `settings`: its keys in the order they are written, with plain TOML values.
+class Tie:
+    """What ties a job to others, as it is to be written.
 
-    `needs` names other new jobs, each to be waited for whatever its outcome. `chain`: the folder whose scripts were
-    made into jobs of their own, if this is one of them.
+    `needs`: for each job to come first, its conditions (`when`, `within`) as the lab file writes them. `joins`: it runs
+    after these, in their flow, and has no schedule. `respelled`: schedule and zone to write instead of its own.
+    `exclusive`: groups to be in. `answered`: the suggestions about it that were decided.
     """
 
-    name: str
-    line: int
-    settings: Mapping[str, Any]
-    needs: tuple[str, ...] = ()
-    chain: str = ""
-
-    @property
-    def digest(self) -> str:
-        return _digest(self.settings)
+    needs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    joins: bool = False
+    respelled: tuple[str, str] | None = None
+    exclusive: tuple[str, ...] = ()
+    answered: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
 class Merged:
-    """The texts after a merge, and the names of the jobs by what happened to them.
+    """The texts after a merge, and the names of the jobs by what happened to them. `names`: from the name each new job
+    was given to the one it has in the lab file.
 
     `renumbered`: only their line in the source is another. `kept`: no longer in the source, but they stay:
-    changed by hand since the import, or removing was not asked for.
+    changed by hand since the import, or removing was not asked for. `changes`: of an updated job, each setting that is
+    another, before and after (None: not there).
     """
 
     texts: dict[str, str]
+    names: dict[str, str] = field(default_factory=dict[str, str])
     added: list[str] = field(default_factory=list[str])
     updated: list[str] = field(default_factory=list[str])
     renumbered: list[str] = field(default_factory=list[str])
     unchanged: list[str] = field(default_factory=list[str])
     removed: list[str] = field(default_factory=list[str])
     kept: list[str] = field(default_factory=list[str])
-
-
-@dataclass(kw_only=True)
-class _Known:
-    """A job in the lab files that was imported from the source at hand."""
-
-    name: str
-    file: str
-    table: Any
-    taken: bool = False
-
-    @property
-    def digest(self) -> str:
-        return str(self.table["imported"].get("digest", ""))
-
-    @property
-    def is_adopted(self) -> bool:
-        """The lab has it from cron: its line in the crontab is a comment."""
-        return "adopted" in self.table["imported"]
-
-    @property
-    def is_as_imported(self) -> bool:
-        plain = {k: v for k, v in _plain(self.table).items() if k not in ("imported", "needs", "shadow")}
-        return _digest(plain) == self.digest
+    changes: dict[str, list[tuple[str, Any, Any]]] = field(default_factory=dict[str, list[tuple[str, Any, Any]]])
 
 
 def new_lab(name: str, timezone: str) -> str:
@@ -106,7 +84,7 @@ def new_lab(name: str, timezone: str) -> str:
 
 def lab_timezone(text: str, where: str) -> str | None:
     """The zone of a job that names none; None when the file does not say it in `[lab]` alone."""
-    doc = _plain(_parse(text, where))
+    doc = plain(_parse(text, where))
     if "timezone" in doc.get("defaults", {}):
         return None
     return doc.get("lab", {}).get("timezone")
@@ -114,7 +92,7 @@ def lab_timezone(text: str, where: str) -> str | None:
 
 def includes(text: str, where: str) -> list[str]:
     """The patterns of `[lab] include`, relative to the folder of the lab file."""
-    patterns: Any = _plain(_parse(text, where)).get("lab", {}).get("include", [])
+    patterns: Any = plain(_parse(text, where)).get("lab", {}).get("include", [])
     return [str(pattern) for pattern in cast("list[Any]", patterns)] if isinstance(patterns, list) else []
 
 
@@ -124,53 +102,69 @@ def joined(merges: Sequence[Merged]) -> Merged:
     for merged in merges:
         for name in ("added", "updated", "renumbered", "unchanged", "removed", "kept"):
             getattr(total, name).extend(getattr(merged, name))
+        total.changes |= merged.changes
     return total
 
 
 def chains(texts: Mapping[str, str], *, source: str) -> set[str]:
     """The folders whose scripts an earlier import from `source` made into jobs of their own."""
     docs = {name: _parse(text, name) for name, text in texts.items()}
-    return {str(old.table["imported"]["chain"]) for old in _known(docs, source) if "chain" in old.table["imported"]}
+    return {str(old.table["imported"]["chain"]) for old in known_of(docs, source) if "chain" in old.table["imported"]}
 
 
-def merge(texts: Mapping[str, str], main: str, jobs: Sequence[NewJob], *, source: str, removes: bool = True) -> Merged:
+def answered(texts: Mapping[str, str], *, source: str) -> set[str]:
+    """The suggestions that were decided at earlier imports from `source`, about any of its jobs."""
+    docs = {name: _parse(text, name) for name, text in texts.items()}
+    return {str(key) for old in known_of(docs, source) for key in old.imported.get("answered", ())}
+
+
+def merge(
+    texts: Mapping[str, str],
+    main: str,
+    jobs: Sequence[NewJob],
+    *,
+    source: str,
+    removes: bool = True,
+    decide: Callable[[Matched], Mapping[str, Tie]] = lambda _: {},
+) -> Merged:
     """Have `jobs` in the lab, as all that comes from `source`.
 
-    `texts` maps the lab file and its includes to their text; new jobs go to the end of `main`. Jobs of the same source
-    are matched by what they are, then by name, then by command, and keep the name they have in the lab file; those no
-    longer there are removed (if `removes`). A name that another job has is not taken: the new one gets a suffix. The
-    same jobs again change no byte. InputError when a text is not TOML. RefusedError when nothing of the source is left:
-    an empty input is more often a failed command than a wish to delete everything.
+    `texts` maps the lab file and its includes to their text; new jobs go to the end of `main`. Who is who is decided by
+    `labmatch`; jobs no longer in the source are removed (if `removes`). `decide` is asked, once that is known, which
+    jobs (by their names in the lab file) are tied to others. The same jobs again change no byte. InputError when a text
+    is not TOML. RefusedError when nothing of the source is left: an empty input is more often a failed command than a
+    wish to delete everything.
     """
     docs = {name: _parse(text, name) for name, text in texts.items()}
-    known = _known(docs, source)
-    pairs = _pairs(jobs, known)
-    gone = [old for old in known if not old.taken and not old.is_adopted]
-    if gone and not jobs:
+    left = [old for old in known_of(docs, source) if not old.is_adopted]
+    if left and not jobs:
         raise RefusedError(
-            f"no jobs in {source}, but {len(gone)} of the lab came from there",
+            f"no jobs in {source}, but {len(left)} of the lab came from there",
             hint="If they are to go, delete them from the lab file.",
         )
-    result = Merged(texts=dict(texts))
+    match = matched(docs, jobs, source=source, removes=removes)
+    ties = decide(match)
+    result = Merged(texts=dict(texts), names=dict(match.names))
+    removed = {old.name for old in match.removed}
     touched: set[str] = set()
-    names = _final_names(pairs, {name for doc in docs.values() for name in _jobs(doc)})
-    for job, old in pairs:
+    for job, old in match.pairs:
         if old is not None:
-            what = _renew(old, job, source, names)
+            what = _renew(old, job, source, match.names, ties.get(old.name), removed)
             if what != "unchanged":
                 touched.add(old.file)
+            if what == "updated":
+                result.changes[old.name] = _differences(old.values, plain(old.table))
             getattr(result, what).append(old.name)
     for file in touched:
         result.texts[file] = tomlkit.dumps(docs[file])
-    result.removed = [old.name for old in gone if removes and old.is_as_imported]
-    result.kept = [old.name for old in gone if old.name not in result.removed]
-    for file in {old.file for old in gone}:
-        names_there = [old.name for old in gone if old.file == file and old.name in result.removed]
-        result.texts[file] = _without(result.texts[file], names_there) if names_there else result.texts[file]
-    fresh = [job for job, old in pairs if old is None]
+    result.removed = [old.name for old in match.removed]
+    result.kept = [old.name for old in match.kept]
+    for file in {old.file for old in match.removed}:
+        result.texts[file] = _without(result.texts[file], [old.name for old in match.removed if old.file == file])
+    fresh = [job for job, old in match.pairs if old is None]
     if fresh:
-        result.added = [names[job.name] for job in fresh]
-        result.texts[main] = _appended(result.texts[main], fresh, source, names)
+        result.added = [match.names[job.name] for job in fresh]
+        result.texts[main] = _appended(result.texts[main], fresh, source, match.names, ties)
         _parse(result.texts[main], main)
     return result
 
@@ -184,85 +178,84 @@ def _parse(text: str, where: str) -> Any:
         raise InputError(f"not valid TOML: {error}", where=where, hint="Correct it first.") from error
 
 
-def _plain(item: Any) -> dict[str, Any]:
-    value = item.unwrap() if hasattr(item, "unwrap") else item
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _digest(settings: Mapping[str, Any]) -> str:
-    body = json.dumps(dict(settings), sort_keys=True, default=str)
-    return hashlib.sha256(body.encode()).hexdigest()[:16]
-
-
-def _jobs(doc: Any) -> Mapping[str, Any]:
-    jobs = doc.get("jobs", {})
-    return cast("Mapping[str, Any]", jobs) if isinstance(jobs, Mapping) else {}
-
-
-def _known(docs: Mapping[str, Any], source: str) -> list[_Known]:
-    found: list[_Known] = []
-    for file, doc in docs.items():
-        for name, table in _jobs(doc).items():
-            if isinstance(table, Mapping) and _plain(table).get("imported", {}).get("file") == source:
-                found.append(_Known(name=name, file=file, table=table))
-    return found
-
-
-def _pairs(jobs: Sequence[NewJob], known: Sequence[_Known]) -> list[tuple[NewJob, _Known | None]]:
-    """Each new job with the job of the lab file that it is, if any."""
-    chosen: dict[str, _Known] = {}
-    tests: tuple[Callable[[NewJob, _Known], bool], ...] = (
-        lambda job, old: job.name == old.name and job.digest == old.digest,
-        lambda job, old: job.digest == old.digest,
-        lambda job, old: job.name == old.name,
-        lambda job, old: job.settings.get("run") == old.table.get("run"),
-    )
-    for is_same in tests:
-        for job in jobs:
-            if job.name not in chosen:
-                match = next((old for old in known if not old.taken and is_same(job, old)), None)
-                if match is not None:
-                    match.taken = True
-                    chosen[job.name] = match
-    return [(job, chosen.get(job.name)) for job in jobs]
-
-
-def _final_names(pairs: Sequence[tuple[NewJob, _Known | None]], taken: set[str]) -> dict[str, str]:
-    """From the name a job was given to the name it has in the lab file."""
-    names = {job.name: old.name for job, old in pairs if old is not None}
-    for job, old in pairs:
-        if old is not None:
-            continue
-        name, number = job.name, 1
-        while name in taken:
-            number += 1
-            name = f"{job.name}-{number}"
-        taken.add(name)
-        names[job.name] = name
-    return names
-
-
-def _renew(old: _Known, job: NewJob, source: str, names: Mapping[str, str]) -> str:
+def _renew(
+    old: Known, job: NewJob, source: str, names: Mapping[str, str], tie: Tie | None, removed: Collection[str]
+) -> str:
     """Bring one job up to date. Returns the name of the list of `Merged` it belongs to."""
-    if old.digest == job.digest:
-        if old.table["imported"].get("line") == job.line:
+    is_changed = old.digest != job.digest
+    has_lost = any(up in removed for up in needs_of(old.values))
+    if not is_changed and tie is None and not has_lost:
+        if old.line == job.line:
             return "unchanged"
         old.table["imported"]["line"] = job.line
         return "renumbered"
+    if is_changed:
+        _follow(old, job)
+    if tie is None:
+        tie = _chained(job, names) if is_changed and job.needs else Tie()
+    _tie(old.table, job, tie, removed)
+    is_replaced = bool(old.replaced) or tie.joins or tie.respelled is not None
+    answered = [*old.imported.get("answered", ()), *tie.answered]
+    imported = _imported(job, source, plain(old.table) if is_replaced else job.settings, answered=answered)
+    if old.is_adopted:
+        imported["adopted"] = old.imported["adopted"]
+    if plain(imported) != old.imported:
+        old.table["imported"] = imported
+    return "unchanged" if plain(old.table) == old.values else "updated"
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    keys = [*before, *(key for key in after if key not in before)]
+    return [(k, before.get(k), after.get(k)) for k in keys if k != "imported" and before.get(k) != after.get(k)]
+
+
+def _follow(old: Known, job: NewJob) -> None:
+    """The settings that cron decides, renewed. A job that runs after others, without a time, stays so."""
+    is_timeless = "schedule" not in old.table and bool(needs_of(old.values))
+    untouched = ("schedule", "timezone") if is_timeless else ()
     for key in _CRON_KEYS:
         if key not in job.settings and key in old.table:
             old.table.remove(key)
-    present = _plain(old.table)
     for key, value in job.settings.items():
-        if present.get(key) != value:
+        if key not in untouched and old.values.get(key) != value:
             old.table[key] = _item(value)
-    if job.needs:
-        old.table["needs"] = _needs(job, names)
-    adopted = old.table["imported"].get("adopted")
-    old.table["imported"] = _imported(job, source)
-    if adopted is not None:
-        old.table["imported"]["adopted"] = adopted
-    return "updated"
+
+
+def _tie(table: Any, job: NewJob, tie: Tie, removed: Collection[str]) -> None:
+    """Write what `tie` says into the table of a job."""
+    before = plain(table)
+    ups = needs_of(before)
+    has_lost = any(up in removed for up in ups)
+    items = {up: n for up, n in zip(ups, listed(before.get("needs", [])), strict=True) if up not in removed}
+    for up, conditions in tie.needs.items():
+        said = {**conditions, **{k: v for k, v in plain(items.get(up)).items() if k not in ("job", "within")}}
+        items[up] = {"job": up, **said} if said else up
+    _set(table, "needs", list(items.values()))
+    groups = listed(before.get("exclusive", []))
+    _set(table, "exclusive", [*groups, *(g for g in tie.exclusive if g not in groups)])
+    if tie.joins:
+        for key in ("schedule", "timezone"):
+            _set(table, key, None)
+    elif tie.respelled:
+        for key, value in zip(("schedule", "timezone"), tie.respelled, strict=True):
+            _set(table, key, value)
+    elif "schedule" not in table and (tie.needs or (has_lost and not items)):
+        for key in ("schedule", "timezone"):
+            _set(table, key, job.settings.get(key))
+
+
+def _set(table: Any, key: str, value: Any) -> None:
+    """A setting, written only when it changes; nothing and an empty list remove it."""
+    if value is None or value == []:
+        if key in table:
+            table.remove(key)
+    elif plain(table).get(key) != value:
+        table[key] = _item(value)
+
+
+def _chained(job: NewJob, names: Mapping[str, str]) -> Tie:
+    """A script of a folder runs after the one before it, in the flow of the first, which has the time."""
+    return Tie(needs={names[name]: {"when": "always"} for name in job.needs}, joins=True)
 
 
 def _without(text: str, names: Sequence[str]) -> str:
@@ -303,15 +296,17 @@ def _means(text: str) -> dict[str, Any] | None:
         return None
 
 
-def _appended(text: str, jobs: Sequence[NewJob], source: str, names: Mapping[str, str]) -> str:
+def _appended(text: str, jobs: Sequence[NewJob], source: str, names: Mapping[str, str], ties: Mapping[str, Tie]) -> str:
     tables = tomlkit.table(is_super_table=True)
     for job in jobs:
         table = tomlkit.table()
+        tie = ties.get(names[job.name]) or (_chained(job, names) if job.needs else Tie())
         for key, value in job.settings.items():
+            if key == "schedule" and tie.needs:
+                table["needs"] = _item([])
             table[key] = _item(value)
-        if job.needs:
-            table["needs"] = _needs(job, names)
-        table["imported"] = _imported(job, source)
+        _tie(table, job, tie, ())
+        table["imported"] = _imported(job, source, plain(table), answered=tie.answered)
         tables[names[job.name]] = table
     fragment = tomlkit.document()
     fragment["jobs"] = tables
@@ -320,18 +315,21 @@ def _appended(text: str, jobs: Sequence[NewJob], source: str, names: Mapping[str
     return (before + "\n" if before else "") + tomlkit.dumps(fragment).lstrip("\n")
 
 
-def _imported(job: NewJob, source: str) -> Any:
+def _imported(job: NewJob, source: str, written: Mapping[str, Any], *, answered: Sequence[str]) -> Any:
+    """`schedule` and `timezone`: what cron had, where that is not what is `written`: the job runs after others now.
+    `answered`: suggestions about this job that a person decided on; they are not made again."""
     table = tomlkit.inline_table()
     table["file"] = _item(source)
     table["line"] = job.line
     table["digest"] = job.digest
     if job.chain:
         table["chain"] = _item(job.chain)
+    for key in ("schedule", "timezone"):
+        if key in job.settings and job.settings[key] != written.get(key):
+            table[key] = _item(job.settings[key])
+    if answered:
+        table["answered"] = _item(sorted(set(answered)))
     return table
-
-
-def _needs(job: NewJob, names: Mapping[str, str]) -> Any:
-    return _item([{"job": names[name], "when": "always"} for name in job.needs])
 
 
 def _item(value: Any) -> Any:
@@ -387,14 +385,19 @@ def _wait_for_lock(descriptor: int, path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the file whole: a reader sees the old text or the new one. Its mode is kept; a link stays a link."""
+    """Replace the file whole: a reader sees the old text or the new one. Its mode is kept; a link stays a link.
+
+    What a writer that was killed left behind is removed; the lock says that none is at work.
+    """
     target = path.resolve()
     try:
         mode = target.stat().st_mode & 0o777
     except FileNotFoundError:
         mode = 0o644
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*{_UNFINISHED}"):
+            left.unlink(missing_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_UNFINISHED, dir=target.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()

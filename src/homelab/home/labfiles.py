@@ -30,15 +30,16 @@ def find(explicit: str | os.PathLike[str] | None = None) -> Path:
     here = Path.cwd() / "lab.toml"
     if here.is_file():
         return here
-    if (last := _last(Home.default())) is not None:
-        return last
+    if (found := last(Home.default())) is not None:
+        return found
     raise NotFoundError(
         f"there is no lab.toml in {Path.cwd()}",
         hint="Make one with: homelab init, or name one with: homelab --lab FILE",
     )
 
 
-def _last(home: Home) -> Path | None:
+def last(home: Home) -> Path | None:
+    """The lab file that `up` last used in this home, if it is still there."""
     try:
         path = Path((home.root / _LAST).read_text().strip())
     except (OSError, ValueError):

@@ -6,21 +6,15 @@ only the short-lived sender calls.
 """
 
 import hashlib
-import os
-import subprocess
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from homelab.core.errors import InputError
+from homelab.home import references
 from homelab.home.paths import Home
+from homelab.home.references import is_reference
 
-_REFERENCES = ("env:", "file:", "keychain:")
 _PLAIN = frozenset({"log", "json", "jsons", "xml", "xmls", "form", "forms", "syslog"})
 """Schemes whose host and path are no secret."""
-
-
-def is_reference(url: str) -> bool:
-    return url.startswith(_REFERENCES)
 
 
 def label(url: str) -> str:
@@ -42,41 +36,13 @@ def _mark(url: str) -> str:
 
 
 def resolve(url: str) -> str:
-    """The URL behind a reference (a URL is itself). InputError names the reference, never its value.
-
-    `env:` is looked up in HOMELAB_HOME/secrets/environment (lines `NAME=VALUE`), then in the environment: a lab started
-    at boot has no shell's variables. Relative `file:` paths lie below HOMELAB_HOME; the first line that is not empty
-    counts.
-    """
-    kind, _, name = url.partition(":")
-    value = url
-    if kind == "env" and is_reference(url):
-        value = _kept(name) or os.environ.get(name, "")
-    elif kind == "file" and is_reference(url):
-        path = Path(name).expanduser()
-        try:
-            text = (Home.default().root / path).read_text()
-        except OSError as error:
-            raise InputError(f"cannot read the notification URL from {url}: {error.strerror}") from error
-        value = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    elif kind == "keychain" and is_reference(url):
-        found = subprocess.run(
-            ["security", "find-generic-password", "-s", name, "-w"], capture_output=True, text=True, check=False
-        )
-        value = found.stdout.strip()
-    if not value:
-        raise InputError(f"{url} is empty or not set", hint="Set it where `homelab up` is started, then try again.")
-    return value
-
-
-def _kept(name: str) -> str:
-    path = Home.default().secrets / "environment"
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return ""
-    found = (line.strip().removeprefix("export ").partition("=") for line in lines)
-    return next((value.strip() for key, _, value in found if key.strip() == name), "")
+    """The URL behind a reference: the first line of it that is not empty (a URL is itself). InputError names the
+    reference, never its value."""
+    value = references.resolve(url, home=Home.default()) if is_reference(url) else url
+    found = next((line.strip() for line in value.splitlines() if line.strip()), "")
+    if not found:
+        raise InputError(f"{url} is empty", hint="Write the notification URL there.")
+    return found
 
 
 def redact(text: str, url: str) -> str:

@@ -120,9 +120,6 @@ class Watcher:
             if is_failure and not await store.any_failed_job(conn, report["run"]):
                 # The run failed before any of its jobs could: nobody else would say so.
                 await self._job_finished(conn, {**report, "job": report["flow"], "attempt": 1}, report["flow"])
-        elif kind == "run.missed":
-            now = rules.instant(report, "time")
-            await self._missed(conn, report["flow"], rules.as_time(report["due"]), report.get("reason", ""), now)
 
     async def _job_finished(self, conn: Connection, report: Mapping[str, Any], job: str) -> None:
         is_good = report["state"] == "succeeded"

@@ -6,6 +6,7 @@ What the lab file gives a `url` is external: asked, never started. Called by `ho
 import base64
 import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -13,9 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from homelab.core.labfile import Lab
-from homelab.home import endpoints
+from homelab.home import endpoints, references
 from homelab.home.paths import Home
-from homelab.home.secrets import read_or_create
+from homelab.home.secrets import keep_prefect_auth, prefect_auth
 from homelab.stack import children, ports, postgres, programs
 from homelab.stack.plan import Probe, Service
 
@@ -33,7 +34,7 @@ def embedded(home: Home, lab: Lab | None) -> Stack:
     """Choose ports, write the endpoints, define the services. RefusedError for a port that is taken; HomelabError when
     there is no PostgreSQL to be had."""
     control_port, host = _port(home, lab, "control"), _host(lab, "control")
-    control_url = _url(lab, "control") or f"http://{_shown_host(host)}:{control_port}"
+    control_url = _url(home, lab, "control") or f"http://{_shown_host(host)}:{control_port}"
     database, query = _postgres(home, lab)
     prefect, prefect_url = _prefect(home, lab, control_url)
     control = _control(home, lab, control_url, host, control_port)
@@ -51,12 +52,11 @@ def embedded(home: Home, lab: Lab | None) -> Stack:
 
 
 def _postgres(home: Home, lab: Lab | None) -> tuple[Service, Callable[[], None] | None]:
-    if url := _url(lab, "postgres"):
-        host, port = _address(url)
+    if url := _url(home, lab, "postgres"):
         return Service(
-            name="postgres", kind="postgres", url=url, external=True, ready=Probe(kind="tcp", target=f"{host}:{port}"),
+            name="postgres", kind="postgres", url=without_password(url), external=True, ready=Probe(kind="postgres"),
             stop_signal=signal.SIGINT,  # for one of ours that survived from before the url
-        ), None  # fmt: skip
+        ), functools.partial(_ask_external, url)  # fmt: skip
     found = programs.find()
     place = postgres.place_of(home)
     return Service(
@@ -74,13 +74,26 @@ def _postgres(home: Home, lab: Lab | None) -> tuple[Service, Callable[[], None] 
     ), lambda: _select_one(home, place, found)
 
 
+def _ask_external(url: str) -> None:
+    from homelab.db.ask import ask  # a driver that an embedded lab's supervisor does not need
+
+    ask(url, "select 1")
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", url)
+
+
 def _select_one(home: Home, place: postgres.Place, found: programs.Programs) -> None:
     postgres.ask(home, place, found, "select 1")
 
 
 def _prefect(home: Home, lab: Lab | None, control_url: str) -> tuple[Service, str]:
-    url = _url(lab, "prefect")
-    auth = _prefect_auth(home)
+    url = _url(home, lab, "prefect")
+    settings = None if lab is None else lab.services.get("prefect")
+    keep_prefect_auth(home, _value(home, settings.auth) if url and settings and settings.auth else "")
+    auth = prefect_auth(home)
     headers = {"Authorization": "Basic " + base64.b64encode(auth.encode()).decode()}
     if url:
         url = url.rstrip("/") if url.rstrip("/").endswith("/api") else url.rstrip("/") + "/api"
@@ -95,7 +108,7 @@ def _prefect(home: Home, lab: Lab | None, control_url: str) -> tuple[Service, st
         "PREFECT_HOME": str(home.root / "prefect"),
         "HOMELAB_HOME": str(home.root),
     }
-    external_database = _url(lab, "postgres")
+    external_database = _url(home, lab, "postgres")
     if external_database:
         environment["PREFECT_API_DATABASE_CONNECTION_URL"] = prefect_database(external_database)
     return Service(
@@ -123,7 +136,7 @@ def prefect_database(url: str) -> str:
 
 
 def _control(home: Home, lab: Lab | None, url: str, host: str, port: int) -> Service:
-    if _url(lab, "control"):
+    if _url(home, lab, "control"):
         return Service(
             name="control", kind="control", url=url, external=True, ready=Probe(kind="http", target=f"{url}/healthz")
         )
@@ -136,7 +149,6 @@ def _control(home: Home, lab: Lab | None, url: str, host: str, port: int) -> Ser
             "HOMELAB_CONTROL_HOST": host,
             "HOMELAB_CONTROL_PORT": str(port),
             "HOMELAB_DATABASE_URL": _database_url(home, lab),
-            "HOMELAB_PREFECT_AUTH": _prefect_auth(home),
         },
         cwd=str(home.root),
         url=url,
@@ -151,17 +163,19 @@ def _environment(home: Home) -> dict[str, str]:
     return {**kept, "HOMELAB_HOME": str(home.root)}
 
 
-def _prefect_auth(home: Home) -> str:
-    return f"admin:{read_or_create(home, 'prefect')}"
-
-
 def _database_url(home: Home, lab: Lab | None) -> str:
-    return _url(lab, "postgres") or postgres.database_url(postgres.place_of(home))
+    return _url(home, lab, "postgres") or postgres.database_url(postgres.place_of(home))
 
 
-def _url(lab: Lab | None, name: str) -> str:
+def _url(home: Home, lab: Lab | None, name: str) -> str:
+    """Where somebody else's service is; empty when it is ours."""
     settings = None if lab is None else lab.services.get(name)
-    return (settings.url or "") if settings else ""
+    return _value(home, (settings.url or "") if settings else "")
+
+
+def _value(home: Home, text: str) -> str:
+    """What a reference stands for; any other text is itself."""
+    return references.resolve(text, home=home).strip() if references.is_reference(text) else text
 
 
 def _host(lab: Lab | None, name: str) -> str:
@@ -172,17 +186,10 @@ def _host(lab: Lab | None, name: str) -> str:
 def _port(home: Home, lab: Lab | None, name: str) -> int:
     settings = None if lab is None else lab.services.get(name)
     asked: int | Literal["auto"] | None = settings.port if settings else "auto"
-    if _url(lab, name):
+    if _url(home, lab, name):
         return 0
     return ports.choose(home, name, asked, host=_host(lab, name), running=name in children.survivors(home))
 
 
 def _shown_host(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
-
-
-def _address(url: str) -> tuple[str, int]:
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    return parts.hostname or "127.0.0.1", parts.port or 5432

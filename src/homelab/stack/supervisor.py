@@ -48,6 +48,7 @@ class Kept:
             "pid": child.pid if child else None,
             "memory_bytes": child.memory_bytes() if child else None,
             "restarts": self.restarts,
+            "crash_loop": not self.ready.is_set() and is_crash_loop(self.exits, time.monotonic()),
             "message": self.message,
         }
 
@@ -75,7 +76,7 @@ class Supervisor:
 
     @property
     def is_ready(self) -> bool:
-        return all(k.state in ("ready", "external") for k in self._kept.values())
+        return all(k.state == "ready" or (k.state == "external" and not k.message) for k in self._kept.values())
 
     def run(self) -> None:
         """Begin to keep all services; those that survived are adopted, or stopped when the lab no longer runs them

@@ -9,10 +9,11 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from homelab.core.errors import InputError
 from homelab.core.jobs import Job
+from homelab.core.times import iso
 
 _USUAL = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 DEFAULT_PATH = f"/opt/homebrew/bin:/opt/homebrew/sbin:{_USUAL}" if sys.platform == "darwin" else _USUAL
@@ -67,7 +68,7 @@ def environment_of(
         environment["HOMELAB_HOME"] = home
     environment["HOMELAB_RUN_ID"] = run_id
     environment["HOMELAB_JOB"] = job.name
-    environment["HOMELAB_DUE"] = "" if due is None else due.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    environment["HOMELAB_DUE"] = "" if due is None else iso(due)
     environment["HOMELAB_ATTEMPT"] = str(attempt)
     for name, value in environment.items():
         _check(job, name, value)

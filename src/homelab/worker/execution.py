@@ -17,6 +17,7 @@ import structlog
 
 from homelab.core import dag
 from homelab.core.jobs import Job, RunState
+from homelab.core.times import iso
 from homelab.flows import records
 from homelab.flows.api import PrefectApi, Verdict
 from homelab.home.paths import Home
@@ -135,7 +136,7 @@ class Execution:
         self._journal.run_finished(state=state, reason=reason, time=utc_now())
         kinds = {RunState.SKIPPED: "run.skipped", RunState.MISSED: "run.missed"}
         kind = kinds.get(state, "run.finished")
-        self._report(kind, state=state, started=None, ended=_iso(utc_now()), time=_iso(utc_now()), reason=reason)
+        self._report(kind, state=state, started=None, ended=iso(utc_now()), time=iso(utc_now()), reason=reason)
         self._record.state(records.proposal(state, reason), final=True)
 
     async def _run(self) -> None:
@@ -150,7 +151,7 @@ class Execution:
             if self._cancelled.is_set():
                 state, reason = RunState.CANCELLED, self._cancel_reason
             self._journal.run_finished(state=state, reason=reason, time=utc_now())
-            self._report("run.finished", state=state, started=_iso(self.started), ended=_iso(utc_now()), reason=reason)
+            self._report("run.finished", state=state, started=iso(self.started), ended=iso(utc_now()), reason=reason)
             self._record.state(records.proposal(state, reason), final=True)
         finally:
             self._node.admission.leave(facts.flow.name, facts.id)
@@ -171,7 +172,7 @@ class Execution:
         for crash in past.in_flight():
             self._after_crash(crash.job, crash.attempt, crash.started, past.crash_reason)
         self._journal.run_started(time=self.started)
-        self._report("run.started", time=_iso(self.started), worker=self._node.worker, node=self._node.name)
+        self._report("run.started", time=iso(self.started), worker=self._node.worker, node=self._node.name)
         self._record.state(records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed)
 
     def _on_running(self, verdict: Verdict) -> None:
@@ -254,8 +255,8 @@ class Execution:
             "job.finished",
             job=job.name,
             attempt=attempt,
-            started=_iso(outcome.started),
-            ended=_iso(outcome.ended),
+            started=iso(outcome.started),
+            ended=iso(outcome.ended),
             state=outcome.state,
             exit_code=outcome.exit_code,
             signal=outcome.signal,
@@ -263,7 +264,7 @@ class Execution:
             output_bytes=outcome.output_bytes,
             output_lines=outcome.output_lines,
             tail=tail,
-            retry_at=_iso(after.retry_at),
+            retry_at=iso(after.retry_at),
             worker=self._node.worker,
             node=self._node.name,
         )
@@ -281,7 +282,7 @@ class Execution:
             "job.started",
             job=job.name,
             attempt=attempt,
-            time=_iso(started),
+            time=iso(started),
             pid=pid,
             worker=self._node.worker,
             node=self._node.name,
@@ -296,7 +297,7 @@ class Execution:
             job=name,
             attempt=settled.attempts,
             started=None,
-            ended=_iso(now),
+            ended=iso(now),
             state=settled.state,
             exit_code=None,
             signal=None,
@@ -334,7 +335,7 @@ class Execution:
             "kind": kind,
             "run": self.facts.id,
             "flow": self.facts.flow.name,
-            "due": _iso(self.facts.due),
+            "due": iso(self.facts.due),
             **fields,
         }
         self._journal.report(report)
@@ -342,10 +343,6 @@ class Execution:
 
     def _log_path(self, job: str, attempt: int) -> Path:
         return self._node.home.run_folder(self.facts.id) / f"{job}.{attempt}.log"
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from homelab.core.jobs import Flow, RunState
+from homelab.core.times import iso
 from homelab.home.paths import Home
 from homelab.worker import runlog, survivors
 from homelab.worker.facts import RunFacts
@@ -185,20 +186,20 @@ class Journal:
         )
 
     def claimed(self, worker: str) -> None:
-        self._add({"e": "claimed", "worker": worker, "worker_pid": os.getpid(), "time": _iso(datetime.now(UTC))})
+        self._add({"e": "claimed", "worker": worker, "worker_pid": os.getpid(), "time": iso(datetime.now(UTC))})
 
     def new_round(self, *, afresh: bool) -> None:
         """The run goes on because somebody asked for it: what did not succeed (with `afresh`: all) is to be done."""
-        self._add({"e": "round", "afresh": afresh, "time": _iso(datetime.now(UTC))})
+        self._add({"e": "round", "afresh": afresh, "time": iso(datetime.now(UTC))})
 
     def run_started(self, *, time: datetime) -> None:
-        self._add({"e": "run_started", "time": _iso(time)}, sync=False)
+        self._add({"e": "run_started", "time": iso(time)}, sync=False)
 
     def attempt_started(self, *, job: str, attempt: int, pid: int, time: datetime, mark: str | None = None) -> None:
         """The process `pid` was just started, as the first of its own group; its start mark is read here."""
         found = survivors.start_mark(pid) if mark is None else mark
         self._add(
-            {"e": "attempt_started", "job": job, "attempt": attempt, "pid": pid, "mark": found, "time": _iso(time)}
+            {"e": "attempt_started", "job": job, "attempt": attempt, "pid": pid, "mark": found, "time": iso(time)}
         )
 
     def attempt_finished(
@@ -212,12 +213,12 @@ class Journal:
                 "state": str(state),
                 "exit_code": exit_code,
                 "reason": reason,
-                "time": _iso(time),
+                "time": iso(time),
             }
         )
 
     def run_finished(self, *, state: RunState, reason: str, time: datetime) -> None:
-        self._add({"e": "run_finished", "state": str(state), "reason": reason, "time": _iso(time)})
+        self._add({"e": "run_finished", "state": str(state), "reason": reason, "time": iso(time)})
 
     def report(self, report: dict[str, Any]) -> None:
         """A report to be delivered; kept until `delivered` says so."""
@@ -280,13 +281,13 @@ def open_or_create(home: Home, facts: RunFacts, *, worker: str, afresh: bool = F
     state = replay(folder / "journal.jsonl") if existed else RunJournal()
     header: dict[str, Any] = {
         "flow": facts.flow.name,
-        "due": _iso(facts.due),
-        "start_at": _iso(facts.start_at),
+        "due": iso(facts.due),
+        "start_at": iso(facts.start_at),
         "digest": facts.digest,
         "params": dict(facts.params),
         "only": None if facts.only is None else sorted(facts.only),
         "skip": sorted(facts.skip),
-        "claimed_at": _iso(datetime.now(UTC)),
+        "claimed_at": iso(datetime.now(UTC)),
         "worker": worker,
     }
     journal = Journal(home, facts.id, header=header, state=state)
@@ -425,10 +426,6 @@ class _Disk:
 
 
 _DISK = _Disk()
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _time(text: Any) -> datetime | None:

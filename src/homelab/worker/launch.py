@@ -14,8 +14,9 @@ from pathlib import Path
 from homelab.core.errors import InputError
 from homelab.core.jobs import Job, RunState
 from homelab.flows.pyrunner import PythonRunner, PythonSpec
+from homelab.home import references
 from homelab.home.paths import Home
-from homelab.worker import environment, process, python, secrets
+from homelab.worker import environment, process, python
 from homelab.worker.facts import RunFacts
 from homelab.worker.process import Outcome
 from homelab.worker.redaction import Redactor, too_short
@@ -69,8 +70,8 @@ class Launcher:
         if not job.secrets:
             return {}
         if any(reference.startswith("keychain:") for reference in job.secrets.values()):
-            return await asyncio.to_thread(secrets.resolve_all, job.secrets, home=self._home)
-        return secrets.resolve_all(job.secrets, home=self._home)
+            return await asyncio.to_thread(references.resolve_all, job.secrets, home=self._home)
+        return references.resolve_all(job.secrets, home=self._home)
 
     def _spec(self, job: Job, facts: RunFacts, attempt: int, values: dict[str, str]) -> process.Spec:
         account = process.account_of(job.user)

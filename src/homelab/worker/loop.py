@@ -19,11 +19,12 @@ import structlog
 
 from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
+from homelab.core.times import iso
 from homelab.flows import records
 from homelab.flows.api import DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home import endpoints
 from homelab.home.paths import Home
-from homelab.home.secrets import read_or_create
+from homelab.home.secrets import prefect_auth
 from homelab.worker import journal as journals
 from homelab.worker import process
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
@@ -77,6 +78,8 @@ class Worker:
         )
         self._claims = Gate(4)
         self._active: dict[str, Execution | None] = {}
+        self._unwanted: dict[str, str] = {}
+        """Why runs that are just being claimed are not to be started."""
         self._foreign: dict[str, Foreign] = {}
         self._looking_since = utc_now()
         self._poll_now = asyncio.Event()
@@ -236,10 +239,13 @@ class Worker:
             log.error("run.broken", run_id=due.id, exc_info=error)
         finally:
             self._active.pop(due.id, None)
+            self._unwanted.pop(due.id, None)
             self._foreign.pop(due.id, None)
 
     async def _execute(self, execution: Execution) -> None:
         self._active[execution.facts.id] = execution
+        if reason := self._unwanted.get(execution.facts.id):
+            execution.cancel(reason)
         await execution.execute()
 
     def _is_missed(self, due: DueRun, *, retry: bool) -> bool:
@@ -261,8 +267,8 @@ class Worker:
                 "kind": "run.missed",
                 "run": due.id,
                 "flow": due.name.rsplit(" ", 2)[0],
-                "due": due.due.isoformat().replace("+00:00", "Z"),
-                "time": utc_now().isoformat().replace("+00:00", "Z"),
+                "due": iso(due.due),
+                "time": iso(utc_now()),
                 "reason": reason,
             }
             self.shared.reports.add(report, lambda: None)
@@ -301,7 +307,9 @@ class Worker:
         execution = self._active.get(run_id) or self._foreign.get(run_id)
         if execution is not None:
             execution.cancel(reason)
-        elif run_id not in self._active:
+        elif run_id in self._active:
+            self._unwanted[run_id] = reason
+        else:
             try:  # nobody runs it here: what Prefect shows as cancelling has ended
                 await self.api.set_state(run_id, records.proposal(RunState.CANCELLED, reason), force=True)
             except (PrefectRefused, PrefectUnavailable) as error:
@@ -312,6 +320,8 @@ class Worker:
         execution = self._active.get(run_id)
         if execution is not None and execution.started is None:
             execution.cancel(reason)
+        elif execution is None and run_id in self._active:
+            self._unwanted[run_id] = reason
 
     async def _heartbeats(self) -> None:
         while True:
@@ -333,7 +343,7 @@ class Worker:
             "worker": self.name,
             "node": self.shared.name,
             "pid": os.getpid(),
-            "started": self.started.isoformat().replace("+00:00", "Z"),
+            "started": iso(self.started),
             "slots": self._concurrency,
             "running": running,
         }
@@ -423,7 +433,7 @@ def main(home: Home, *, name: str | None = None) -> None:
 async def _serve(home: Home, name: str) -> None:
     url = endpoints.require(home, "prefect")
     link = ControlLink(home)
-    auth = os.environ.get("HOMELAB_PREFECT_AUTH") or f"admin:{read_or_create(home, 'prefect')}"
+    auth = prefect_auth(home)
     prefect = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth, "PREFECT_HOME": str(home.root / "prefect")}
     async with PrefectApi(url, auth) as api:
         worker = Worker(home, name=name, node=name, api=api, link=link, prefect=prefect)

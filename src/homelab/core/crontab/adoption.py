@@ -13,6 +13,7 @@ from datetime import datetime
 from homelab.core.crontab.probe import PROBE_MARK
 from homelab.core.crontab.reader import CronJob, ParsedCrontab
 from homelab.core.errors import RefusedError
+from homelab.core.schedule import Schedule
 
 MARK = b"#homelab: "
 BEGIN_S, LAST_BEGIN_S, GIVE_UP_S = 5.0, 30.0, 50.0
@@ -165,6 +166,17 @@ def check_rest(before: ParsedCrontab, after: ParsedCrontab, adopted: Collection[
             f"the rest of the crontab would not be the same ({what})",
             hint="Adopt fewer jobs: homelab cron adopt --only",
         )
+
+
+def next_lost(cron: Schedule, lab: Schedule | None, now: datetime) -> datetime | None:
+    """Where the lab has a job at another time than cron has: the next time of cron's, when it comes before the next of
+    the lab's. A change now would lose that run (adopt), for the lab's turn of that day is over, or double it
+    (release). None: nothing is lost or doubled. `lab` is None for a job that is never due by itself."""
+    if cron.is_reboot or (lab is not None and lab.is_reboot):
+        return None
+    of_cron = next(iter(cron.fires(now)), None)
+    of_lab = None if lab is None else next(iter(lab.fires(now)), None)
+    return of_cron if of_cron is not None and (of_lab is None or of_cron < of_lab) else None
 
 
 def wait_s(now: datetime) -> float:

@@ -45,11 +45,13 @@ class NotifySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
-    """A service of the lab: ours (started here on `host`:`port`), or, with `url` (or a reference), another's."""
+    """A service of the lab: ours (started here on `host`:`port`), or, with `url` (or a reference), another's, which
+    wants `auth` (a reference to `user:password`; Prefect only)."""
 
     url: str | None = None
     host: str = "127.0.0.1"
     port: Port | None = "auto"
+    auth: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -192,8 +192,9 @@ DEFAULTS: Final = Table(
         setting(
             "missed",
             one_of("skip", "latest", "all"),
-            f'"{_JOB.missed}"',
-            "What is made up for when the lab was down at the due time. Nothing by default, as in cron.",
+            '"skip"',
+            "What is made up for when the lab was down at the due time. Nothing by default, as in cron; "
+            "a job that needs others takes their policy by default.",
         ),
         setting("queue", NAMED, f'"{_JOB.queue}"', "Which queue's limit counts for the job."),
         setting("paused", BOOLEAN, "false", "A paused job keeps its place but does not run by schedule."),
@@ -255,7 +256,7 @@ JOB: Final = Table(
             "imported",
             FREE_TABLE,
             NOTHING,
-            "Written by `cron import` to find the job again (file, line, digest). Nothing else reads it.",
+            "Written by `cron import` to find the job again, and to remember answers. Nothing else reads it.",
         ),
     ),
 )
@@ -301,7 +302,7 @@ WORKER: Final = Table(
 _PORT_REASON: Final = '"auto" takes a free port; a number that is taken is an error that names who has it.'
 
 
-def _service(name: str, about: str, url: str) -> Table:
+def _service(name: str, about: str, url: str, *more: Setting) -> Table:
     return Table(
         name=name,
         about=about,
@@ -314,6 +315,7 @@ def _service(name: str, about: str, url: str) -> Table:
                 '"127.0.0.1"',
                 "The address it listens on: this machine alone, unless you say otherwise.",
             ),
+            *more,
         ),
     )
 
@@ -323,7 +325,12 @@ POSTGRES: Final = _service(
     "The database.",
     "Use this server instead of starting one; it needs databases `homelab` and `prefect`, or the right to make them.",
 )
-PREFECT: Final = _service("[prefect]", "The Prefect server.", "Use this Prefect server instead of starting one.")
+PREFECT: Final = _service(
+    "[prefect]",
+    "The Prefect server.",
+    "Use this Prefect server instead of starting one.",
+    setting("auth", SECRET_REFERENCE, NOTHING, "With `url`: a reference to the `user:password` that server asks for."),
+)
 CONTROL: Final = _service(
     "[control]", "The lab's own API and pages.", "Where others reach this lab's pages; used in links."
 )

@@ -4,8 +4,8 @@ value.
 `env:NAME` is looked up in `HOMELAB_HOME/secrets/environment` (lines `NAME=VALUE`, readable by its owner alone), then
 in the environment of the asking process: a daemon started at boot has no shell's variables. `file:PATH` is the file's
 text without its last line end. `keychain:NAME` asks macOS's keychain for the generic password of that service name.
-Values are read anew at each use, so that a rotated secret is used by the next run. Called by the launcher and by
-checks.
+Values are read anew at each use, so that a rotated secret is used by the next run. Called by the launcher of jobs, the
+sender of alerts, the stack for services of others, and by checks.
 """
 
 import os
@@ -40,6 +40,10 @@ def resolve(reference: str, *, home: Home, environment: Mapping[str, str] | None
     if "\0" in value:
         raise InputError(f"the secret {reference} contains a NUL byte, which no variable can hold")
     return value
+
+
+def is_reference(text: str) -> bool:
+    return _REFERENCE.fullmatch(text) is not None
 
 
 def exists(reference: str, *, home: Home, environment: Mapping[str, str] | None = None) -> bool:
