@@ -134,7 +134,8 @@ def import_(
         again=again,
         shadow=shadow,
     )
-    if not (accept or yes or dry_run or as_json_) and cronapply.is_reviewed(source):
+    is_reviewed = not (accept or yes or dry_run or as_json_) and cronapply.is_reviewed(source)
+    if is_reviewed:
         plan = importing.review()
     elif dry_run:
         plan = importing.plan({})
@@ -149,7 +150,7 @@ def import_(
         plan = importing.write(quiet=as_json_)
     if as_json_:
         _print_json(cronapply.document(plan, dry_run=dry_run))
-    importing.conclude(plan, dry_run=dry_run)
+    importing.conclude(plan, dry_run=dry_run, is_reviewed=is_reviewed)
 
 
 @cron.command("next")

@@ -92,10 +92,14 @@ class Importing:
             lines = cronview.timetable_lines(made.rows, columns=columns, most=_MOST_ROWS)
             click.echo("\n".join([*lines, ""]), err=True)
 
-    def conclude(self, made: Plan, *, dry_run: bool) -> None:
-        """What a person should know at the end, on standard error. Exit status 1 when a job could not be taken."""
+    def conclude(self, made: Plan, *, dry_run: bool, is_reviewed: bool = False) -> None:
+        """What a person should know at the end, on standard error: all that the review did not show.
+
+        Exit status 1 when a job could not be taken.
+        """
         for reading in self.readings:
-            print_problems(reading)
+            if not is_reviewed:
+                print_problems(reading)
             for line in undecodable(reading):
                 click.echo(f"{reading.file}:{line}: not imported: it holds bytes that are not UTF-8", err=True)
         for name in made.merged.kept:
@@ -104,9 +108,11 @@ class Importing:
         for what, why in made.refused:
             click.echo(f"not taken: {safe(what)}: {safe(why)}", err=True)
         click.echo(f"{cronview.summary(made.merged)} ({made.path}{', dry run' if dry_run else ''})", err=True)
-        if waiting := len(made.open()):
+        if (waiting := len(made.open())) and not is_reviewed:
             said = "1 suggestion waits" if waiting == 1 else f"{waiting} suggestions wait"
             click.echo(f"{said} for an answer: homelab cron import {self.source}, at a terminal", err=True)
+        if is_reviewed and made.changed:
+            click.echo("Next: homelab check, then homelab up (or, where it runs, homelab apply)", err=True)
         if any(undecodable(reading) for reading in self.readings):
             sys.exit(1)
 

@@ -17,6 +17,7 @@ from homelab.cli import cronview
 from homelab.cli.cronimport import Plan, Suggestion
 from homelab.cli.cronread import Reading
 from homelab.cli.output import painted
+from homelab.home.labfiles import shown_path
 
 Planner = Callable[[dict[str, bool]], Plan]
 _KEYS = (
@@ -76,7 +77,7 @@ class Review:
                 *cronview.refused_lines(plan, columns=columns),
             ]
         )
-        _say("", f"{cronview.summary(plan.merged)}. Write {plan.path}?")
+        _say("", f"{cronview.summary(plan.merged)}. Write {shown_path(plan.path)}?")
         while True:
             match _key("[y]es  [n]o  [d]ifference  [b]ack", "ynqdb"):
                 case "y":
@@ -95,7 +96,7 @@ class Review:
         if not (plan.is_new or plan.open()):
             return True
         screens = (
-            cronview.problem_lines(self.readings, columns=columns),
+            cronview.problem_lines(self.readings, columns=columns, with_notes=False),
             cronview.graph_lines(plan, columns=columns),
             cronview.hazard_lines(self.readings, columns=columns),
         )
@@ -137,21 +138,18 @@ class Review:
 
     def _ask(self, suggestion: Suggestion, number: int, total: int) -> str:
         columns = _columns()
-        said = f"{number} of {total}"
+        more = f"{cronview.confidence(suggestion.confidence)} confidence"
+        if suggestion.id in self.answers:
+            more += f", you said {'yes' if self.answers[suggestion.id] else 'no'}"
         _show(
             [
-                *cronview.heading(said, cronview.confidence(suggestion.confidence) + " confidence", columns=columns),
+                *cronview.heading(f"{number} of {total}", more, columns=columns),
                 *cronview.suggestion_lines(suggestion, self.readings, columns=columns),
                 "",
             ]
         )
-        before = ""
-        if suggestion.id in self.answers:
-            before = f"  (you said {'yes' if self.answers[suggestion.id] else 'no'})"
         while True:
-            key = _key(
-                f"[y]es  [n]o  [a]ll {suggestion.confidence}  [s]kip the rest  [b]ack  [q]uit  [?]{before}", "ynasbq?"
-            )
+            key = _key(f"[y]es  [n]o  [a]ll {suggestion.confidence}  [s]kip the rest  [b]ack  [q]uit  [?]", "ynasbq?")
             if key != "?":
                 return key
             _say(_KEYS)

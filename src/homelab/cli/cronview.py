@@ -115,13 +115,16 @@ def suggestions_lines(plan: Plan, *, columns: int) -> list[str]:
     return lines
 
 
-def problem_lines(readings: Sequence[Reading], *, columns: int) -> list[str]:
-    rows = [
-        (f"{_where(reading, readings)}{problem.line}", f"{problem.severity}: {problem.message}. {problem.hint}")
-        for reading in readings
-        for problem in reading.problems
-    ]
-    return [*heading("Lines that cron reads otherwise", columns=columns), *_listed(rows, columns)] if rows else []
+def problem_lines(readings: Sequence[Reading], *, columns: int, with_notes: bool = True) -> list[str]:
+    """Lines that cron refuses or reads otherwise than one might think. Without notes these are only counted."""
+    found = [(reading, problem) for reading in readings for problem in reading.problems]
+    shown = [(r, p) for r, p in found if with_notes or p.severity != "note"]
+    rows = [(f"{_where(r, readings)}{p.line}", f"{p.severity}: {p.message}. {p.hint}") for r, p in shown]
+    lines = heading("Lines that cron reads otherwise", columns=columns) if rows else []
+    lines += _listed(rows, columns)
+    if rows and len(found) > len(shown):
+        lines.append(painted(f"and {_number(len(found) - len(shown), 'note')}: homelab cron inspect", "2"))
+    return lines
 
 
 def hazard_groups(readings: Sequence[Reading]) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:

@@ -203,6 +203,8 @@ def _import_all(crontabs: list[Crontab] | tuple[Crontab, ...], path: Path, *, as
             )
             continue
         arguments = ["cron", "import", crontab.source, *(["--system"] if crontab.is_system else [])]
+        if not ask:
+            arguments.append("--yes")
         done = subprocess.run(
             [sys.executable, "-m", "homelab", "--lab", str(path), *arguments],
             input=crontab.text if crontab.source == "-" else "",
