@@ -92,11 +92,27 @@ def test_each_minute_runs_exactly_once_while_jobs_go_to_the_lab_and_back(place: 
     place.cron.start()
     refused = place.homelab("adopt", status=3)
     assert b"homelab up -d" in refused.stderr
-    place.lab.up()
     original = place.cron.crontab()
     assert original.decode() == place.crontab
+    place.lab.homelab("cron", "import", "--shadow", "-", stdin=place.crontab)
+    place.lab.up()
+
+    probed = place.json("diff-env", "echo", "--probe")
+    assert [(side["user"], side["cwd"], side["umask"]) for side in (probed["cron"], probed["lab"])] == [
+        ("root", "/root", "0022")
+    ] * 2
+    for name in ("PATH", "SHELL", "HOME", "LOGNAME", "MAILTO"):
+        assert probed["cron"]["environment"][name] == probed["lab"]["environment"][name]
+    assert place.cron.crontab() == original
+    assert (place.lab.home / "probes" / "echo.json").stat().st_mode & 0o777 == 0o600
 
     until(lambda: place.minutes("cron") or None, timeout=75, what="cron runs the job")
+    until(lambda: sum("CMD ([" in x for x in place.cron.lines) >= 4 or None, timeout=20, what="cron logs all four")
+    (place.lab.root / "syslog").write_text("\n".join(place.cron.lines))
+    compared = place.json("compare", "--log", "syslog", "--since", "1h")
+    strange = [row for row in compared["only_cron"] if "homelab-probe" not in row["command"]]
+    assert (compared["matched"], strange, compared["only_lab"]) == (2, [], []), compared
+    assert compared["shadow"]["not_noted"] == []
     planned = place.json("adopt", "--dry-run")
     assert [row["line"] for row in planned["adopted"]] == [3, 4, 5, 6]
     assert place.cron.crontab() == original

@@ -429,3 +429,54 @@ def test_what_timers_of_different_files_need_of_each_other_is_suggested_with_the
     assert (found["upstream"], found["downstream"], found["confidence"]) == ("dump", "ship", "high")
     assert "pg_dump app > /b/app.sql" in found["evidence"]
     assert Path(found["upstream_file"]).name == "dump.timer"
+
+
+LOG = """\
+Mar 28 02:30:01 nas CRON[11]: (ada) CMD (/opt/bin/backup-db.sh --full)
+Mar 28 02:30:01 nas CRON[11]: (CRON) info (No MTA installed, discarding output)
+Mar 28 02:35:01 nas CRON[12]: (ada) CMD (/opt/bin/check.sh web)
+Mar 28 02:40:01 nas CRON[13]: (ada) CMD (/opt/bin/check.sh web)
+Mar 28 02:42:17 nas CRON[14]: (ada) CMD (/opt/bin/check.sh web)
+Mar 28 02:45:01 nas CRON[15]: (root) CMD (run-parts /etc/cron.hourly)
+Mar 28 02:50:02 nas CRON[16]: (ada) CMD (/opt/bin/check.sh web)
+Mar 28 02:52:00 nas sshd[17]: session opened
+"""
+
+
+def test_compare_tells_minute_by_minute_what_only_one_of_them_ran(there: Path) -> None:
+    homelab(there, "import", "crontab.txt", "--user", "ada", "--shadow")
+    assert all(job["shadow"] for job in lab_jobs(there).values())
+    (there / "syslog").write_text(LOG)
+    asked = ("compare", "--log", "syslog", "--since", "2026-03-28", "--timezone", "UTC")
+    found = json.loads(homelab(there, *asked, "--json").stdout)
+    assert found["matched"] == 4
+    assert found["jobs"] == {"backup-db": 1, "check-web": 3}
+    assert found["only_cron"] == [
+        {"time": "2026-03-28T02:42:17Z", "user": "ada", "command": "/opt/bin/check.sh web", "job": "check-web"},
+        {"time": "2026-03-28T02:45:01Z", "user": "root", "command": "run-parts /etc/cron.hourly", "job": None},
+    ]
+    assert [(run["job"], run["due"]) for run in found["only_lab"]] == [
+        ("check-web", "2026-03-28T02:30:00Z"),
+        ("check-web", "2026-03-28T02:45:00Z"),
+    ]
+    assert (found["since"], found["until"]) == ("2026-03-28T02:30:00Z", "2026-03-28T02:52:00Z")
+    said = homelab(there, *asked, "--user", "ada").stderr
+    assert "they differ: 4 runs in both, 1 only cron, 2 only lab" in said
+    only = homelab(there, *asked, "--crontab", "crontab.txt", "--user", "ada", "--json")
+    assert json.loads(only.stdout)["matched"] == 4
+
+
+def test_compare_reads_rotated_logs_in_order_and_refuses_what_is_no_log(there: Path) -> None:
+    import gzip
+
+    (there / "lab.toml").write_text('[jobs.a]\nschedule = "0 * * * *"\nrun = "a"\nuser = "ada"\n')
+    line = "2026-03-28T{}:00:01+00:00 nas CRON[1]: (ada) CMD (a)\n"
+    (there / "log.1").write_text(line.format("03"))
+    (there / "log").write_text(line.format("04"))
+    (there / "log.2.gz").write_bytes(gzip.compress(line.format("02").encode()))
+    logs = [word for name in ("log", "log.1", "log.2.gz") for word in ("--log", name)]
+    found = json.loads(homelab(there, "compare", *logs, "--since", "2026-03-01", "--json").stdout)
+    assert (found["matched"], found["only_cron"], found["only_lab"]) == (3, [], [])
+    (there / "text").write_text("no log\n")
+    assert "no line of the log" in homelab(there, "compare", "--log", "text", status=2).stderr
+    assert "neither a time nor an age" in homelab(there, "compare", "--since", "soon", status=2).stderr

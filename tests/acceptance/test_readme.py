@@ -28,6 +28,8 @@ SAYS = {
     "job why": "next due",
     "open": "/sign-in?token=",
     "plan": "nothing to change",
+    "cron adopt": "3 jobs carried over",
+    "cron release": "has its old bytes again",
     "down": "stopped",
 }
 
@@ -45,7 +47,9 @@ def lab(tmp_path: Path) -> "Lab":
     programs.mkdir()
     (tmp_path / "crontab.txt").write_text(CRONTAB)
     stub = programs / "crontab"
-    stub.write_text(f"#!/bin/sh\nexec cat {tmp_path}/crontab.txt\n")
+    stub.write_text(
+        f'#!/bin/sh\ncase "$1" in -l) cat {tmp_path}/crontab.txt;; *) cat "$1" > {tmp_path}/crontab.txt;; esac\n'
+    )
     stub.chmod(0o755)
     lab.environment["PATH"] = f"{programs}:{HOMELAB.parent}:{os.environ['PATH']}"
     del lab.environment["HOMELAB_LAB"]
@@ -73,6 +77,7 @@ def test_the_first_ten_minutes_go_as_the_readme_says(lab: Lab) -> None:
             said[line] = done.stdout + done.stderr
     finally:
         lab.down()
+    assert (lab.root / "crontab.txt").read_text() == CRONTAB
     for words, expected in SAYS.items():
         shown = "\n".join(text for line, text in said.items() if f"homelab {words}" in line)
         assert expected in shown, f"homelab {words} says:\n{shown}"

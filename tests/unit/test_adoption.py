@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from homelab.core.crontab import adoption as rules
 from homelab.core.crontab import parse
 from homelab.core.errors import RefusedError
+from homelab.core.schedule import parse as schedule
 
 ACCOUNTS = {"root": "/root", "ada": "/home/ada"}
 LINES = st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), max_size=12)
@@ -115,13 +116,24 @@ def test_comments_that_cronie_would_choke_on_are_refused() -> None:
         rules.check_rest(before, parse(rules.marked(text.encode(), lines).decode(), user="ada"), lines)
 
 
-@given(st.datetimes(timezones=st.just(UTC)), st.sampled_from([30.0, 40.0]))
-def test_a_change_begins_after_cron_has_read_and_well_before_it_reads_again(now: datetime, last_s: float) -> None:
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_a_change_begins_after_cron_has_read_and_well_before_it_reads_again(now: datetime) -> None:
     if now.year == 9999:
         return
-    wait = rules.wait_s(now, last_s=last_s)
+    wait = rules.wait_s(now)
     begin = now + timedelta(seconds=wait)
     assert 0 <= wait <= 60
-    assert rules.BEGIN_S - 0.001 <= begin.second + begin.microsecond / 1e6 <= last_s + 0.001
-    if rules.BEGIN_S <= now.second < last_s:
+    assert rules.BEGIN_S - 0.001 <= begin.second + begin.microsecond / 1e6 <= rules.LAST_BEGIN_S + 0.001
+    if rules.BEGIN_S <= now.second < rules.LAST_BEGIN_S:
         assert wait == 0
+
+
+def test_a_run_that_a_change_would_lose_or_double_is_known() -> None:
+    cron, lab = schedule("30 2 * * *"), schedule("0 2 * * *")
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    assert rules.next_lost(cron, lab, at) is None
+    between = rules.next_lost(cron, lab, at + timedelta(hours=2, minutes=10))
+    assert between == at + timedelta(hours=2, minutes=30)
+    assert rules.next_lost(cron, lab, at + timedelta(hours=3)) is None
+    assert rules.next_lost(cron, None, at) == at + timedelta(hours=2, minutes=30)
+    assert rules.next_lost(schedule("@reboot"), lab, at) is None

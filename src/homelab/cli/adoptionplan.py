@@ -5,7 +5,7 @@ Called by `cli.cronadopt`; carried out by `cli.handover`.
 
 import os
 import pwd
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,9 @@ from homelab.core import labfile
 from homelab.core.crontab import CronJob, ParsedCrontab
 from homelab.core.crontab import adoption as rules
 from homelab.core.errors import InputError, RefusedError
+from homelab.core.jobs import effective_schedules
+from homelab.core.labfile import Lab
+from homelab.core.schedule import parse
 from homelab.home import crontabs, labedit, labfiles, labshadow
 from homelab.home.adoptions import AdoptedLine
 from homelab.home.livecron import Target, UserCrontab, is_debian
@@ -45,7 +48,7 @@ class AdoptionPlan:
 def plan_adoption(target: Target, home: Home, *, only: Sequence[str]) -> AdoptionPlan:
     """Read the crontab and the lab file; nothing is changed and the lab is not asked."""
     data = target.read()
-    reading = _reading(target, data)
+    reading = as_cron_reads(target, data)
     zone = crontabs.zone(None)
     parsed = _parsed(reading)
     runs_as = _user_of_lab(home)
@@ -55,7 +58,7 @@ def plan_adoption(target: Target, home: Home, *, only: Sequence[str]) -> Adoptio
         raise InputError(f"the {target.label} has no job '{sorted(unknown)[0]}'", hint=f"It has: {known or 'none'}")
     numbers = {job.line for job in choice.jobs}
     marked = rules.marked(data, numbers)
-    rules.check_rest(parsed, _parsed(_reading(target, marked)), numbers)
+    rules.check_rest(parsed, _parsed(as_cron_reads(target, marked)), numbers)
 
     path = labfiles.find()
     before = cronimport.read_lab(path, timezone=zone)
@@ -77,7 +80,8 @@ def plan_adoption(target: Target, home: Home, *, only: Sequence[str]) -> Adoptio
     )
 
 
-def _reading(target: Target, data: bytes) -> Reading:
+def as_cron_reads(target: Target, data: bytes) -> Reading:
+    """What cron makes of these bytes as this crontab."""
     text = data.decode("utf-8", "surrogateescape")
     if isinstance(target, UserCrontab):
         return reading_of("-", text, Options(user=target.user))
@@ -85,7 +89,7 @@ def _reading(target: Target, data: bytes) -> Reading:
 
 
 def _parsed(reading: Reading) -> ParsedCrontab:
-    return ParsedCrontab(jobs=reading.jobs, problems=tuple(reading.problems))
+    return ParsedCrontab(jobs=tuple(reading.jobs), problems=tuple(reading.problems))
 
 
 def _user_of_lab(home: Home) -> str | None:
@@ -129,9 +133,41 @@ def _with_jobs(
         first = next(p for p in problems if p.severity == "error")
         raise InputError(first.message, where=f"{first.file}:{first.line}", hint="See: homelab check")
     for name in wanted:
-        if lab.job(name).paused:
-            raise RefusedError(f"job '{name}' is paused in the lab file: it would run nowhere", where=str(path))
+        _check_runs(lab, name, str(path))
     return texts, names
+
+
+def _check_runs(lab: Lab, name: str, path: str) -> None:
+    """RefusedError when the lab would have the job and not run it."""
+    if lab.job(name).paused:
+        raise RefusedError(f"job '{name}' is paused in the lab file: it would run nowhere", where=path)
+    for need in lab.job(name).needs:
+        if lab.job(need.job).shadow:
+            raise RefusedError(
+                f"job '{name}' needs '{need.job}', which cron would still run: it would wait for ever",
+                where=path,
+                hint="Adopt both, or take the need out of the lab file.",
+            )
+
+
+def lost(
+    texts: Mapping[str, str], lab_file: str, jobs: Iterable[tuple[CronJob, Sequence[str]]], now: datetime
+) -> dict[str, datetime]:
+    """Jobs that the lab has at another time than their line of the crontab, of which a change at `now` would lose or
+    double the run that cron has next, with its time. `jobs`: lines with their jobs of the lab."""
+    lab, _ = labfile.parse(dict(texts), main=lab_file)
+    found: dict[str, datetime] = {}
+    when = {} if lab is None else effective_schedules({job.name: job for job in lab.jobs})
+    for line, names in jobs:
+        cron = parse(line.schedule, line.timezone, seed=line.name)
+        for name in names:
+            schedule, zone = when.get(name, (None, "UTC"))
+            if (schedule, zone) == (line.schedule, line.timezone):
+                continue
+            own = None if schedule is None else parse(schedule, zone, seed=name)
+            if (at := rules.next_lost(cron, own, now)) is not None:
+                found[name] = at
+    return found
 
 
 def _known_otherwise(

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import click
 
 from homelab.cli.cronadopt import adopt, release
+from homelab.cli.croncompare import compare
+from homelab.cli.cronenv import diff_env
 from homelab.cli.cronread import Options, Reading, as_json, read
 from homelab.core.errors import InputError
 from homelab.core.times import iso
@@ -110,6 +112,7 @@ def inspect(source: str, form: str, out: Path | None, as_json_: bool, **given: A
     type=click.Choice(["none", "high", "all"]),
     help="Which suggestions to take over, without being asked. Default: ask at a terminal, else none.",
 )
+@click.option("--shadow", is_flag=True, help="New jobs stay cron's: the lab only notes when it would run them.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask; write what --accept says.")
 @click.option("--again", is_flag=True, help="Suggest once more what was declined before.")
 @click.option("--dry-run", is_flag=True, help="Print the change of the lab file, write nothing.")
@@ -118,6 +121,7 @@ def inspect(source: str, form: str, out: Path | None, as_json_: bool, **given: A
 def import_(
     source: str,
     accept: Literal["none", "high", "all"] | None,
+    shadow: bool,
     yes: bool,
     again: bool,
     dry_run: bool,
@@ -142,7 +146,7 @@ def import_(
     if is_reviewed or is_page:
         _add_hazards(readings, options)
     importing = cronapply.Importing(
-        readings=readings, source=source, options=options, accept=accept or "none", again=again
+        readings=readings, source=source, options=options, accept=accept or "none", again=again, shadow=shadow
     )
     if is_reviewed:
         plan = importing.review()
@@ -202,6 +206,8 @@ def next_(expression: str, timezone: str, after: str, count: int, seed: str, as_
 
 cron.add_command(adopt)
 cron.add_command(release)
+cron.add_command(compare)
+cron.add_command(diff_env)
 
 
 def _print_json(document: Any) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from homelab.core.errors import HomelabError, NotFoundError, RefusedError
+from homelab.core.times import iso
 
 if TYPE_CHECKING:
     from homelab.cli.adoptionplan import AdoptionPlan
@@ -29,9 +30,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print what was don
 @_file
 @_user
 @click.option("--only", multiple=True, metavar="JOB", help="Adopt this job alone (again for more; `cron inspect`).")
+@click.option("--force", is_flag=True, help="Also when the lab has a job at another time and one run would be lost.")
 @_dry_run
 @_json
-def adopt(file: Path | None, user: str, only: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def adopt(file: Path | None, user: str, only: tuple[str, ...], force: bool, dry_run: bool, as_json: bool) -> None:
     """Carry the jobs of the live crontab over into the running lab; no due minute is lost or run twice.
 
     Their lines become comments. The way back is `homelab cron release`, or restore.sh beside the backup.
@@ -54,7 +56,7 @@ def adopt(file: Path | None, user: str, only: tuple[str, ...], dry_run: bool, as
             settled = handover.settle(adoption, client)
             output.note(f"an interrupted adoption of {_when(adoption.at)} is {settled.state} now")
         plan = adoptionplan.plan_adoption(_target(file, user), home, only=only)
-        done = handover.adopt(plan, home, client, progress.say) if plan.lines else None
+        done = handover.adopt(plan, home, client, progress.say, force=force) if plan.lines else None
     if as_json:
         output.json_document(_adoption_json(plan, done, dry_run=False))
         return
@@ -74,7 +76,7 @@ def adopt(file: Path | None, user: str, only: tuple[str, ...], dry_run: bool, as
 @click.command()
 @_file
 @_user
-@click.option("--force", is_flag=True, help="Let the lab go of jobs whose lines are no longer in the crontab.")
+@click.option("--force", is_flag=True, help="Also when the lines are gone, or when a run would be doubled.")
 @_dry_run
 @_json
 def release(file: Path | None, user: str, force: bool, dry_run: bool, as_json: bool) -> None:
@@ -96,7 +98,7 @@ def release(file: Path | None, user: str, force: bool, dry_run: bool, as_json: b
         for found in _adopted(home, file, user):
             plan = handover.plan_release(found, force=force)
             client = switch.lab_if_running(home)
-            done.append(handover.release(plan, home, client, progress.say))
+            done.append(handover.release(plan, home, client, progress.say, force=force))
     if as_json:
         output.json_document({"dry_run": False, "released": [_release_json(plan) for plan in done]})
         return
@@ -141,8 +143,8 @@ def _adoption_json(plan: "AdoptionPlan", done: "Adoption | None", *, dry_run: bo
         "stays": [{"line": stay.line, "reason": stay.reason} for stay in plan.choice.stays],
         "notes": list(plan.notes),
         "lab": str(plan.lab),
-        "moment": None if since is None else _utc(since),
-        "first_due": None if since is None else _utc(_next_minute(since)),
+        "moment": None if since is None else iso(since),
+        "first_due": None if since is None else iso(_next_minute(since)),
         "backup": None if done is None else str(done.folder),
         "restore": None if done is None else str(done.restore),
         "crontab_diff": _crontab_diff(plan.data, plan.marked, plan.target.label),
@@ -159,8 +161,8 @@ def _release_json(plan: "Release") -> dict[str, Any]:
         "live": [text.decode("utf-8", "replace") for text in plan.turned.live],
         "gone": [text.decode("utf-8", "replace") for text in plan.turned.gone],
         "lab_let_go": plan.lab_let_go,
-        "moment": None if plan.at is None else _utc(plan.at),
-        "first_due": None if plan.at is None else _utc(_next_minute(plan.at)),
+        "moment": None if plan.at is None else iso(plan.at),
+        "first_due": None if plan.at is None else iso(_next_minute(plan.at)),
         "backup": str(plan.adoptions[0].folder),
         "crontab_diff": _crontab_diff(plan.data, plan.turned.data, plan.target.label),
     }
@@ -242,7 +244,3 @@ def _next_minute(at: datetime) -> datetime:
 
 def _when(at: datetime) -> str:
     return at.astimezone().strftime("%H:%M:%S")
-
-
-def _utc(at: datetime) -> str:
-    return at.isoformat().replace("+00:00", "Z")

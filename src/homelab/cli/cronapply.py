@@ -35,6 +35,7 @@ class Importing:
     options: Options
     accept: Accept
     again: bool
+    shadow: bool = False
 
     def __post_init__(self) -> None:
         self.path = lab_path()
@@ -51,6 +52,7 @@ class Importing:
             accept=self.accept,
             answers=answers,
             again=self.again,
+            shadow=self.shadow,
             usual_s=self.durations.get,
             now=datetime.now(UTC),
         )

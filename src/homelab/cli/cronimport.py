@@ -22,7 +22,7 @@ from homelab.core.errors import InputError
 from homelab.core.jobs import Job, Need, When
 from homelab.core.schedule import ScheduleError, parse
 from homelab.core.timetable import Row, effect, timetable
-from homelab.home import labedit
+from homelab.home import labedit, labshadow
 from homelab.home.labedit import Merged, Tie
 from homelab.home.labmatch import Known, Matched, NewJob, listed, needs_of
 
@@ -132,15 +132,16 @@ def plan(
     answers: Mapping[str, bool] | None = None,
     usual_s: Callable[[str], float | None] = lambda _: None,
     again: bool = False,
+    shadow: bool = False,
     before: Mapping[str, str] | None = None,
     now: datetime,
 ) -> Plan:
     """What an import of `readings` (each with the name its source is known by) would do to the lab file at `path`.
 
     `answers`: yes or no by the id of a suggestion; `accept` answers yes to further ones by their confidence. `again`:
-    those that were declined are open once more. `usual_s`: how long a job usually takes, where that is known.
-    `timezone`: of a new lab file. `before`: texts of a lab file that is
-    not written yet, instead of those on disk.
+    those that were declined are open once more. `shadow`: new jobs stay cron's. `usual_s`: how long a job usually
+    takes, where that is known. `timezone`: of a new lab file. `before`: texts of a lab file that is not written yet,
+    instead of those on disk.
     """
     is_new = before is not None or not path.exists()
     before = dict(before) if before is not None else read_lab(path, timezone=timezone)
@@ -151,7 +152,7 @@ def plan(
     for reading, source in readings:
         one = _Import(reading, source, result.after, zone, accept, answers or {}, again, usual_s, now)
         merged = one.merge(str(path))
-        result.after = merged.texts
+        result.after = labshadow.shadowed(merged.texts, merged.added) if shadow else merged.texts
         result.suggestions += one.suggestions
         result.refused += one.refused
         done.append(merged)

@@ -120,6 +120,25 @@ def _cron(_: Home) -> Finding:
     return ("ok", found, "") if found else ("skip", "there is no crontab program here", "")
 
 
+def _adopted(home: Home) -> Finding:
+    """Whether what was taken over from cron is the lab's alone."""
+    from homelab.core.crontab.adoption import turned_back
+    from homelab.home import adoptions
+
+    found = adoptions.active(home) if adoptions.folder_of(home).exists() else []
+    if not found:
+        return "skip", "no job was taken over from cron", ""
+    for adoption in found:
+        if adoption.state != "adopted":
+            verb = "release" if adoption.state == "releasing" else "adopt"
+            return "fail", f"{adoption.target.label}: a cron {verb} was interrupted", f"homelab cron {verb}"
+        live = turned_back(adoption.target.read(), adoption.texts).live
+        if live:
+            fix = "Comment them out again, or give all back: homelab cron release"
+            return "warn", f"{adoption.target.label}: {len(live)} adopted lines are live, so both run them", fix
+    return "ok", f"{sum(len(a.jobs) for a in found)} jobs taken over from cron", ""
+
+
 CHECKS: dict[str, Callable[[Home], Finding]] = {
     "python": _python,
     "state-folder": _state_folder,
@@ -130,4 +149,5 @@ CHECKS: dict[str, Callable[[Home], Finding]] = {
     "lab-file": _lab,
     "running": _running,
     "crontab": _cron,
+    "adopted": _adopted,
 }

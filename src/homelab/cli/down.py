@@ -44,6 +44,18 @@ def down(now: bool) -> None:
                 raise TimedOutError(f"the lab has not stopped within {WITHIN_S:g} s (pid {pid})", hint="homelab status")
             time.sleep(0.1)
     click.echo("stopped", err=True)
+    _say_adopted(home)
+
+
+def _say_adopted(home: Home) -> None:
+    from homelab.home import adoptions
+
+    if adoptions.folder_of(home).exists() and (jobs := [job for a in adoptions.active(home) for job in a.jobs]):
+        click.echo(
+            f"{len(jobs)} jobs were taken over from cron and run nowhere until the lab is up again"
+            " (give them back: homelab cron release)",
+            err=True,
+        )
 
 
 def _answers(home: Home) -> bool:

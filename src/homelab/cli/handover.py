@@ -11,10 +11,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 
 from homelab.cli import cronimport
-from homelab.cli.adoptionplan import AdoptionPlan
+from homelab.cli.adoptionplan import AdoptionPlan, as_cron_reads, lost
 from homelab.cli.client import Client, NoAnswerError
 from homelab.cli.switch import (
     Say,
@@ -28,6 +29,7 @@ from homelab.cli.switch import (
     write,
 )
 from homelab.core import labfile
+from homelab.core.crontab import CronJob
 from homelab.core.crontab import adoption as rules
 from homelab.core.errors import HomelabError, InputError, NotFoundError, RefusedError, TimedOutError
 from homelab.home import adoptions, labedit, labshadow
@@ -59,9 +61,10 @@ class Release:
 # --- over -------------------------------------------------------------------------------------------------------------
 
 
-def adopt(plan: AdoptionPlan, home: Home, client: Client, say: Say) -> Adoption:
+def adopt(plan: AdoptionPlan, home: Home, client: Client, say: Say, *, force: bool) -> Adoption:
     """Carry the jobs over. When it returns, cron has started all that is due up to this minute, and the lab starts all
-    that is due later. On any error cron has the jobs as before."""
+    that is due later. On any error cron has the jobs as before. `force`: also where a run would be lost because the lab
+    has a job at another time."""
     _check_lab(client, plan, say)
     at = datetime.now(UTC)
     adoption = Adoption(
@@ -77,9 +80,12 @@ def adopt(plan: AdoptionPlan, home: Home, client: Client, say: Say) -> Adoption:
     adoption = adoptions.begin(home, adoption, plan.data, plan.marked)
     with labedit.locked(plan.lab):
         try:
-            await_moment(say, last_s=rules.LAST_ADOPT_S)
+            await_moment(say)
             _check_unchanged(plan.target, plan.data)
             _check_lab_files(plan.before)
+            by_line = {line.line: line.jobs for line in plan.lines}
+            pairs = [(job, by_line[job.line]) for job in plan.choice.jobs]
+            _check_lost(lost(plan.after, str(plan.lab), pairs, datetime.now(UTC)), "would run nowhere", force=force)
         except BaseException:
             adoptions.save(replace(adoption, state="undone"))
             raise
@@ -103,6 +109,15 @@ def _check_lab(client: Client, plan: AdoptionPlan, say: Say) -> None:
                 f"job '{job['name']}' is paused in the lab: it would run nowhere",
                 hint=f"Resume it first: homelab job resume {job['name']}",
             )
+
+
+def _check_lost(found: Mapping[str, datetime], what: str, *, force: bool) -> None:
+    if found and not force:
+        name, at = min(found.items(), key=itemgetter(1))
+        raise RefusedError(
+            f"the lab has job '{name}' at another time than cron: its run of {at.astimezone():%Y-%m-%d %H:%M} {what}",
+            hint="Try again after that time, or say --force. Nothing was changed.",
+        )
 
 
 def _check_unchanged(target: Target, data: bytes) -> None:
@@ -139,7 +154,7 @@ def _switch_to_lab(plan: AdoptionPlan, adoption: Adoption, client: Client, say: 
     except (HomelabError, OSError) as error:
         say("taking it back")
         try:
-            _take_back(plan, adoption, client if was_asked else None)
+            _take_back(plan, adoption, client if was_asked else None, say)
         except (HomelabError, OSError) as second:
             raise HomelabError(
                 f"{error}, and the crontab could not be put back: {second}", hint=f"Do it with: sh {adoption.restore}"
@@ -150,7 +165,7 @@ def _switch_to_lab(plan: AdoptionPlan, adoption: Adoption, client: Client, say: 
     return adoptions.save(replace(adoption, state="adopted"))
 
 
-def _take_back(plan: AdoptionPlan, adoption: Adoption, client: Client | None) -> None:
+def _take_back(plan: AdoptionPlan, adoption: Adoption, client: Client | None, say: Say) -> None:
     """Cron gets its lines back, in the same minute, whatever else failed; a lab that may have heard lets go."""
     try:
         now = plan.target.read()
@@ -165,18 +180,20 @@ def _take_back(plan: AdoptionPlan, adoption: Adoption, client: Client | None) ->
     finally:
         write(adoption.lab_before, only_if=adoption.lab_after)
     if client is not None:
-        _let_go(client, plan)
+        _let_go(client, plan, say)
     adoptions.save(replace(adoption, state="undone"))
 
 
-def _let_go(client: Client, plan: AdoptionPlan) -> None:
+def _let_go(client: Client, plan: AdoptionPlan, say: Say) -> None:
+    """Have a lab that may have taken the jobs let go of them. One that cannot be reached is told of: cron has them."""
     deadline = time.monotonic() + _REPAIR_S
     while True:
         try:
             client.post("/api/v1/apply", body_of(plan.before, plan.lab))
-        except (NoAnswerError, TimedOutError):
+        except HomelabError as error:
             if time.monotonic() > deadline:
-                return  # it is down: `up` applies the lab file, which is as before
+                say(f"the lab does not say that it let go of the jobs ({error.message}): homelab apply, or homelab up")
+                return
             time.sleep(0.3)
         else:
             return
@@ -220,7 +237,7 @@ def plan_release(found: Sequence[Adoption], *, force: bool) -> Release:
     return Release(target=target, adoptions=tuple(found), data=data, turned=turned, exact=exact)
 
 
-def release(plan: Release, home: Home, client: Client | None, say: Say) -> Release:
+def release(plan: Release, home: Home, client: Client | None, say: Say, *, force: bool) -> Release:
     """Give the jobs back to cron: first the lab lets go, then the lines are live, both within one minute. `client` is
     None when the lab is down."""
     lab = Path(plan.adoptions[0].lab)
@@ -234,10 +251,21 @@ def release(plan: Release, home: Home, client: Client | None, say: Say) -> Relea
         say(f"the lab file is left as it is: {error}")
         before = after = {}
     with labedit.locked(lab) if before else contextlib.nullcontext():
-        await_moment(say, last_s=rules.LAST_RELEASE_S)
+        await_moment(say)
         _check_unchanged_or_absent(plan)
+        if client is not None:
+            _check_lost(lost(before, str(lab), _lines(plan), datetime.now(UTC)), "would be a second one", force=force)
         with uninterrupted(say):
             return _switch_to_cron(plan, home, client, before, after, lab)
+
+
+def _lines(plan: Release) -> list[tuple[CronJob, tuple[str, ...]]]:
+    """The lines that will be live again, as cron reads them, with their jobs of the lab."""
+    numbers = set(plan.turned.lines)
+    raw = plan.turned.data.split(b"\n")
+    jobs = {line.text: line.jobs for adoption in plan.adoptions for line in adoption.lines}
+    found = as_cron_reads(plan.target, plan.turned.data).jobs
+    return [(job, jobs[raw[job.line - 1]]) for job in found if job.line in numbers]
 
 
 def _check_applied(client: Client | None, before: Mapping[str, str], after: Mapping[str, str], lab: Path) -> None:

@@ -54,9 +54,9 @@ def running_lab() -> Client:
     return client
 
 
-def await_moment(say: Say, *, last_s: float) -> None:
+def await_moment(say: Say) -> None:
     """Return at a moment at which a crontab may be changed. Nothing is changed before; Ctrl-C is safe here."""
-    while (seconds := rules.wait_s(datetime.now(UTC), last_s=last_s)) > 0:
+    while (seconds := rules.wait_s(datetime.now(UTC))) > 0:
         say(f"waiting {seconds:.0f} s for a moment at which cron is not reading")
         time.sleep(min(seconds, 1.0))
 

@@ -25,6 +25,24 @@ def located(texts: Mapping[str, str], source: str) -> dict[tuple[int, str], list
     return found
 
 
+def sources(texts: Mapping[str, str]) -> dict[str, str]:
+    """From an imported job to the crontab that it came from."""
+    found: dict[str, str] = {}
+    for text in texts.values():
+        jobs: Any = tomlkit.parse(text).unwrap().get("jobs", {})
+        found |= {n: str(t["imported"]["file"]) for n, t in jobs.items() if "file" in t.get("imported", {})}
+    return found
+
+
+def taken_over(texts: Mapping[str, str]) -> dict[str, str]:
+    """The jobs that the lab has taken over from cron, and when (ISO 8601)."""
+    found: dict[str, str] = {}
+    for text in texts.values():
+        jobs: Any = tomlkit.parse(text).unwrap().get("jobs", {})
+        found |= {n: t["imported"]["adopted"] for n, t in jobs.items() if "adopted" in t.get("imported", {})}
+    return found
+
+
 def shadowed(texts: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
     """Cron runs these jobs: the lab only notes when it would have."""
 

@@ -10,15 +10,15 @@ import os
 import socket
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Literal, TextIO, cast
+from typing import Literal, cast
 
 import psutil
 
 from homelab.core.errors import RefusedError
 from homelab.home.paths import Home
 
-_claims: dict[int, tuple[Home, TextIO]] = {}
-"""The ports this process has chosen: locked files, held as long as it lives."""
+_claims: dict[int, tuple[Home, int]] = {}
+"""The ports this process has chosen, and for which home: descriptors of locked files, held as long as it lives."""
 
 PREFERRED = {"control": 4300, "prefect": 4210}
 
@@ -72,13 +72,13 @@ def _claim(home: Home, port: int) -> bool:
     folder = Path(f"/tmp/homelab-{os.geteuid()}-ports")  # noqa: S108 - a folder of all homes of this user
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        file = (folder / str(port)).open("a")
+        file = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
         return True  # it costs the protection, not the start
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.close()
+        os.close(file)
         return False
     _claims[port] = home, file
     return True
