@@ -155,7 +155,7 @@ def _group(title: str, hazards: Sequence[tuple[Reading, Hazard]], readings: Sequ
     for reading, hazard in hazards:
         places.setdefault((_where(reading, readings), hazard.message), []).append(str(hazard.line))
     return HazardGroup(
-        title=title,
+        title=title[:1].upper() + title[1:],
         count=len(hazards),
         rows=tuple((file + ", ".join(dict.fromkeys(lines)), said) for (file, said), lines in places.items()),
         hints=tuple(dict.fromkeys(hazard.hint for _, hazard in hazards if hazard.hint)),
