@@ -15,6 +15,8 @@ MAILTO=ops@example.org
 30 6 * * 1-5 jq .items /srv/feed.json > /srv/items.txt
 7 * * * * echo '<script>window.hacked = 1</script><img src=http://127.0.0.1:9/x onerror=alert(1)>'
 9 * * * * printf '\x1b[2J\u202etxt.exe' {long}
+11 * * * * curl -u ada:hunter22 https://example.org/dump -o /backups/more.sql
+41 * * * * gzip -f /backups/more.sql
 61 * * * * never
 """.format(long="a" * 900)
 
@@ -42,7 +44,9 @@ def test_the_page_needs_nothing_else_and_fits_a_phone_in_both_themes(tmp_path: P
         assert (page.requests, page.errors) == ([address], [])
         assert page.value("document.scripts.length + document.images.length") == 0
         assert page.value("'hacked' in window") is False
-        assert page.value("document.querySelectorAll('#jobs tbody tr').length") == 6
+        assert page.value("document.querySelectorAll('#jobs tbody tr').length") == 8
+        assert "hunter22" not in page.value("document.documentElement.outerHTML")
+        assert "(not shown here: a secret is in it)" in page.value("document.body.innerText")
         grounds: dict[str, str] = {}
         for scheme in ("light", "dark"):
             page.look(width=1200, scheme=scheme)

@@ -177,6 +177,25 @@ def test_each_suggestion_is_asked_and_the_new_timetable_is_shown_before_the_last
     assert (folder / "lab.toml").read_bytes() == before
 
 
+def test_a_lab_file_that_changes_during_the_review_is_not_overwritten(folder: Path, terminals: list[Terminal]) -> None:
+    terminal = Terminal(folder, "cron", "import", "crontab.txt")
+    terminals.append(terminal)
+    terminal.until("[q]uit")
+    while ASK not in terminal.seen:
+        terminal.press("\r")
+        terminal.until("[q]uit")
+    terminal.press("a")
+    terminal.until("5 added. Write", "[b]ack")
+    (folder / "lab.toml").write_text('# mine\n[lab]\nname = "attic"\ntimezone = "UTC"\n')
+    terminal.press("y")
+    terminal.until("changed meanwhile", "5 added. Write", "[b]ack")
+    assert (folder / "lab.toml").read_text().count("[jobs.") == 0
+    terminal.press("y")
+    assert terminal.end() == 0
+    assert (folder / "lab.toml").read_text().startswith('# mine\n[lab]\nname = "attic"')
+    assert len(jobs(folder)) == 5
+
+
 def test_quitting_writes_nothing(folder: Path, terminals: list[Terminal]) -> None:
     terminal = Terminal(folder, "cron", "import", "crontab.txt", colour=True)
     terminals.append(terminal)

@@ -53,7 +53,7 @@ def test_it_shows_the_jobs_the_next_times_the_suggestions_and_the_problems() -> 
         "/data/1",
         "b needs a",
         "bad minute",
-        CODES["no-lock"],
+        CODES["no-lock"][1:],
         "Jobs",
     ):
         assert words in html

@@ -1,7 +1,8 @@
 """A review as one HTML page that needs nothing else: no script, no request, to be read, sent or printed.
 
 Everything from a crontab is escaped by the template, after what a browser would act on (control bytes, marks that turn
-the direction of text) is made visible. Called by `cli.cron` for `--format html`.
+the direction of text) is made visible. A page may be sent, so a command in which a secret was seen is not shown. Called
+by `cli.cron` for `--format html`.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from homelab.cli.output import safe
 from homelab.core.crontab import CronJob
 from homelab.core.schedule import ScheduleError, parse
 
+_HIDDEN = "(not shown here: a secret is in it)"
 _MOST_COMMAND = 2000  # characters of a command: more is no reading matter
 
 
@@ -102,16 +104,22 @@ def _sorted(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
 def _suggestion(suggestion: Suggestion, readings: Sequence[Reading]) -> dict[str, Any]:
     states = {"open": suggestion.confidence, "accepted": f"{suggestion.confidence}, accepted", "declined": "declined"}
     lines = [
-        {"number": job.line, "schedule": job.schedule, "command": job.command[:_MOST_COMMAND]}
+        {"number": job.line, "schedule": job.schedule, "command": _command(reading, job)}
         for reading in readings
         if reading.file == suggestion.file
         for job in reading.jobs
         if job.line in suggestion.lines
     ]
+    has_secret = any(line["command"] == _HIDDEN for line in lines)
     return {
-        "title": suggestion.title, "confidence": suggestion.confidence, "state": states[suggestion.state],
-        "reason": suggestion.reason, "evidence": suggestion.evidence, "effect": suggestion.effect, "lines": lines,
-    }  # fmt: skip
+        "title": suggestion.title,
+        "confidence": suggestion.confidence,
+        "state": states[suggestion.state],
+        "reason": suggestion.reason,
+        "evidence": _HIDDEN if has_secret else suggestion.evidence,
+        "effect": suggestion.effect,
+        "lines": lines,
+    }
 
 
 def _job(reading: Reading, job: CronJob, readings: Sequence[Reading], now: datetime) -> dict[str, Any]:
@@ -122,8 +130,13 @@ def _job(reading: Reading, job: CronJob, readings: Sequence[Reading], now: datet
         times = []
     return {
         "place": _place(reading, job.line, readings), "name": job.name, "user": job.user, "schedule": job.schedule,
-        "when": cronview.words_of(job), "next": times, "command": job.command[:_MOST_COMMAND],
+        "when": cronview.words_of(job), "next": times, "command": _command(reading, job),
     }  # fmt: skip
+
+
+def _command(reading: Reading, job: CronJob) -> str:
+    has_secret = any(hazard.code == "secret" and hazard.line == job.line for hazard in reading.found_hazards)
+    return _HIDDEN if has_secret else job.command[:_MOST_COMMAND]
 
 
 def _place(reading: Reading, line: int, readings: Sequence[Reading]) -> str:

@@ -5,7 +5,6 @@ Pure: values in, lines out. Used by `cron inspect`, `cron import` and the review
 
 import difflib
 import json
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -155,7 +154,7 @@ def _group(title: str, hazards: Sequence[tuple[Reading, Hazard]], readings: Sequ
     for reading, hazard in hazards:
         places.setdefault((_where(reading, readings), hazard.message), []).append(str(hazard.line))
     return HazardGroup(
-        title=title,
+        title=title[:1].upper() + title[1:],
         count=len(hazards),
         rows=tuple((file + ", ".join(dict.fromkeys(lines)), said) for (file, said), lines in places.items()),
         hints=tuple(dict.fromkeys(hazard.hint for _, hazard in hazards if hazard.hint)),
@@ -167,7 +166,7 @@ def hazard_lines(readings: Sequence[Reading], *, columns: int) -> list[str]:
     groups = hazard_groups(readings)
     lines = heading("Hazards", str(sum(group.count for group in groups)), columns=columns) if groups else []
     for group in groups:
-        lines.append(painted(safe(group.title), "33"))
+        lines += _wrapped(group.title, columns, codes="33")
         lines += _listed([(cut(place, columns // 3), said) for place, said in group.rows], columns)
         for hint in group.hints:
             lines += _wrapped(hint, columns, lead="  → ")
@@ -237,12 +236,7 @@ def cut(text: str, columns: int) -> str:
     """A line that is not longer than the terminal is wide."""
     if width(text) <= columns:
         return text
-    kept = ""
-    for char in text:
-        if width(kept + char) > columns - 1:
-            break
-        kept += char
-    return kept + "…"
+    return _start(text, columns - 1) + "…"
 
 
 def _padded(text: str, columns: int) -> str:
@@ -251,9 +245,30 @@ def _padded(text: str, columns: int) -> str:
 
 
 def _wrapped(text: str, columns: int, *, lead: str = "", codes: str = "") -> list[str]:
-    room = max(20, columns - len(lead))
-    lines = textwrap.wrap(safe(text), room, break_on_hyphens=False) or [""]
-    return [(lead if n == 0 else " " * len(lead)) + painted(line, codes) for n, line in enumerate(lines)]
+    """Lines of words, each behind `lead` or as much room. `textwrap` counts characters; a terminal counts columns."""
+    room = max(12, columns - width(lead))
+    lines = [""]
+    for word in safe(text).split():
+        rest = word
+        while rest:
+            fits = lines[-1] + (" " if lines[-1] else "") + rest
+            if width(fits) <= room:
+                lines[-1], rest = fits, ""
+            elif lines[-1]:
+                lines.append("")
+            else:
+                lines[-1] = _start(rest, room)
+                rest = rest[len(lines[-1]) :]
+    return [(lead if n == 0 else " " * width(lead)) + painted(line, codes) for n, line in enumerate(lines)]
+
+
+def _start(text: str, columns: int) -> str:
+    """As much of the beginning as is not wider; at least one character."""
+    end, wide = 0, 0
+    while end < len(text) and (end == 0 or wide + width(text[end]) <= columns):
+        wide += width(text[end])
+        end += 1
+    return text[:end]
 
 
 def _listed(rows: Iterable[tuple[str, str]], columns: int) -> list[str]:

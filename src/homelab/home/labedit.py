@@ -16,6 +16,7 @@ import os
 import re
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ def new_lab(name: str, timezone: str) -> str:
 
 def lab_timezone(text: str, where: str) -> str | None:
     """The zone of a job that names none; None when the file does not say it in `[lab]` alone."""
-    doc = plain(_parse(text, where))
+    doc = _values(text, where)
     if "timezone" in doc.get("defaults", {}):
         return None
     return doc.get("lab", {}).get("timezone")
@@ -92,7 +93,7 @@ def lab_timezone(text: str, where: str) -> str | None:
 
 def includes(text: str, where: str) -> list[str]:
     """The patterns of `[lab] include`, relative to the folder of the lab file."""
-    patterns: Any = plain(_parse(text, where)).get("lab", {}).get("include", [])
+    patterns: Any = _values(text, where).get("lab", {}).get("include", [])
     return [str(pattern) for pattern in cast("list[Any]", patterns)] if isinstance(patterns, list) else []
 
 
@@ -108,14 +109,16 @@ def joined(merges: Sequence[Merged]) -> Merged:
 
 def chains(texts: Mapping[str, str], *, source: str) -> set[str]:
     """The folders whose scripts an earlier import from `source` made into jobs of their own."""
-    docs = {name: _parse(text, name) for name, text in texts.items()}
-    return {str(old.table["imported"]["chain"]) for old in known_of(docs, source) if "chain" in old.table["imported"]}
+    return {str(old.imported["chain"]) for old in _known_in(texts, source) if "chain" in old.imported}
 
 
 def answered(texts: Mapping[str, str], *, source: str) -> set[str]:
     """The suggestions that were decided at earlier imports from `source`, about any of its jobs."""
-    docs = {name: _parse(text, name) for name, text in texts.items()}
-    return {str(key) for old in known_of(docs, source) for key in old.imported.get("answered", ())}
+    return {str(key) for old in _known_in(texts, source) for key in old.imported.get("answered", ())}
+
+
+def _known_in(texts: Mapping[str, str], source: str) -> list[Known]:
+    return known_of({name: _values(text, name) for name, text in texts.items()}, source)
 
 
 def merge(
@@ -176,6 +179,14 @@ def _parse(text: str, where: str) -> Any:
         raise InputError(f"not valid TOML: {error}", where=f"{where}:{error.line}", hint="Correct it first.") from error
     except TOMLKitError as error:
         raise InputError(f"not valid TOML: {error}", where=where, hint="Correct it first.") from error
+
+
+def _values(text: str, where: str) -> dict[str, Any]:
+    """What the text says, to read and not to edit: many times faster than `_parse`, which then says what is wrong."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return plain(_parse(text, where))
 
 
 def _renew(
