@@ -59,6 +59,10 @@ class Place:
         (folder,) = [path.parent for path in self.backups.glob("*/adoption.json") if _state(path) == "adopted"]
         return self.cron.run("env", "-i", "PATH=/usr/bin:/bin", "sh", folder / "restore.sh", *arguments, ok=False)
 
+    def doctor(self) -> dict[str, str]:
+        done = self.cron.run(HOMELAB, "doctor", "--json", env=self.lab.environment, cwd=self.lab.root, ok=False)
+        return next(check for check in json.loads(done.stdout)["checks"] if check["name"] == "adopted")
+
     def shadow(self) -> list[str]:
         return self.lab.json("status")["shadow"]
 
@@ -231,9 +235,11 @@ def test_a_lab_that_is_down_gives_its_jobs_back_and_leaves_them_to_cron_when_it_
     ready(place)
     place.homelab("adopt", "--only", "echo", "--only", "true")
     assert place.cron.crontab().decode().count("#homelab: ") == 2
-    place.lab.homelab("down")
+    assert "2 jobs were taken over from cron" in place.lab.homelab("down").stderr
+    assert place.doctor()["status"] == "ok"
     assert b"is as it was before" in place.restore().stderr
     assert place.cron.crontab().decode() == place.crontab
+    assert "2 adopted lines are live" in place.doctor()["message"]
     place.homelab("release")
     assert place.cron.crontab().decode() == place.crontab
     (place.lab.home / "handed-back.json").read_text()
