@@ -303,6 +303,134 @@ def test_inspecting_250_lines_takes_less_than_a_second_of_cpu(there: Path) -> No
     assert after.children_user + after.children_system - before.children_user - before.children_system < 1
 
 
+def units(folder: Path) -> Path:
+    place = folder / "units"
+    (place / "timers.target.wants").mkdir(parents=True)
+    (place / "backup.timer").write_text("[Timer]\nOnCalendar=*-*-* 02:30:00\nPersistent=true\n")
+    (place / "backup.service").write_text("[Service]\nType=oneshot\nExecStart=/opt/backup --to 'My Disk'\n")
+    (place / "ship.timer").write_text("[Timer]\nOnCalendar=Mon *-*-1..7 04:00\nOnCalendar=03:00\n")
+    (place / "ship.service").write_text(
+        "[Unit]\nWants=backup.service\nAfter=backup.service\n[Service]\nExecStart=/opt/ship\n"
+    )
+    (place / "off.timer").write_text("[Timer]\nOnCalendar=daily\n")
+    for name in ("backup.timer", "ship.timer"):
+        (place / "timers.target.wants" / name).symlink_to(f"../{name}")
+    return place
+
+
+def test_timers_are_read_through_the_same_report_and_imported(there: Path) -> None:
+    units(there)
+    found = inspect(there, "--from", "systemd", "units", "--timezone", "Europe/Berlin")
+    assert set(found) == {"jobs", "problems", "suggestions", "hazards"}
+    assert [(j["name"], j["schedule"], j["missed"], Path(j["file"]).name) for j in found["jobs"]] == [
+        ("backup", "30 2 * * *", "latest", "backup.timer"),
+        ("ship", "0 3 * * *", "skip", "ship.timer"),
+    ]
+    codes = {(Path(p["file"]).name, p["line"], p["code"], p["severity"]) for p in found["problems"]}
+    assert {("ship.timer", 2, "not-cron", "error"), ("off.timer", 1, "not-enabled", "note")} <= codes
+    (order,) = [s for s in found["suggestions"] if s["kind"] == "needs"]
+    assert (order["upstream"], order["downstream"], order["confidence"]) == ("backup", "ship", "high")
+    homelab(there, "import", "--from", "systemd", "units", "--timezone", "Europe/Berlin")
+    jobs = lab_jobs(there)
+    assert jobs["backup"]["run"] == "/opt/backup --to 'My Disk'"
+    assert (jobs["backup"]["missed"], jobs["backup"]["overlap"], jobs["ship"]["missed"]) == ("latest", "forbid", "skip")
+    before = (there / "lab.toml").read_text()
+    homelab(there, "import", "--from", "systemd", "units", "--timezone", "Europe/Berlin")
+    assert (there / "lab.toml").read_text() == before
+
+
+def test_the_usual_places_of_another_machine_are_found_below_its_root(there: Path) -> None:
+    for folder, name, text in (
+        ("lib/systemd/system", "tidy.service", "[Service]\nExecStart=/bin/tidy\n"),
+        ("lib/systemd/system", "tidy.timer", "[Timer]\nOnCalendar=daily\n"),
+        ("etc/systemd/system/tidy.timer.d", "time.conf", "[Timer]\nOnCalendar=\nOnCalendar=04:44\n"),
+        ("home/ada/.config/systemd/user", "mine.timer", "[Timer]\nOnCalendar=hourly\n"),
+        ("home/ada/.config/systemd/user", "mine.service", "[Service]\nExecStart=%h/bin/mine\n"),
+        ("Library/LaunchDaemons", "a.plist", "<plist><dict><key>Program</key><string>/bin/a</string>"
+         "<key>StartCalendarInterval</key><dict><key>Minute</key><integer>5</integer></dict></dict></plist>"),
+        ("etc", "anacrontab", "1 5 cron.daily run-parts /etc/cron.daily\n"),
+    ):  # fmt: skip
+        (there / "root" / folder).mkdir(parents=True, exist_ok=True)
+        (there / "root" / folder / name).write_text(text)
+
+    def jobs(origin: str) -> list[tuple[str, str, str, str]]:
+        found = inspect(there, "--from", origin, "--root", "root", "--user", "ada")
+        return [(j["name"], j["schedule"], j["user"], j["command"]) for j in found["jobs"]]
+
+    assert jobs("systemd") == [
+        ("mine", "0 * * * *", "ada", "/home/ada/bin/mine"),
+        ("tidy", "44 4 * * *", "root", "/bin/tidy"),
+    ]
+    assert jobs("launchd") == [("a", "5 * * * *", "root", "/bin/a")]
+    assert jobs("anacron") == [("cron-daily", "@daily", "ada", "run-parts /etc/cron.daily")]
+
+
+def test_a_source_must_be_named_for_cron_and_must_be_there_for_the_others(there: Path) -> None:
+    assert "FILE" in homelab(there, "inspect", status=2).stderr
+    for origin in ("systemd", "launchd", "anacron"):
+        assert "missing" in homelab(there, "inspect", "--from", origin, "missing", status=2).stderr
+    assert "systemctl cat" in homelab(there, "inspect", "--from", "systemd", "-", stdin="nothing", status=2).stderr
+
+
+def test_hazards_are_told_with_line_reason_and_remedy_and_never_with_the_secret(there: Path) -> None:
+    root = there / "root"
+    for path in ("bin/sh", "usr/bin/rsync", "opt/good.sh"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text("#!/bin/sh\ncd /var/tmp/build\nrm -rf *\n" if path == "opt/good.sh" else "")
+        (root / path).chmod(0o755)
+    (there / "danger").write_text(
+        "0 1 * * * /opt/good.sh\n"
+        "5 1 * * * /opt/gone.sh > /dev/null 2>&1\n"
+        "6 1 * * * /opt/gone.sh > /dev/null 2>&1\n"
+        "*/2 * * * * rsync -a /a/ ada@host:/b/\n"
+        "0 2 13 * 5 /opt/good.sh --password=hunter22\n"
+    )
+    found = inspect(there, "danger", "--root", "root", "--user", "ada")
+    assert all(set(hazard) == {"line", "code", "message", "hint"} for hazard in found["hazards"])
+    assert [(hazard["line"], hazard["code"]) for hazard in found["hazards"]] == [
+        (1, "unchecked-cd"),
+        (2, "missing-script"),
+        (2, "output-lost"),
+        (3, "missing-script"),
+        (3, "output-lost"),
+        (4, "no-lock"),
+        (5, "unchecked-cd"),
+        (5, "secret"),
+        (5, "either-day"),
+    ]
+    shown = homelab(there, "inspect", "danger", "--root", "root", "--user", "ada").stderr
+    assert "danger:2,3: what it prints is thrown away" in shown
+    assert "hunter22" not in shown
+    assert not (there / "var").exists()
+
+
+def test_a_hostile_crontab_is_examined_in_time(there: Path) -> None:
+    deep = "$(" * 1000 + "true" + ")" * 1000
+    lines = [f"{n % 60} * * * * /opt/job{n}.sh > /dev/null 2>&1; echo {n}" for n in range(257)]
+    lines += [f"0 1 * * * echo {deep}", "0 1 * * * " + "a" * 100_000, "0 1 * * * rm -rf " + "$X/" * 5000]
+    (there / "hostile").write_bytes("\n".join(lines).encode() + b"\n0 1 * * * echo \xff\xfe\n")
+    before = os.times()
+    found = inspect(there, "hostile")
+    after = os.times()
+    assert after.children_user - before.children_user < 5
+    assert len(found["jobs"]) == 261
+    assert {hazard["code"] for hazard in found["hazards"]} >= {"output-lost", "failure-hidden"}
+
+
+def test_what_timers_of_different_files_need_of_each_other_is_suggested_with_their_texts(there: Path) -> None:
+    (there / "u").mkdir()
+    for name, time, command in (
+        ("dump", "02:00", "/bin/sh -c 'pg_dump app > /b/app.sql'"),
+        ("ship", "02:30", "/usr/bin/rclone copy /b/app.sql remote:db"),
+    ):
+        (there / "u" / f"{name}.timer").write_text(f"[Timer]\nOnCalendar={time}\n")
+        (there / "u" / f"{name}.service").write_text(f"[Service]\nType=oneshot\nExecStart={command}\n")
+    (found,) = inspect(there, "--from", "systemd", "u")["suggestions"]
+    assert (found["upstream"], found["downstream"], found["confidence"]) == ("dump", "ship", "high")
+    assert "pg_dump app > /b/app.sql" in found["evidence"]
+    assert Path(found["upstream_file"]).name == "dump.timer"
+
+
 LOG = """\
 Mar 28 02:30:01 nas CRON[11]: (ada) CMD (/opt/bin/backup-db.sh --full)
 Mar 28 02:30:01 nas CRON[11]: (CRON) info (No MTA installed, discarding output)

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from psycopg_pool import AsyncConnectionPool
 
+from homelab.console.site import Console
 from homelab.control.access import Access
 from homelab.control.api.app import app, server
 from homelab.core.errors import NotFoundError, RefusedError
@@ -24,12 +25,36 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 @dataclass
+class SmallLooking:
+    """What pages ask of the small lab beyond its lists."""
+
+    lab: "SmallLab"
+    lab_name: str = "small"
+
+    async def now(self) -> dict[str, Any]:
+        empty: list[Any] = []
+        return {"jobs": 2, "paused": 0, "attention": empty, "running": empty, "next": empty, "nodes": empty}
+
+    async def services(self) -> list[Any]:
+        return []
+
+    async def run(self, run: str) -> dict[str, Any]:
+        return await self.lab.run(run)
+
+    def news(self) -> asyncio.Event:
+        return asyncio.Event()
+
+
+@dataclass
 class SmallLab:
     """A lab of two jobs and one run, that remembers what it was asked to do."""
 
     did: list[tuple[Any, ...]] = field(default_factory=list)
     state: str = "running"
     sent: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.looking = SmallLooking(self)
 
     def _job(self, name: str) -> dict[str, Any]:
         for job in self._jobs():
@@ -162,8 +187,9 @@ async def running(
         with socket.create_server(("127.0.0.1", 0)) as listening:
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             made = app(
-                lab, access=access, home=home, prefect_url=prefect_url, prefect_auth="homelab:secret", own_url=url
-            )
+                lab, access=access, home=home, prefect_url=prefect_url, prefect_auth="homelab:secret", own_url=url,
+                pages=Console(),
+            )  # fmt: skip
             serving = server(made, host="127.0.0.1", port=0)
             task = asyncio.create_task(serving.serve(sockets=[listening]))
             async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http:

@@ -92,10 +92,9 @@ async def test_hostile_bytes_are_shown_harmless_and_downloaded_unchanged(site: R
     assert raw.content == HOSTILE + b"end\n"
     assert raw.headers["content-type"] == "application/octet-stream"
     text = (await site.http.get(f"/api/v1/runs/{RUN}/logs", headers=bearer)).text
-    page = (await site.http.get(f"/runs/{RUN}", headers=bearer)).text
     status, shown, _ = await homelab(site, "run", "logs", RUN)
     assert status == 0
-    for seen in (text, page, shown):
+    for seen in (text, shown):
         assert "\x1b" not in seen
         assert "\0" not in seen
         assert "\u202e" not in seen
@@ -103,19 +102,6 @@ async def test_hostile_bytes_are_shown_harmless_and_downloaded_unchanged(site: R
     _, lines, _ = await homelab(site, "run", "logs", RUN, "--json")
     assert lines.isascii()
     assert json.loads(lines.splitlines()[0])["line"] == HOSTILE.decode("utf-8", "replace")
-
-
-async def test_the_end_of_a_large_log_comes_at_once(site: Running) -> None:
-    path = write(site, "fetch")
-    with path.open("ab") as file:
-        for block in range(200):
-            file.write(b"".join(b"100.%06d o %s\n" % (block, b"x" * 990) for _ in range(1000)))
-        file.write(b"101.0 o the end\n")
-    start = time.monotonic()
-    got = await site.http.get(f"/runs/{RUN}", headers=site.bearer("read"))
-    assert "the end" in got.text
-    assert time.monotonic() - start < 3
-    path.unlink()
 
 
 async def test_a_followed_line_is_seen_at_once_and_the_stream_ends_with_the_run(site: Running) -> None:
@@ -179,15 +165,6 @@ async def test_live_streams_are_bounded_and_given_back(site: Running) -> None:
                 return
         await asyncio.sleep(0.05)
     raise AssertionError("closed streams were not given back")
-
-
-async def test_pages_escape_what_jobs_are_called_and_say(site: Running) -> None:
-    write(site, "fetch", b"100.0 e <script>alert(2)</script>")
-    for path in ("/", f"/runs/{RUN}", "/runs/<script>"):
-        got = await site.http.get(path, headers=site.bearer("read"))
-        assert "<script" not in got.text
-        assert "<b>x</b>" not in got.text.replace("<b>&lt;b&gt;", "")
-    assert "alert(2)" in (await site.http.get(f"/runs/{RUN}", headers=site.bearer("read"))).text
 
 
 async def test_worker_calls_are_passed_on(site: Running) -> None:

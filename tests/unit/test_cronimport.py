@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.corpus.measure import cases
+
 from homelab.cli.cronimport import Accept, Plan, plan
 from homelab.cli.cronread import Reading
 from homelab.core.crontab import parse
@@ -159,6 +161,13 @@ def test_needs_a_person_wrote_stay_as_they_are() -> None:
     assert jobs(more)["digest"]["needs"] == ["dump", {"job": "feed", "within": "1h16m"}]
 
 
+def test_a_job_that_needs_one_of_another_source_keeps_its_time() -> None:
+    lab = lab_of(planned(TEXT)).replace('run = "/opt/upload.sh"', 'run = "/opt/upload.sh"\nneeds = ["mine"]')
+    lab += '\n[jobs.mine]\nrun = "true"\nschedule = "@hourly"\n'
+    found = jobs(planned(TEXT, needs(1, 2), lab=lab, accept="all"))["upload"]
+    assert (found["schedule"], found["needs"]) == ("30 2 * * *", ["mine", {"job": "dump", "within": "12h30m"}])
+
+
 def test_a_circle_is_refused_and_said() -> None:
     text = "0 2 * * * /opt/a.sh\n0 2 * * * /opt/b.sh\n"
     made = planned(text, needs(1, 2), needs(2, 1, "low"), accept="all")
@@ -181,3 +190,19 @@ def test_a_job_that_leaves_gives_the_next_one_its_time_back() -> None:
     assert without.merged.removed == ["dump"]
     assert (jobs(without)["upload"]["schedule"], "needs" in jobs(without)["upload"]) == ("30 2 * * *", False)
     assert {row.job: row.change for row in without.rows}["upload"] == "schedule"
+
+
+def test_all_that_is_found_in_the_corpus_makes_a_sound_lab_and_stays() -> None:
+    tied = 0
+    for case in cases("held_out"):
+        parsed = parse(case.crontab, system=case.system, user="me", home="/home/me")
+        reading = Reading(file=case.name, jobs=parsed.jobs, scripts=case.scripts)
+        texts = {str(PATH): new_lab("home", "UTC")}
+        for _ in range(2):
+            made = plan([(reading, case.name)], PATH, timezone="UTC", before=texts, accept="all", now=AT)
+            assert len(jobs(made)) == len(parsed.jobs)
+            assert made.refused == []
+            tied += sum(row.change in ("follows", "condition") for row in made.rows)
+            texts, before = made.after, texts
+        assert texts == before
+    assert tied > 10

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from homelab.cli import reference
+from homelab.core.hazards import CODES
 from homelab.notify.rules import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,11 @@ def test_a_generated_page_equals_what_the_code_gives(page: str, file: str) -> No
 def test_every_kind_of_notification_is_described() -> None:
     text = (DOCS / "reference" / "notifications.md").read_text()
     assert [kind for kind in KINDS if f"`{kind}`" not in text] == []
+
+
+def test_every_code_of_a_hazard_is_described() -> None:
+    text = (DOCS / "explanation" / "hazards.md").read_text()
+    assert [code for code in CODES if f"`{code}`" not in text] == []
 
 
 def test_every_variable_of_ours_is_described() -> None:

@@ -95,7 +95,7 @@ def taken(settled: Settlement) -> list[Edge]:
     return [edge for p in settled.placements.values() for edge in (*p.joins, *(edge for edge, _ in p.fresh))]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(labs())
 def test_no_circle_is_made_and_nothing_is_lost(lab: tuple[dict[str, Timing], list[Edge]]) -> None:
     timings, edges = lab
@@ -111,7 +111,7 @@ def test_no_circle_is_made_and_nothing_is_lost(lab: tuple[dict[str, Timing], lis
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(labs(), st.randoms(use_true_random=False))
 def test_the_order_of_edges_does_not_matter(lab: tuple[dict[str, Timing], list[Edge]], random: object) -> None:
     timings, edges = lab
@@ -126,7 +126,7 @@ def fires(schedule: Timing, days: int = 21) -> list[datetime]:
     return list(itertools.takewhile(lambda fire: fire < start + timedelta(days=days), made))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(labs())
 def test_no_instant_is_added_or_taken_away(lab: tuple[dict[str, Timing], list[Edge]]) -> None:
     timings, edges = lab
@@ -140,7 +140,7 @@ def test_no_instant_is_added_or_taken_away(lab: tuple[dict[str, Timing], list[Ed
             assert before == after  # its own time, at most in other words
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(labs())
 def test_what_joins_a_flow_has_one_schedule_to_join(lab: tuple[dict[str, Timing], list[Edge]]) -> None:
     timings, edges = lab

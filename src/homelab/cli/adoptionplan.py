@@ -89,7 +89,7 @@ def as_cron_reads(target: Target, data: bytes) -> Reading:
 
 
 def _parsed(reading: Reading) -> ParsedCrontab:
-    return ParsedCrontab(jobs=reading.jobs, problems=tuple(reading.problems))
+    return ParsedCrontab(jobs=tuple(reading.jobs), problems=tuple(reading.problems))
 
 
 def _user_of_lab(home: Home) -> str | None:

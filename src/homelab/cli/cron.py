@@ -25,7 +25,14 @@ def cron() -> None:
 
 def _source_options(command: Any) -> Any:
     options = (
-        click.argument("source", metavar="FILE|-"),
+        click.argument("source", metavar="FILE|-", required=False, default=""),
+        click.option(
+            "--from",
+            "origin",
+            type=click.Choice(["cron", "launchd", "systemd", "anacron"]),
+            default="cron",
+            help="Whose files to read. All but cron have usual places: then FILE can be left out.",
+        ),
         click.option("--system", is_flag=True, help="Lines have a user column (/etc/crontab, /etc/cron.d)."),
         click.option("--user", default="", metavar="NAME", help="Whose crontab it is (default: yours)."),
         click.option(
@@ -56,32 +63,44 @@ def _format_options(command: Any) -> Any:
     return command
 
 
+def _read(source: str, options: Options) -> list[Reading]:
+    """What there is to read. A crontab must be named; other schedulers have usual places."""
+    if options.origin != "cron":
+        from homelab.cli import timerread
+
+        readings = timerread.read(source, options)
+        timerread.add_suggestions(readings)
+        return readings
+    if not source:
+        raise click.UsageError("Missing argument 'FILE|-'.")
+    return read(source, options)
+
+
+def _add_hazards(readings: list[Reading], options: Options) -> None:
+    from homelab.cli.hazardread import add_hazards
+
+    add_hazards(readings, root=options.root, is_cron=options.origin in ("cron", "anacron"))
+
+
 @cron.command("inspect")
 @_source_options
 @_format_options
 @click.option("--json", "as_json_", is_flag=True, help="Print one JSON document.")
-def inspect(
-    source: str,
-    system: bool,
-    user: str,
-    root: Path | None,
-    timezone: str,
-    form: str,
-    out: Path | None,
-    as_json_: bool,
-) -> None:
+def inspect(source: str, form: str, out: Path | None, as_json_: bool, **given: Any) -> None:
     """Show what cron would make of a crontab, a folder of crontabs, or standard input (-). Changes nothing."""
-    readings = read(source, Options(system=system, user=user, root=root, timezone=timezone))
+    options = Options(**given)
+    readings = _read(source, options)
+    _add_hazards(readings, options)
     if as_json_:
         _print_json(as_json(readings))
     elif form == "html" or out is not None:
         from homelab.cli import cronapply, cronpage
 
-        cronapply.give(cronpage.page(readings, cronapply.what_if(readings, root)), out)
+        cronapply.give(cronpage.page(readings, cronapply.what_if(readings, options)), out)
     elif sys.stdout.isatty():
         from homelab.cli import cronapply
 
-        cronapply.show(readings, cronapply.what_if(readings, root))
+        cronapply.show(readings, cronapply.what_if(readings, options))
     else:
         for reading in readings:
             _print_reading(reading, heading=len(readings) > 1)
@@ -102,10 +121,6 @@ def inspect(
 @click.option("--json", "as_json_", is_flag=True, help="Print what was done as one JSON document.")
 def import_(
     source: str,
-    system: bool,
-    user: str,
-    root: Path | None,
-    timezone: str,
     accept: Literal["none", "high", "all"] | None,
     shadow: bool,
     yes: bool,
@@ -114,6 +129,7 @@ def import_(
     form: str,
     out: Path | None,
     as_json_: bool,
+    **given: Any,
 ) -> None:
     """Add the jobs of a crontab to the lab file. Importing again updates them; comments and your settings stay.
 
@@ -122,25 +138,22 @@ def import_(
     """
     from homelab.cli import cronapply
 
-    if (form == "html" or out is not None) and not dry_run:
+    is_page = form == "html" or out is not None
+    if is_page and not dry_run:
         raise click.UsageError("a page shows what would be done: add --dry-run")
-    readings = read(source, Options(system=system, user=user, root=root, timezone=timezone))
-    importing = cronapply.Importing(
-        readings=readings,
-        source=source,
-        user=user,
-        root=root,
-        timezone=timezone,
-        accept=accept or "none",
-        again=again,
-        shadow=shadow,
-    )
     is_reviewed = not (accept or yes or dry_run or as_json_) and cronapply.is_reviewed(source)
+    options = Options(**given)
+    readings = _read(source, options)
+    if is_reviewed or is_page:
+        _add_hazards(readings, options)
+    importing = cronapply.Importing(
+        readings=readings, source=source, options=options, accept=accept or "none", again=again, shadow=shadow
+    )
     if is_reviewed:
         plan = importing.review()
     elif dry_run:
         plan = importing.plan({})
-        if form == "html" or out is not None:
+        if is_page:
             from homelab.cli import cronpage
 
             cronapply.give(cronpage.page(readings, plan), out)
@@ -217,8 +230,24 @@ def _print_reading(reading: Reading, *, heading: bool) -> None:
     print_problems(reading)
     for suggestion in reading.suggestions():
         _print_suggestion(reading, suggestion)
-    for hazard in reading.hazards():
-        click.echo(f"{reading.file}:{hazard['line']}: hazard: {_clean(hazard['message'])}", err=True)
+    _print_hazards(reading)
+
+
+def _print_hazards(reading: Reading) -> None:
+    """Grouped by what they are; the lines of equal ones together, a remedy once."""
+    from homelab.cli.hazardread import paragraphs
+
+    for heading, hazards in paragraphs(reading.hazards()):
+        click.echo(f"hazard: {heading}", err=True)
+        lines: dict[tuple[str, str], list[int]] = {}
+        for hazard in hazards:
+            lines.setdefault((hazard.message, hazard.hint), []).append(hazard.line)
+        hints: list[str] = []
+        for (message, hint), where in lines.items():
+            click.echo(f"  {reading.file}:{','.join(map(str, where))}: {_clean(message)}.", err=True)
+            hints += [hint] if hint not in hints else []
+        for hint in hints:
+            click.echo(f"    {_clean(hint)}", err=True)
 
 
 def _print_suggestion(reading: Reading, suggestion: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ Called by `cli.cron`. Asking is `cli.cronreview`, what is computed `cli.cronimpo
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Any
 import click
 
 from homelab.cli import cronreview, cronview
-from homelab.cli.client import Client, NoAnswerError, segment
 from homelab.cli.cronimport import Accept, Plan, lab_path, plan, write
 from homelab.cli.cronjobs import source_of, undecodable
-from homelab.cli.cronread import Reading
+from homelab.cli.cronread import Options, Reading
+from homelab.cli.hazardread import durations_s
 from homelab.cli.output import safe
-from homelab.core.errors import HomelabError, InputError, RefusedError
-from homelab.home import crontabs, endpoints, labedit, labfiles
+from homelab.core.errors import InputError, RefusedError
+from homelab.home import crontabs, labedit, labfiles
 from homelab.home.paths import Home
 
 _MOST_ROWS = 20
@@ -32,20 +32,19 @@ class Importing:
 
     readings: Sequence[Reading]
     source: str
-    user: str
-    root: Path | None
-    timezone: str
+    options: Options
     accept: Accept
     again: bool
     shadow: bool = False
 
     def __post_init__(self) -> None:
         self.path = lab_path()
-        self.zone = self.timezone or crontabs.zone(self.root)
-        self.usual_s = _Durations(self.path)
+        self.zone = self.options.timezone or crontabs.zone(self.options.root)
+        is_running = labfiles.last(Home.default()) == self.path
+        self.durations: Mapping[str, float] = durations_s() if is_running else {}
 
     def plan(self, answers: dict[str, bool]) -> Plan:
-        known = [(r, source_of(r, self.user or crontabs.owner_of(r.file))) for r in self.readings]
+        known = [(r, source_of(r, self.options.user or crontabs.owner_of(r.file))) for r in self.readings]
         return plan(
             known,
             self.path,
@@ -54,7 +53,7 @@ class Importing:
             answers=answers,
             again=self.again,
             shadow=self.shadow,
-            usual_s=self.usual_s,
+            usual_s=self.durations.get,
             now=datetime.now(UTC),
         )
 
@@ -117,40 +116,17 @@ class Importing:
             sys.exit(1)
 
 
-class _Durations:
-    """How long a job usually takes, in seconds, asked of the lab that runs this lab file; None where none runs."""
-
-    def __init__(self, path: Path) -> None:
-        home = Home.default()
-        self._is_running = labfiles.last(home) == path and bool(endpoints.read(home).get("control"))
-        self._known: dict[str, float | None] = {}
-
-    def __call__(self, name: str) -> float | None:
-        if self._is_running and name not in self._known:
-            try:
-                self._known[name] = self._ask(name)
-            except NoAnswerError:
-                self._is_running = False
-            except (HomelabError, OSError):  # a job it does not have yet, or a lab that is busy: it is only advice
-                self._known[name] = None
-        return self._known.get(name)
-
-    def _ask(self, name: str) -> float | None:
-        answer = Client.of_home(timeout_s=2).get(f"/api/v1/jobs/{segment(name)}")
-        found = answer["job"]["statistics"]["duration_s"]
-        return float(found["middle"]) if found else None
-
-
 def is_reviewed(source: str) -> bool:
     """Whether a person is there to be asked."""
     return cronreview.is_possible(source)
 
 
-def what_if(readings: Sequence[Reading], root: Path | None) -> Plan:
+def what_if(readings: Sequence[Reading], options: Options) -> Plan:
     """What an import into an empty lab file would give, with the timetable as it is once all that is of high
     confidence is taken over. For `inspect`, which looks at no lab file."""
     known = [(reading, reading.file) for reading in readings]
-    path, zone, now = Path("lab.toml"), crontabs.zone(root), datetime.now(UTC)
+    path, now = Path("lab.toml"), datetime.now(UTC)
+    zone = options.timezone or crontabs.zone(options.root)
     empty = {str(path): labedit.new_lab("home", zone)}
     bare = plan(known, path, timezone=zone, before=empty, now=now)
     sure = plan(known, path, timezone=zone, before=empty, accept="high", now=now)

@@ -277,7 +277,13 @@ class _Import:
     ) -> Suggestion | None:
         """A suggestion of the reading, by the names of the lab. None when one of its lines is no job here."""
         lines = tuple(int(line) for line in raw["lines"])
-        if "scripts" in raw or any(line not in ends for line in lines):
+        if "scripts" in raw:
+            return None
+        if {raw.get("upstream_file", self._reading.file), raw.get("downstream_file", self._reading.file)} != {
+            self._reading.file
+        }:
+            return self._of_two_files(raw)
+        if any(line not in ends for line in lines):
             return None
         if raw["kind"] == "exclusive":
             return self._exclusion(raw, tuple(dict.fromkeys(ends[line][1] for line in sorted(lines))), old_of)
@@ -291,6 +297,15 @@ class _Import:
         if up in _needs(old_of[down]):
             return replace(made, state="accepted", standing="accepted")
         return self._decided(made, "declined" if up in answered(old_of[down]) else "open")
+
+    def _of_two_files(self, raw: Mapping[str, Any]) -> Suggestion:
+        """Jobs of two files: each is imported from its own, so this one is only told."""
+        made = self._bare(
+            raw, kind="needs", identity=f"{raw['upstream_file']}\0{raw['upstream']}\0{raw['downstream']}",
+            up=str(raw["upstream"]), down=str(raw["downstream"]), is_possible=False,
+            effect="They come from two files: to take it over, write the need into the lab file.",
+        )  # fmt: skip
+        return self._decided(made, "open")
 
     def _exclusion(
         self, raw: Mapping[str, Any], members: tuple[str, ...], old_of: Mapping[str, Known | None]

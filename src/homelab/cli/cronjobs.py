@@ -10,6 +10,7 @@ from typing import Any
 
 from homelab.cli.cronread import Reading
 from homelab.core.crontab import CronJob
+from homelab.core.timers import DISABLED, TimerJob
 from homelab.home.crontabs import RunParts
 from homelab.home.labmatch import NewJob
 
@@ -77,6 +78,11 @@ def _settings(job: CronJob, timezone: str | None) -> dict[str, Any]:
     if job.user:
         environment["USER"] = job.user  # cronie sets it, Debian's cron does not mind
     settings["environment"] = environment
+    if isinstance(job, TimerJob):
+        settings["missed"] = job.missed
+        settings["overlap"] = job.overlap
+    if DISABLED in job.flags:
+        settings["paused"] = True
     return settings
 
 

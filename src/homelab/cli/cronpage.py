@@ -4,7 +4,7 @@ Everything from a crontab is escaped by the template, after what a browser would
 the direction of text) is made visible. Called by `cli.cron` for `--format html`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import islice
@@ -42,18 +42,19 @@ def _values(readings: Sequence[Reading], plan: Plan, now: datetime) -> dict[str,
     kept = len(plan.rows) - len(moved)
     jobs = [(reading, job) for reading in readings for job in reading.jobs]
     made, alone = _graph(plan)
+    hazards = cronview.hazard_groups(readings)
     return {
         "title": ", ".join("standard input" if r.file == "-" else r.file for r in readings[:3])
         + (f" and {len(readings) - 3} more" if len(readings) > 3 else ""),
         "now": now.astimezone(ZoneInfo(zones[0]) if len(zones) == 1 else UTC).strftime("%a %d %b %Y, %H:%M %Z"),
-        "tiles": _tiles(readings, plan),
+        "tiles": _tiles(readings, plan, hazards),
         "graph": Markup(made) if made else "",  # noqa: S704 - `drawing.svg` escapes
         "alone": f"{alone} stand alone" if alone else "",
         "suggestions": [_suggestion(s, readings) for s in _sorted(plan.suggestions)],
         "moved": moved,
         "premise": plan.premise,
         "rest": f"{kept} {'job keeps its time' if kept == 1 else 'jobs keep their times'}." if kept else "",
-        "hazards": [_hazards(code, found) for code, found in cronview.hazard_groups(readings).items()],
+        "hazards": hazards,
         "problems": [
             {"place": _place(r, p.line, readings), "severity": p.severity, "message": p.message, "hint": p.hint,
              "kind": {"error": "bad", "warning": "medium"}.get(p.severity, "low")}
@@ -64,14 +65,18 @@ def _values(readings: Sequence[Reading], plan: Plan, now: datetime) -> dict[str,
     }  # fmt: skip
 
 
-def _tiles(readings: Sequence[Reading], plan: Plan) -> list[dict[str, Any]]:
+def _tiles(readings: Sequence[Reading], plan: Plan, hazards: Sequence[cronview.HazardGroup]) -> list[dict[str, Any]]:
     words = [f"{n} {c}" for c in cronview.CONFIDENCES if (n := sum(s.confidence == c for s in plan.suggestions))]
-    hazards = cronview.hazard_groups(readings)
     bad = sum(p.severity == "error" for r in readings for p in r.problems)
     tiles = [
         (sum(len(r.jobs) for r in readings), "jobs", "", ""),
         (len(plan.suggestions), "suggestions", ", ".join(words), "high"),
-        (sum(map(len, hazards.values())), "hazards", f"of {len(hazards)} kinds" if len(hazards) > 1 else "", "medium"),
+        (
+            sum(group.count for group in hazards),
+            "hazards",
+            f"of {len(hazards)} kinds" if len(hazards) > 1 else "",
+            "medium",
+        ),
         (bad, "bad lines", "cron refuses them" if bad else "", "bad"),
     ]
     return [
@@ -107,16 +112,6 @@ def _suggestion(suggestion: Suggestion, readings: Sequence[Reading]) -> dict[str
         "title": suggestion.title, "confidence": suggestion.confidence, "state": states[suggestion.state],
         "reason": suggestion.reason, "evidence": suggestion.evidence, "effect": suggestion.effect, "lines": lines,
     }  # fmt: skip
-
-
-def _hazards(code: str, found: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    hints = {str(hazard.get("hint", "")) for _, hazard in found}
-    one = hints.pop() if len(hints) == 1 else ""
-    rows = [
-        {"place": place, "message": str(hazard["message"]), "hint": "" if one else str(hazard.get("hint", ""))}
-        for place, hazard in found
-    ]
-    return {"title": code.replace("-", " ").capitalize(), "rows": rows, "hint": one}
 
 
 def _job(reading: Reading, job: CronJob, readings: Sequence[Reading], now: datetime) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Nothing is run and nothing is written. Called by `cli.cron`.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from homelab.core.commands import Description, Scripts, describe
 from homelab.core.crontab import CronJob, CronProblem, parse
 from homelab.core.dependencies import suggest
+from homelab.core.hazards import Hazard
 from homelab.home import crontabs
 from homelab.home.crontabs import RunParts
 from homelab.home.scripts import FolderScripts
@@ -19,8 +21,10 @@ _MOST_JOBS = 2000  # whose commands are looked into
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The options both commands have. `root`: where absolute paths of that machine are looked up."""
+    """The options both commands have. `origin`: whose files they are. `root`: where absolute paths of that machine are
+    looked up."""
 
+    origin: str = "cron"
     system: bool = False
     user: str = ""
     root: Path | None = None
@@ -31,13 +35,16 @@ class Options:
 class Reading:
     """One crontab file and what was found in it. `chains`: by line, the run-parts folder that a job runs.
 
-    `scripts`: what the jobs may call.
+    `orders`: suggestions that the scheduler's own files make, as the contract prints them. `scripts`: what the jobs may
+    call.
     """
 
     file: str
-    jobs: tuple[CronJob, ...] = ()
+    jobs: Sequence[CronJob] = ()
     problems: list[CronProblem] = field(default_factory=list[CronProblem])
     chains: dict[int, RunParts] = field(default_factory=dict[int, RunParts])
+    found_hazards: list[Hazard] = field(default_factory=list[Hazard])
+    orders: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     scripts: Scripts = field(default_factory=dict[str, Any])
     _described: tuple[Description, ...] | None = None
 
@@ -78,7 +85,7 @@ class Reading:
             }
             for one in suggest(self.jobs, self.described())
         ]
-        return [*found, *self._chain_suggestions()]
+        return [*found, *self._chain_suggestions(), *self.orders]
 
     def _chain_suggestions(self) -> list[dict[str, Any]]:
         """Each script of a folder waits for the one before, whatever its outcome."""
@@ -98,18 +105,19 @@ class Reading:
             if len(chain.scripts) > 1
         ]
 
-    def hazards(self) -> list[dict[str, Any]]:
-        """Files in a run-parts folder that look like jobs and never run."""
-        return [
-            {
-                "line": line,
-                "code": "run-parts-ignores",
-                "message": f"{path} does not run: {reason}",
-                "hint": "Rename it, or make it executable, if it is meant to run.",
-            }
+    def hazards(self) -> list[Hazard]:
+        """What `cli.hazardread` found, and files in a run-parts folder that look like jobs and never run; by line."""
+        ignored = [
+            Hazard(
+                line=line,
+                code="run-parts-ignores",
+                message=f"{path} does not run: {reason}",
+                hint="Rename it, or make it executable, if it is meant to run.",
+            )
             for line, chain in self.chains.items()
             for path, reason in chain.ignored
         ]
+        return sorted([*ignored, *self.found_hazards], key=lambda hazard: hazard.line)
 
 
 def _not_analysed(line: int, file: str, reason: str) -> CronProblem:
@@ -188,7 +196,7 @@ def as_json(readings: list[Reading]) -> dict[str, Any]:
         "jobs": [row for r in readings for row in rows(r, [_job_json(job) for job in r.jobs])],
         "problems": [row for r in readings for row in rows(r, [asdict(problem) for problem in r.problems])],
         "suggestions": [row for r in readings for row in rows(r, r.suggestions())],
-        "hazards": [row for r in readings for row in rows(r, r.hazards())],
+        "hazards": [row for r in readings for row in rows(r, [asdict(hazard) for hazard in r.hazards()])],
     }
 
 

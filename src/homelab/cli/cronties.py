@@ -20,12 +20,14 @@ def ties(
     """By job, what ties it to others; and the edges that could not be taken, with the reason.
 
     `fresh`: needs accepted now. Those accepted earlier are decided again where a job of theirs changed. Needs that a
-    person wrote into the lab file stay as they are; they only count when something new is tied to the same job.
+    person wrote into the lab file stay as they are; they only count when something new is tied to the same job. A job
+    that needs one of another source keeps its time: that one may have any.
     """
     ours, by_hand = _held(match)
     with_new = {edge.down for edge in fresh}
     counted = [*fresh, *ours, *(edge for edge in by_hand if edge.down in with_new)]
-    settled = settle(timings, counted, at=at, others=match.needs)
+    fixed = {down for up, down in match.needs if up not in timings and down in timings}
+    settled = settle(timings, counted, at=at, others=match.needs, fixed=fixed)
     dirty = _below(with_new | _changed(match), [*fresh, *ours])
     mine: dict[str, set[str]] = {}
     for edge in (*fresh, *ours):

@@ -6,14 +6,17 @@ Pure: values in, lines out. Used by `cron inspect`, `cron import` and the review
 import difflib
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from homelab.cli import drawing
 from homelab.cli.cronimport import Plan, Suggestion
 from homelab.cli.cronread import Reading
+from homelab.cli.hazardread import paragraphs
 from homelab.cli.output import painted, safe, width
 from homelab.core.crontab import CronJob
+from homelab.core.hazards import CODES, Hazard
 from homelab.core.schedule import ScheduleError, describe, parse
 from homelab.core.timetable import Row
 from homelab.home.labedit import Merged
@@ -127,32 +130,47 @@ def problem_lines(readings: Sequence[Reading], *, columns: int, with_notes: bool
     return lines
 
 
-def hazard_groups(readings: Sequence[Reading]) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:
-    """By kind, the file and line of each hazard with what is said of it; kinds in the order of their first line."""
-    groups: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+@dataclass(frozen=True, kw_only=True)
+class HazardGroup:
+    """Hazards of one kind, over all files. `rows`: where (equal ones together) and what; `hints`: each remedy once."""
+
+    title: str
+    count: int
+    rows: tuple[tuple[str, str], ...]
+    hints: tuple[str, ...]
+
+
+def hazard_groups(readings: Sequence[Reading]) -> list[HazardGroup]:
+    """By kind, the worst first."""
+    found: dict[str, list[tuple[Reading, Hazard]]] = {}
     for reading in readings:
-        for hazard in reading.hazards():
-            place = f"{_where(reading, readings)}{hazard['line']}"
-            groups.setdefault(str(hazard["code"]), []).append((place, hazard))
-    return groups
+        for title, hazards in paragraphs(reading.hazards()):
+            found.setdefault(title, []).extend((reading, hazard) for hazard in hazards)
+    order = {title: n for n, title in enumerate(CODES.values())}
+    return [_group(title, found[title], readings) for title in sorted(found, key=lambda title: order.get(title, 99))]
+
+
+def _group(title: str, hazards: Sequence[tuple[Reading, Hazard]], readings: Sequence[Reading]) -> HazardGroup:
+    places: dict[tuple[str, str], list[str]] = {}
+    for reading, hazard in hazards:
+        places.setdefault((_where(reading, readings), hazard.message), []).append(str(hazard.line))
+    return HazardGroup(
+        title=title,
+        count=len(hazards),
+        rows=tuple((file + ", ".join(dict.fromkeys(lines)), said) for (file, said), lines in places.items()),
+        hints=tuple(dict.fromkeys(hazard.hint for _, hazard in hazards if hazard.hint)),
+    )
 
 
 def hazard_lines(readings: Sequence[Reading], *, columns: int) -> list[str]:
-    """By kind: the lines and what is wrong with each, then the remedy, once where it is the same for all."""
+    """By kind: the lines and what is wrong with them, then the remedy."""
     groups = hazard_groups(readings)
-    if not groups:
-        return []
-    lines = heading("Hazards", str(sum(map(len, groups.values()))), columns=columns)
-    for code, found in groups.items():
-        lines.append(painted(safe(code.replace("-", " ")), "33"))
-        hints = {str(hazard.get("hint", "")) for _, hazard in found}
-        one = hints.pop() if len(hints) == 1 else ""
-        rows = [
-            (place, str(hazard["message"]) + ("" if one else f". {hazard.get('hint', '')}".rstrip(". ")))
-            for place, hazard in found
-        ]
-        lines += _listed(rows, columns)
-        lines += _wrapped(one, columns, lead="  → ") if one else []
+    lines = heading("Hazards", str(sum(group.count for group in groups)), columns=columns) if groups else []
+    for group in groups:
+        lines.append(painted(safe(group.title), "33"))
+        lines += _listed([(cut(place, columns // 3), said) for place, said in group.rows], columns)
+        for hint in group.hints:
+            lines += _wrapped(hint, columns, lead="  → ")
     return lines
 
 

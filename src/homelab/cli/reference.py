@@ -88,6 +88,7 @@ def _row(option: click.Option, context: click.Context) -> str:
 
 def http() -> str:
     """Every route with its scope."""
+    from homelab.console.site import Console
     from homelab.control.api.app import ROUTES
 
     parts = [
@@ -101,6 +102,9 @@ def http() -> str:
         "|---|---|---|---|",
     ]
     parts += [f"| {r.method} | `{r.path}` | {r.scope} | {r.summary} |" for r in ROUTES]
+    parts += ["", "## Pages", "", "For browsers; the same answers as HTML.", ""]
+    parts += ["| method | path | scope | what it shows or does |", "|---|---|---|---|"]
+    parts += [f"| {r.method} | `{r.path}` | {r.scope} | {r.summary} |" for r in Console().routes]
     return "\n".join(parts) + "\n"
 
 

@@ -21,6 +21,7 @@ def control() -> None:
 async def _control(home: Home) -> None:
     import structlog
 
+    from homelab.console.site import Console
     from homelab.control.access import Access
     from homelab.control.api.app import app, server
     from homelab.control.service import Control
@@ -45,7 +46,7 @@ async def _control(home: Home) -> None:
                 async with Control.open(home, database, prefect, own_url=own_url) as lab:
                     asgi = app(
                         lab, access=Access(lab.database.tuples), home=home, prefect_url=prefect_url,
-                        prefect_auth=auth, own_url=own_url,
+                        prefect_auth=auth, own_url=own_url, pages=Console(),
                     )  # fmt: skip
                     web = server(asgi, host=host, port=port)
                     await _serve(lab, web, stopped)

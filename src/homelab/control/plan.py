@@ -152,7 +152,7 @@ def _first(item: tuple[str, Any]) -> str:
 
 def describe_job_change(old: Job, new: Job) -> tuple[FieldChange, ...]:
     """The settings in which two definitions of a job differ, by the names they have in the lab file."""
-    return _differences(_written(old), _written(new))
+    return _differences(written(old), written(new))
 
 
 def describe_flow_change(old: Flow, new: Flow) -> tuple[FieldChange, ...]:
@@ -177,7 +177,7 @@ def _differences(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[FieldC
     )
 
 
-def _written(job: Job) -> dict[str, str]:
+def written(job: Job) -> dict[str, str]:
     """The job's settings as text, by their names in the lab file; tables of variables one by one."""
     found: dict[str, str] = {}
     for name, value in _job_values(job).items():

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from homelab.control import ledger, store
+from homelab.control import history, ledger, store
 from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
 from homelab.core.jobs import RunState
@@ -19,7 +19,8 @@ Json = dict[str, Any]
 SILENT_WORKER_S = 40.0
 
 
-def _time(value: Any) -> str | None:
+def time_text(value: Any) -> str | None:
+    """A time as the API writes it; None for anything else."""
     return iso(value) if isinstance(value, datetime) else None
 
 
@@ -33,22 +34,26 @@ def _paused(shared: Shared, scheduled: Scheduled, name: str) -> bool:
     return name in shared.paused or scheduled.flow.job(name).paused
 
 
-async def jobs(shared: Shared, now: datetime) -> list[Json]:
-    """All jobs in the order of the lab file, each with its last run and its health over the last thirty results."""
+async def jobs(shared: Shared, now: datetime, *, only: str | None = None) -> list[Json]:
+    """All jobs (or the one named) in the order of the lab file, each with its last run and its health over the last
+    thirty results."""
+    pairs = [(j.name, s.flow.name) for s in shared.flows.values() for j in s.flow.jobs if only in (None, j.name)]
     async with shared.database.connection() as conn:
-        results = await store.last_results(conn)
-        newest = {row["job"]: row for row in reversed(await store.job_rows(conn, limit=1000))}
+        results = await history.results(conn, [name for name, _ in pairs])
+        newest = await history.newest(conn, pairs)
     rows: dict[str, Json] = {}
     for scheduled in shared.flows.values():
-        due = _next_due(scheduled, now)
-        for job in scheduled.flow.jobs:
+        members = [job for job in scheduled.flow.jobs if only in (None, job.name)]
+        due = _next_due(scheduled, now) if members else None
+        for job in members:
             last = newest.get(job.name) or _from_result(results.get(job.name, []))
             rows[job.name] = {
                 "name": job.name,
                 "flow": scheduled.flow.name,
                 "schedule": scheduled.flow.schedule,
+                "schedule_words": schedules.describe(scheduled.schedule) if scheduled.schedule else None,
                 "timezone": scheduled.flow.timezone,
-                "next_due": None if _paused(shared, scheduled, job.name) else _time(due),
+                "next_due": None if _paused(shared, scheduled, job.name) else time_text(due),
                 "needs": [need.job for need in job.needs],
                 "node": last.get("node") if last else None,
                 "paused": _paused(shared, scheduled, job.name),
@@ -61,8 +66,8 @@ async def jobs(shared: Shared, now: datetime) -> list[Json]:
                     "id": last["id"],
                     "state": last["state"],
                     "reason": last["reason"],
-                    "started": _time(last["started"]),
-                    "ended": _time(last["ended"]),
+                    "started": time_text(last["started"]),
+                    "ended": time_text(last["ended"]),
                 },
                 "health": health(results.get(job.name, [])),
             }
@@ -89,11 +94,11 @@ async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
     """One job's whole definition, where it is written, and its statistics."""
     from homelab.notify.statistics import summary
 
-    listed = next(row for row in await jobs(shared, now) if row["name"] == name)
+    (listed,) = await jobs(shared, now, only=name)
     definition = asdict(scheduled.flow.job(name))
     definition.pop("source")
     async with shared.database.connection() as conn:
-        results = (await store.last_results(conn, each=50)).get(name, [])
+        results = (await history.results(conn, [name], each=50)).get(name, [])
     durations = [
         (r["ended"] - r["started"]).total_seconds() for r in results if r["state"] == "succeeded" and r["started"]
     ]
@@ -139,10 +144,20 @@ def graph(shared: Shared) -> Json:
     return {"nodes": nodes, "edges": edges}
 
 
-async def runs(shared: Shared, *, job: str | None, state: str | None, since: datetime | None, limit: int) -> list[Json]:
+async def runs(
+    shared: Shared,
+    *,
+    job: str | None,
+    state: str | None,
+    since: datetime | None,
+    until: datetime | None = None,
+    limit: int,
+) -> list[Json]:
+    """Job runs, what happened last first. `at` of the last is the `until` of what comes after."""
+    wanted = history.Wanted(job=job, state=state, since=since, until=until, limit=limit)
     async with shared.database.connection() as conn:
-        rows = await store.job_rows(conn, job=job, state=state, since=since, limit=limit)
-    return [shown_row(row) for row in rows]
+        rows = await history.job_runs(conn, wanted)
+    return [{**shown_row(row), "at": row["at"].isoformat()} for row in rows]
 
 
 def shown_row(row: Mapping[str, Any]) -> Json:
@@ -153,9 +168,9 @@ def shown_row(row: Mapping[str, Any]) -> Json:
         "job": row["job"],
         "flow": row["flow"],
         "state": row["state"],
-        "due": _time(row["due"]),
-        "started": _time(row["started"]),
-        "ended": _time(row["ended"]) if RunState(row["state"]).is_final else None,
+        "due": time_text(row["due"]),
+        "started": time_text(row["started"]),
+        "ended": time_text(row["ended"]) if RunState(row["state"]).is_final else None,
         "duration_s": duration if RunState(row["state"]).is_final else None,
         "node": row["node"],
         "attempt": row["attempt"],
@@ -163,7 +178,7 @@ def shown_row(row: Mapping[str, Any]) -> Json:
         "signal": row["signal"],
         "reason": row["reason"],
         "trigger": row["trigger"],
-        "retry_at": _time(row["retry_at"]),
+        "retry_at": time_text(row["retry_at"]),
         "output_bytes": row["output_bytes"],
     }
 
@@ -182,10 +197,10 @@ async def run(shared: Shared, row: Mapping[str, Any]) -> Json:
             "id": row["id"],
             "flow": row["flow"],
             "state": row["state"],
-            "due": _time(row["due"]),
-            "created": _time(row["created"]),
-            "started": _time(row["started"]),
-            "ended": _time(row["ended"]),
+            "due": time_text(row["due"]),
+            "created": time_text(row["created"]),
+            "started": time_text(row["started"]),
+            "ended": time_text(row["ended"]),
             "node": row["node"],
             "worker": row["worker"],
             "reason": row["reason"],
@@ -198,14 +213,14 @@ async def run(shared: Shared, row: Mapping[str, Any]) -> Json:
 
 
 def _attempt(row: Mapping[str, Any]) -> Json:
-    shown = {k: _time(v) if isinstance(v, datetime) else v for k, v in row.items() if k != "job"}
+    shown = {k: time_text(v) if isinstance(v, datetime) else v for k, v in row.items() if k != "job"}
     return {k: shown[k] for k in shown}
 
 
 def shown_event(row: Mapping[str, Any]) -> Json:
     return {
         "id": row["id"],
-        "time": _time(row["time"]),
+        "time": time_text(row["time"]),
         "kind": row["kind"],
         "subject": row["subject"],
         "body": row["body"],
@@ -275,14 +290,14 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         if not job_.shadow and need.job in scheduled.jobs and flow.job(need.job).shadow:
             reasons.append(f"it needs {need.job}, which is in shadow: cron runs that")
     async with shared.database.connection() as conn:
-        rows = await store.job_rows(conn, job=name, limit=1)
+        newest = await history.newest(conn, [(name, flow.name)])
         workers = await store.workers(conn)
         waiting = await ledger.blocked(conn, flow.name)
     if not any(w["age_s"] <= SILENT_WORKER_S for w in workers):
         reasons.append("no worker is alive to run anything")
     if waiting:
         reasons.append(f"since {iso(waiting[0]['due'])} it is blocked: {waiting[0]['reason']}")
-    last = shown_row(rows[0]) if rows else None
+    last = shown_row(newest[name]) if name in newest else None
     if last is not None:
         reasons.append(_last_words(last))
     due = _next_due(scheduled, now)
@@ -294,7 +309,7 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         reasons.append("its schedule never comes round")
     elif not _paused(shared, scheduled, name):
         reasons.append(f"it is next due at {iso(due)}")
-    return {"job": name, "reasons": reasons, "next_due": _time(due), "last_run": last}
+    return {"job": name, "reasons": reasons, "next_due": time_text(due), "last_run": last}
 
 
 def _last_words(last: Json) -> str:

@@ -15,6 +15,7 @@ import psutil
 import structlog
 
 from homelab.control import applying, ledger, questions, reports, store
+from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
@@ -49,6 +50,7 @@ class Control:
         self._shared = shared
         self._watcher = watcher
         self._scheduler = Scheduler(shared)
+        self.looking = Looking(shared, problems=self.problems, run_row=self._run_row)
 
     @classmethod
     @asynccontextmanager
@@ -365,9 +367,10 @@ class Control:
         job: str | None = None,
         state: str | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 50,
     ) -> list[Json]:
-        return await questions.runs(self._shared, job=job, state=state, since=since, limit=limit)
+        return await questions.runs(self._shared, job=job, state=state, since=since, until=until, limit=limit)
 
     async def run(self, id: str) -> Json:  # noqa: A002 - the name is the contract's
         return await questions.run(self._shared, await self._run_row(id))

@@ -210,21 +210,6 @@ async def attempts(conn: Connection, run: str) -> list[Row]:
     )
 
 
-async def last_results(conn: Connection, *, each: int = 30) -> dict[str, list[Row]]:
-    """For each job its newest finished results, the newest first."""
-    rows = await all_rows(
-        conn,
-        "select * from (select job, run, state, started, ended, attempt, retry_at, output_bytes, exit_code, reason,"
-        " row_number() over (partition by job order by recorded desc) as n from job_run"
-        " where recorded > now() - interval '60 days') rows where n <= %s order by job, n",
-        (each,),
-    )
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row["job"], []).append(row)
-    return found
-
-
 async def last_ends(conn: Connection, jobs: Sequence[str]) -> dict[str, tuple[datetime | None, datetime | None]]:
     """For each job the ends of its last success and its last final failure."""
     rows = await all_rows(

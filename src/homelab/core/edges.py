@@ -11,7 +11,7 @@ Nothing here adds an instant to a job or takes one away. Called by `cli.cronimpo
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -82,12 +82,17 @@ class Settlement:
 
 
 def settle(
-    timings: Mapping[str, Timing], edges: Iterable[Edge], *, at: datetime, others: Iterable[tuple[str, str]] = ()
+    timings: Mapping[str, Timing],
+    edges: Iterable[Edge],
+    *,
+    at: datetime,
+    others: Iterable[tuple[str, str]] = (),
+    fixed: Collection[str] = (),
 ) -> Settlement:
     """Decide all edges together. Their order does not matter; both ends of each are in `timings`.
 
     `others`: pairs (up, down) that hold already, also between jobs that are not in `timings`; with them too there must
-    be no circle. `at` picks the year whose clock changes are looked at.
+    be no circle. `fixed`: jobs that keep their time in any case. `at` picks the year whose clock changes are looked at.
     """
     result = Settlement()
     downs: dict[str, set[str]] = {}
@@ -106,7 +111,7 @@ def settle(
     for down in _order({name for pair in taken for name in pair}, taken):
         above = [taken[pair] for pair in sorted(taken) if pair[1] == down]
         if above:
-            result.placements[down] = _place(down, above, timings, flows, at)
+            result.placements[down] = _place(down, above, timings, flows, at, may_join=down not in fixed)
     for name, spelling in flows.spellings():
         if name not in result.placements:
             result.placements[name] = Placement(respelled=spelling)
@@ -188,11 +193,13 @@ class _Flows:
                     yield root, Timing(schedule=first.schedule, timezone=first.timezone, seed=root)
 
 
-def _place(down: str, above: Sequence[Edge], timings: Mapping[str, Timing], flows: _Flows, at: datetime) -> Placement:
+def _place(
+    down: str, above: Sequence[Edge], timings: Mapping[str, Timing], flows: _Flows, at: datetime, *, may_join: bool
+) -> Placement:
     """In the flow of what it needs, when all of that is one flow or can be made one; else on its own time."""
     near = all(relation(timings[e.up], timings[down], at=at).kind in ("same", "waits") for e in above)
     roots = frozenset[str]().union(*(flows.roots(e.up) for e in above))
-    if near and _is_one_time(roots, timings, at) and _may_merge(above, roots, flows):
+    if may_join and near and _is_one_time(roots, timings, at) and _may_merge(above, roots, flows):
         flows.join(down, roots)
         return Placement(joins=tuple(above))
     flows.add_condition(down)

@@ -48,43 +48,12 @@ class FolderScripts(Mapping[str, Script | Refused]):
         if not path.startswith("/") or "\0" in path or len(path) > 4096:
             return None
         try:
-            real = self._resolved(path)
+            real = resolved(self._root, path)
             return None if real is None else self._text(path, real)
-        except _Refusal as refusal:
+        except (_Refusal, LeavesRoot) as refusal:
             return Refused(path=path, reason=str(refusal))
         except OSError as error:
             return Refused(path=path, reason=f"it cannot be read: {error.strerror}")
-
-    def _resolved(self, path: str) -> str | None:
-        """The file of that path below the root with its links followed there; None when there is none."""
-        waiting: list[str] = [part for part in path.split("/") if part]
-        done: list[str] = []
-        links = 0
-        while waiting:
-            part = waiting.pop(0)
-            if part == ".":
-                continue
-            if part == "..":
-                if not done:
-                    raise _Refusal("its path, or a link in it, leaves the root")
-                done.pop()
-                continue
-            here = os.path.join(self._root, *done, part)  # noqa: PTH118 - bytes of any kind, piece by piece
-            try:
-                info = os.lstat(here)
-            except (FileNotFoundError, NotADirectoryError):
-                return None
-            if not stat.S_ISLNK(info.st_mode):
-                done.append(part)
-                continue
-            links += 1
-            if links > _MAX_LINKS:
-                raise _Refusal("its links lead in a circle")
-            target = os.readlink(here)  # noqa: PTH115 - its text as it is
-            if target.startswith("/"):
-                done = []
-            waiting = [piece for piece in target.split("/") if piece] + waiting
-        return os.path.join(self._root, *done)  # noqa: PTH118
 
     def _text(self, path: str, real: str) -> Script | Refused | None:
         # O_NONBLOCK: opening a named pipe must not wait for somebody to write to it.
@@ -109,8 +78,47 @@ class FolderScripts(Mapping[str, Script | Refused]):
             return _is_program(file.read(4))
 
 
+class LeavesRoot(Exception):  # noqa: N818 - a verdict
+    """A path that is not followed to its end; the message says why."""
+
+
 class _Refusal(Exception):  # noqa: N818 - a verdict
     """Why a file is not read."""
+
+
+def resolved(root: str, path: str) -> str | None:
+    """The file of that path below the root with its links followed there; None when there is none.
+
+    LeavesRoot: its path or a link leads out of the root, or links lead in a circle.
+    """
+    waiting: list[str] = [part for part in path.split("/") if part]
+    done: list[str] = []
+    links = 0
+    while waiting:
+        part = waiting.pop(0)
+        if part == ".":
+            continue
+        if part == "..":
+            if not done:
+                raise LeavesRoot("its path, or a link in it, leaves the root")
+            done.pop()
+            continue
+        here = os.path.join(root, *done, part)  # noqa: PTH118 - bytes of any kind, piece by piece
+        try:
+            info = os.lstat(here)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISLNK(info.st_mode):
+            done.append(part)
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise LeavesRoot("its links lead in a circle")
+        target = os.readlink(here)  # noqa: PTH115 - its text as it is
+        if target.startswith("/"):
+            done = []
+        waiting = [piece for piece in target.split("/") if piece] + waiting
+    return os.path.join(root, *done)  # noqa: PTH118
 
 
 def _is_program(data: bytes) -> bool:

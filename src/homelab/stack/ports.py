@@ -1,14 +1,24 @@
-"""Which port a service of this home listens on: the one asked for, else the one it had, else one that is free."""
+"""Which port a service of this home listens on: the one asked for, else the one it had, else one that is free.
 
+A port that was chosen is this home's until its supervisor ends, though nothing may listen there for some seconds: two
+labs that start at once must not choose the same. Other users' labs are only seen once they listen.
+"""
+
+import fcntl
 import json
+import os
 import socket
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Literal, cast
 
 import psutil
 
 from homelab.core.errors import RefusedError
 from homelab.home.paths import Home
+
+_claims: dict[int, tuple[Home, int]] = {}
+"""The ports this process has chosen, and for which home: descriptors of locked files, held as long as it lives."""
 
 PREFERRED = {"control": 4300, "prefect": 4210}
 
@@ -21,6 +31,7 @@ def choose(
     `running`: the service survived its supervisor and holds its port itself, which is then the one.
     """
     if running and (kept := _read(home).get(service)) is not None:
+        _claim(home, kept)
         return kept
     if isinstance(asked, int):
         if not _is_free(host, asked):
@@ -28,18 +39,49 @@ def choose(
                 f"port {asked} for {service} is taken by {holder(asked)}",
                 hint=f'Stop that, or choose another in lab.toml: [{service}] port = "auto"',
             )
+        if not _claim(home, asked):
+            raise RefusedError(
+                f"port {asked} for {service} is taken by another lab that is starting",
+                hint=f'Stop that, or choose another in lab.toml: [{service}] port = "auto"',
+            )
         _remember(home, {**_read(home), service: asked})
         return asked
     known = _read(home)
     for port in (known.get(service), PREFERRED.get(service)):
-        if port is not None and port not in [p for s, p in known.items() if s != service] and _is_free(host, port):
+        others = [p for s, p in known.items() if s != service]
+        if port is not None and port not in others and _is_free(host, port) and _claim(home, port):
             break
     else:
-        with closing(socket.socket()) as probe:
-            probe.bind((host, 0))
-            port = int(probe.getsockname()[1])
+        port = _any(host)
+        while not _claim(home, port):
+            port = _any(host)
     _remember(home, {**known, service: port})
     return port
+
+
+def _any(host: str) -> int:
+    with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _claim(home: Home, port: int) -> bool:
+    """Whether the port is this home's from now on; False when another home of this user has chosen it."""
+    if port in _claims:
+        return _claims[port][0] == home
+    folder = Path(f"/tmp/homelab-{os.geteuid()}-ports")  # noqa: S108 - a folder of all homes of this user
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        file = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return True  # it costs the protection, not the start
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    _claims[port] = home, file
+    return True
 
 
 def _remember(home: Home, ports: dict[str, int]) -> None:

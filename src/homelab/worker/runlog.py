@@ -376,7 +376,7 @@ def read_from(path: Path, start: int) -> Iterator[tuple[Record, int]]:
             rest = lines.pop()
             for line in lines:
                 offset += len(line) + 1
-                if record := _parse(line):
+                if record := parse(line):
                     yield record, offset
 
 
@@ -405,7 +405,7 @@ def _tail_of(path: Path, n: int) -> list[Record]:
     lines = data.split(b"\n")[:-1]
     if start > 0:
         lines = lines[1:]
-    return [record for line in lines[-n:] if (record := _parse(line))]
+    return [record for line in lines[-n:] if (record := parse(line))]
 
 
 def raw(path: Path, *, streams: tuple[Stream, ...] = ("out", "err")) -> Iterator[bytes]:
@@ -447,7 +447,8 @@ def _shown(match: re.Match[str]) -> str:
     return "␡" if code == 0x7F else f"<U+{code:04X}>"
 
 
-def _parse(line: bytes) -> Record | None:
+def parse(line: bytes) -> Record | None:
+    """One record of a log, without its line end; None when it is none."""
     fields = line.split(b" ", 2)
     if len(fields) != 3:
         return None

@@ -1,4 +1,4 @@
-"""The HTTP side of control: JSON API, events, live logs, sign-in, small pages, and the way to Prefect's own UI.
+"""The HTTP side of control: JSON API, events, live logs, the gate, and the way to Prefect's own UI.
 
 Never decides about runs: each route asks `control.service.Control` and gives its answer. `app.app` makes the ASGI app,
 `app.server` the uvicorn server that carries it.

@@ -23,17 +23,17 @@ from homelab.control.api import (
     auth,
     events,
     openapi,
-    pages,
     prefect_proxy,
     routes_access,
     routes_jobs,
     routes_lab,
+    routes_look,
     routes_runs,
     routes_worker,
 )
 from homelab.control.api.answers import HttpError, answer, as_http, failure
 from homelab.control.api.ports import Control
-from homelab.control.api.routing import Asked, Route, Site
+from homelab.control.api.routing import Asked, Pages, Route, Site
 from homelab.core.errors import HomelabError
 from homelab.home import secrets
 from homelab.home.paths import Home
@@ -52,12 +52,12 @@ ROUTES: tuple[Route, ...] = (
     *routes_runs.ROUTES,
     *events.ROUTES,
     *routes_lab.ROUTES,
+    *routes_look.ROUTES,
     *routes_worker.ROUTES,
     *routes_access.ROUTES,
-    *pages.ROUTES,
     Route(method="GET", path="/api/v1/openapi.json", scope="read", handler=describe, summary="This document."),
 )
-"""Every route but the passage to Prefect. Order matters only where paths overlap, and none do."""
+"""Every route but the pages and the passage to Prefect. Order matters only where paths overlap, and none do."""
 
 
 async def register_tokens(access: Access, home: Home) -> None:
@@ -75,8 +75,10 @@ def app(
     prefect_auth: str | None,
     own_url: str,
     hosts: Iterable[str] = (),
+    pages: Pages | None = None,
 ) -> ASGIApp:
-    """The app of one lab. `prefect_url` with or without `/api`; `prefect_auth` is `user:password`; `own_url` is how
+    """The app of one lab. `pages`: what browsers see, if anything. `prefect_url` with or without `/api`;
+    `prefect_auth` is `user:password`; `own_url` is how
     people reach this server (links and cookies are made for it); `hosts` are further names it may be addressed by."""
     own_url = own_url.rstrip("/")
     parts = urlsplit(own_url)
@@ -96,6 +98,7 @@ def app(
         own_url=own_url,
         prefect_url=prefect_url.rstrip("/").removesuffix("/api"),
         prefect_auth=prefect_auth,
+        pages=pages,
     )
     proxy = prefect_proxy.Proxy()
 
@@ -112,10 +115,10 @@ def app(
 
     starlette = Starlette(
         routes=[
-            *(_mount(site, route) for route in (*ROUTES, *prefect_proxy.routes(proxy))),
+            *(_mount(site, r) for r in (*ROUTES, *(pages.routes if pages else ()), *prefect_proxy.routes(proxy))),
             WebSocketRoute("/prefect/{path:path}", socket),
         ],
-        exception_handlers={HTTPException: _unknown},
+        exception_handlers={HTTPException: _unknown(pages)},
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False
@@ -141,11 +144,11 @@ def _endpoint(site: Site, route: Route) -> Callable[[Request], Awaitable[Respons
                 await _note(site, route, request, identity)
             return response
         except HttpError as error:
-            return _refusal(route, error)
+            return _refusal(site, route, request, error)
         except HomelabError as error:
-            return _refusal(route, as_http(error))
+            return _refusal(site, route, request, as_http(error))
         except Exception as error:
-            return _refusal(route, _unexpected(error, route))
+            return _refusal(site, route, request, _unexpected(error, route))
 
     return endpoint
 
@@ -157,13 +160,8 @@ def _check_names(request: Request) -> None:
             raise HttpError(400, "input", "the path or the query holds what no name can be")
 
 
-def _refusal(route: Route, error: HttpError) -> Response:
-    if not route.page:
-        return failure(error)
-    response = pages.failure(error.status, error.message, error.hint)
-    for name, value in error.headers.items():
-        response.headers[name] = value
-    return response
+def _refusal(site: Site, route: Route, request: Request, error: HttpError) -> Response:
+    return site.pages.failure(request, error) if route.page and site.pages else failure(error)
 
 
 def is_database_away(error: Exception) -> bool:
@@ -195,10 +193,18 @@ async def _note(site: Site, route: Route, request: Request, identity: Identity) 
         log.error("api.audit_lost", action=route.path, subject=subject, who=identity.name, exc_info=error)
 
 
-async def _unknown(_: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    code, message = ("not_found", "no such path") if status == 404 else ("input", "that method is not for this path")
-    return failure(HttpError(status, code, message, "The paths are in /api/v1/openapi.json."))
+def _unknown(pages: Pages | None) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def unknown(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        is_page = pages is not None and not request.url.path.startswith("/api/") and request.method == "GET"
+        code, message = "input", "that method is not for this path"
+        if status == 404:
+            code, message = "not_found", "there is no such page" if is_page else "no such path"
+        hint = "" if is_page else "The paths are in /api/v1/openapi.json."
+        told = HttpError(status, code, message, hint)
+        return pages.failure(request, told) if pages is not None and is_page else failure(told)
+
+    return unknown
 
 
 class _Shell:

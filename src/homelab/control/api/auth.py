@@ -161,7 +161,8 @@ def protect(headers: list[tuple[bytes, bytes]], *, policy: str) -> list[tuple[by
         b"content-security-policy": policy.encode(),
         b"x-content-type-options": b"nosniff",
         b"x-frame-options": b"DENY",
-        b"referrer-policy": b"no-referrer",
+        # Not `no-referrer`: with it browsers send `Origin: null` with our own forms, which `same_origin` refuses.
+        b"referrer-policy": b"same-origin",
         b"cross-origin-opener-policy": b"same-origin",
         b"cross-origin-resource-policy": b"same-origin",
         b"cache-control": b"no-store",

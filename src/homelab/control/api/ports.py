@@ -4,11 +4,15 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from homelab.control.looking import Looking
+
 Json = dict[str, Any]
 
 
 class Control(Protocol):
     """The lab, as far as HTTP needs it. Answers are the JSON of the contract; errors are those of `core.errors`."""
+
+    looking: Looking
 
     async def lab(self) -> Any: ...
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Any: ...
@@ -41,6 +45,7 @@ class Control(Protocol):
         job: str | None = None,
         state: str | None = None,
         since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 50,
     ) -> Any: ...
     async def run(self, id: str) -> Json: ...  # noqa: A002 - the name is the contract's

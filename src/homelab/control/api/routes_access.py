@@ -1,54 +1,10 @@
-"""Signing in and out, and the tokens of programs."""
+"""Links that sign a browser in, and the tokens of programs."""
 
-from urllib.parse import parse_qs
+from starlette.responses import Response
 
-from starlette.responses import RedirectResponse, Response
-
-from homelab.control.access import SESSION_TTL, SIGN_IN_TTL
-from homelab.control.api import pages
-from homelab.control.api.answers import HttpError, answer, read_bytes, read_json, text_field
-from homelab.control.api.auth import caller_of, same_origin
+from homelab.control.access import SIGN_IN_TTL
+from homelab.control.api.answers import HttpError, answer, read_json, text_field
 from homelab.control.api.routing import Asked, Route
-
-
-async def form(asked: Asked) -> dict[str, str]:
-    """The fields of a posted form of ours: small, urlencoded, each once."""
-    body = await read_bytes(asked.request, 4096)
-    try:
-        fields = parse_qs(body.decode("ascii"), max_num_fields=10)
-    except ValueError as error:
-        raise HttpError(400, "input", "that is not a form of this lab") from error
-    return {name: values[0] for name, values in fields.items()}
-
-
-async def show_sign_in(asked: Asked) -> Response:
-    """Shows a button only: what fetches a link to preview it must not use it up."""
-    token = asked.request.query_params.get("token", "")
-    return pages.page("Sign in", pages.sign_in_form(token[:200]) if token else pages.sign_in_hint())
-
-
-async def sign_in(asked: Asked) -> Response:
-    asked.site.gate.take_sign_in(caller_of(asked.request))
-    if not same_origin(asked.request.headers):
-        raise HttpError(403, "forbidden", "this request did not come from a page of this lab")
-    token = (await form(asked)).get("token", "")
-    origin = caller_of(asked.request)
-    session = await asked.site.access.sign_in(token, origin=origin) if token else None
-    if session is None:
-        raise HttpError(403, "forbidden", "this link was used or has expired", "Make a new one with: homelab open")
-    await asked.site.access.record(who="browser", origin=origin, action="POST /sign-in", subject="")
-    response = RedirectResponse("/", status_code=303)
-    asked.site.gate.set_cookie(response, session, int(SESSION_TTL.total_seconds()))
-    return response
-
-
-async def sign_out(asked: Asked) -> Response:
-    asked.site.gate.check_intent(asked.request, asked.identity, (await form(asked)).get("form_token"))
-    if asked.identity.session:
-        await asked.site.access.sign_out(asked.identity.session)
-    response = RedirectResponse("/", status_code=303)
-    asked.site.gate.set_cookie(response, "", 0)
-    return response
 
 
 async def sign_in_link(asked: Asked) -> Response:
@@ -82,31 +38,6 @@ async def revoke_token(asked: Asked) -> Response:
 
 
 ROUTES = (
-    Route(
-        method="GET",
-        path="/sign-in",
-        scope="open",
-        handler=show_sign_in,
-        summary="The page behind a one-time link.",
-        page=True,
-    ),
-    Route(
-        method="POST",
-        path="/sign-in",
-        scope="open",
-        handler=sign_in,
-        summary="Use a one-time link up.",
-        page=True,
-        audited=False,
-    ),
-    Route(
-        method="POST",
-        path="/sign-out",
-        scope="read",
-        handler=sign_out,
-        summary="End this browser's session.",
-        page=True,
-    ),
     Route(
         method="POST",
         path="/api/v1/sign-in-links",

@@ -32,18 +32,27 @@ async def runs(asked: Asked) -> Response:
     state = query.get("state") or None
     if state is not None and state not in set(RunState):
         raise HttpError(400, "input", f"no state '{state[:40]}'", "States: " + ", ".join(RunState))
-    since = since_of(query["since"], now=datetime.now(UTC)) if query.get("since") else None
+    now = datetime.now(UTC)
     found = await asked.site.control.runs(
         job=query.get("job") or None,
         state=state,
-        since=since,
+        since=since_of(query["since"], now=now) if query.get("since") else None,
+        until=since_of(query["until"], now=now) if query.get("until") else None,
         limit=number(asked.request, "limit", default=50, most=1000),
     )
     return answer(wrapped("runs", found))
 
 
 async def run(asked: Asked) -> Response:
-    return answer(wrapped("run", await asked.site.control.run(asked.path("id"))))
+    return answer(await asked.site.control.looking.run(asked.path("id")))
+
+
+async def difference(asked: Asked) -> Response:
+    query = asked.request.query_params
+    if not query.get("job"):
+        raise HttpError(400, "input", "'job' must name the job to compare")
+    looking = asked.site.control.looking
+    return answer(await looking.difference(asked.path("id"), query["job"], query.get("to") or None))
 
 
 async def retry(asked: Asked) -> Response:
@@ -127,10 +136,19 @@ ROUTES = (
             "job": "only of this job",
             "state": "only in this state",
             "since": "ISO 8601 or an age such as 2h",
+            "until": "before this; the `at` of the last row gives what comes after it",
             "limit": "at most so many (50; no more than 1000)",
         },
     ),
     Route(method="GET", path="/api/v1/runs/{id}", scope="read", handler=run, summary="One run with its jobs."),
+    Route(
+        method="GET",
+        path="/api/v1/runs/{id}/difference",
+        scope="read",
+        handler=difference,
+        summary="How a job of this run differs from its last good run, or from another run.",
+        parameters={"job": "which job of the run", "to": "the run to compare with"},
+    ),
     Route(
         method="POST",
         path="/api/v1/runs/{id}/retry",

@@ -3,9 +3,9 @@
 The server, the OpenAPI document and the tests are all made from it, so that no route can exist without a scope.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,6 +32,7 @@ class Site:
     own_url: str
     prefect_url: str
     prefect_auth: str | None
+    pages: "Pages | None" = None
     streams: "Streams" = field(default_factory=lambda: Streams())
 
 
@@ -86,6 +87,14 @@ class Route:
     page: bool = False
     audited: bool = True
     """Only for what changes state; the worker's reports are their own record."""
+
+
+class Pages(Protocol):
+    """The pages beside the API, and how an error looks there (`console.site.Console`)."""
+
+    @property
+    def routes(self) -> Sequence[Route]: ...
+    def failure(self, request: Request, error: HttpError) -> Response: ...
 
 
 class Raw(Response):

@@ -1,0 +1,103 @@
+"""Small charts as SVG: health of the last runs, a calendar of days, bars of a timeline. Pure; no inline styles."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from html import escape
+from typing import Any
+
+from markupsafe import Markup
+
+from homelab.console.words import counted, mark
+
+_WIDE, _HIGH = 31, 18
+_HEIGHTS = {"good": 14, "bad": 20, "warn": 17, "run": 14, "idle": 8}
+
+
+def health(states: Sequence[str], *, most: int = 30) -> Markup:
+    """One bar a run, the newest at the right; the worse the higher, so that it reads without colour. `states`: the
+    newest first."""
+    kept = list(states[:most])[::-1]
+    bars = [f'<rect class="none" x="{n * 5}" y="18" width="3" height="4"/>' for n in range(most - len(kept))]
+    for n, state in enumerate(kept):
+        tone = mark(state).tone
+        high = _HEIGHTS[tone]
+        bars.append(
+            f'<rect class="tone-{tone}" x="{(most - len(kept) + n) * 5}" y="{22 - high}" width="3" height="{high}"/>'
+        )
+    good = sum(state == "succeeded" for state in kept)
+    says = f"{good} of the last {counted(len(kept), 'run')} succeeded" if kept else "no runs yet"
+    return Markup(
+        f'<svg class="health" viewBox="0 0 {most * 5} 22" width="{most * 5}" height="22" role="img"'
+        f' aria-label="{says}"><title>{says}</title>{"".join(bars)}</svg>'
+    )  # fmt: skip
+
+
+def level(runs: int, failures: int, most: int) -> str:
+    """The class of a day: how busy it was in four steps, or how bad."""
+    if not runs:
+        return "heat-0"
+    if failures:
+        share = failures / runs
+        return "heat-bad-3" if share > 0.2 else "heat-bad-2" if share > 0.03 else "heat-bad-1"
+    return f"heat-{min(4, 1 + runs * 3 // max(1, most))}"
+
+
+def calendar(days: Sequence[Mapping[str, Any]], *, today: date, weeks: int = 9, link: str = "") -> Markup:
+    """A square a day, a column a week, Monday at the top. Each says its numbers; with `link` (ending in `day=`) each
+    leads to its runs. A day with failures has their number in it, not only a colour."""
+    by_day = {str(d["day"]): (int(d["runs"]), int(d["failures"])) for d in days}
+    busiest = max((runs for runs, _ in by_day.values()), default=1)
+    first = today - timedelta(days=today.weekday() + 7 * (weeks - 1))
+    mondays = [first + timedelta(days=7 * n) for n in range(weeks)]
+    cells: list[str] = []
+    months: list[str] = []
+    for column, monday in enumerate(mondays):
+        is_first = column == 0 and monday.month == mondays[1].month
+        if is_first or (column and monday.month != mondays[column - 1].month):
+            months.append(f'<text x="{30 + column * _WIDE}" y="10">{monday:%b}</text>')
+        for row in range(7):
+            day = monday + timedelta(days=row)
+            if day > today:
+                continue
+            runs, failures = by_day.get(day.isoformat(), (0, 0))
+            says = f"{day:%a %d %b}: {counted(runs, 'run')}" + (f", {failures} failed" if failures else "")
+            x, y = 30 + column * _WIDE, 16 + row * _HIGH
+            number = (
+                f'<text class="heat-count" x="{x + 14}" y="{y + 11}">{min(failures, 999)}</text>' if failures else ""
+            )
+            shape = f'<rect class="{level(runs, failures, busiest)}" x="{x}" y="{y}" width="28" height="15" rx="3"/>'
+            cell = f"<g><title>{says}</title>{shape}{number}</g>"
+            cells.append(f'<a href="{escape(link)}{day.isoformat()}" aria-label="{says}">{cell}</a>' if link else cell)
+    names = "".join(
+        f'<text x="0" y="{27 + row * _HIGH}">{name}</text>' for row, name in ((0, "Mon"), (2, "Wed"), (4, "Fri"))
+    )
+    wide, high = 30 + weeks * _WIDE, 16 + 7 * _HIGH
+    role = 'role="group"' if link else 'role="img"'
+    return Markup(
+        f'<svg class="calendar" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" {role}'
+        f' aria-label="Runs of each day">{"".join(months)}{names}{"".join(cells)}</svg>'
+    )  # fmt: skip
+
+
+def bar(start_s: float, end_s: float, whole_s: float, tone: str, *, says: str) -> Markup:
+    """One bar of a timeline of `whole_s` seconds, as wide as its column."""
+    whole = max(whole_s, 0.001)
+    left = min(99.5, max(0.0, start_s / whole * 100))
+    wide = max(0.5, min(100 - left, (end_s - start_s) / whole * 100))
+    return Markup(
+        f'<svg class="bar" width="100%" height="10" role="img" aria-label="{escape(says)}">'
+        f"<title>{escape(says)}</title>"
+        f'<rect class="bar-ground" width="100%" height="2" y="4" rx="1"/>'
+        f'<rect class="tone-{tone}" x="{left:.2f}%" width="{wide:.2f}%" height="10" rx="3"/></svg>'
+    )
+
+
+def progress(done: float | None, *, says: str) -> Markup:
+    """How far something is (0 to 1) against what is usual; None when nothing is known of it."""
+    share = 0.0 if done is None else min(1.0, max(0.0, done))
+    over = ' class="over"' if done is not None and done > 1 else ""
+    return Markup(
+        f'<svg class="progress" width="100%" height="4" role="img" aria-label="{escape(says)}">'
+        f'<rect class="bar-ground" width="100%" height="4" rx="2"/>'
+        f'<rect{over} width="{share * 100:.1f}%" height="4" rx="2"/></svg>'
+    )

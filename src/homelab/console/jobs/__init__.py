@@ -1,0 +1,268 @@
+"""*Jobs*: all of them as a list and as one graph; one job with its past, its definition and why it did not run."""
+
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any
+
+from starlette.responses import RedirectResponse, Response
+
+from homelab.console import forms, words
+from homelab.console.charts import calendar
+from homelab.console.forms import Question
+from homelab.console.live import version
+from homelab.console.picture import Edge, Node, folded, svg
+from homelab.console.rendering import fragment, respond, url_part
+from homelab.console.screen import Parts, Screen
+from homelab.control.api.answers import HttpError
+from homelab.control.api.routes_jobs import check_param
+from homelab.control.api.routing import Asked, Route, Site
+from homelab.core.errors import HomelabError, NotFoundError
+
+HERE = "Jobs"
+TOLD = ("run", "flow", "schedule", "timezone", "needs", "description", "paused")
+"""Settings that a job's page has a place of its own for."""
+
+
+class UnknownError(HttpError):
+    """A name that is not there, with those it may have meant: (name, address)."""
+
+    def __init__(self, message: str, nearest: list[tuple[str, str]], hint: str = "") -> None:
+        super().__init__(404, "not_found", message, hint)
+        self.nearest = nearest
+
+
+def unknown_job(asked: Asked, name: str) -> UnknownError:
+    close = get_close_matches(name[:100], asked.site.control.looking.jobs(), n=3, cutoff=0.5)
+    return UnknownError(
+        f"There is no job “{words.short(name, 80)}”", [(near, f"/jobs/{url_part(near)}") for near in close]
+    )
+
+
+def matching(jobs: list[dict[str, Any]], query: str) -> list[dict[str, Any]]:
+    """The jobs whose name, description, flow, state or source has all the words of the query."""
+    wanted = query.casefold().split()
+    if not wanted:
+        return jobs
+
+    def text(job: dict[str, Any]) -> str:
+        said = " ".join(str(job.get(k) or "") for k in ("name", "description", "flow", "source"))
+        return f"{said} {shown_state(job)}".casefold()
+
+    return [job for job in jobs if all(word in text(job) for word in wanted)]
+
+
+def shown_state(job: dict[str, Any]) -> str:
+    """The state of a job for its mark: paused, else that of its last run; "" when it has none."""
+    last: dict[str, Any] = job["last_run"] or {}
+    return "paused" if job["paused"] else str(last.get("state") or "")
+
+
+async def listed(site: Site, query: str) -> dict[str, Any]:
+    answer: Any = await site.control.jobs()
+    jobs: list[dict[str, Any]] = list(answer)
+    return {"jobs": matching(jobs, query), "all": len(jobs), "query": query, "now": datetime.now(UTC)}
+
+
+async def list_parts(site: Site, query: str) -> Parts:
+    return {"job-rows": str(fragment("jobs/rows.html", shown_state=shown_state, **await listed(site, query)))}
+
+
+async def show_list(asked: Asked) -> Response:
+    at, query = version(), asked.request.query_params.get("q", "")[:200]
+    found = await listed(asked.site, query)
+    if query and len(found["jobs"]) == 1 and found["jobs"][0]["name"] == query:
+        return RedirectResponse(f"/jobs/{url_part(query)}", status_code=303)
+    return respond(
+        asked, "jobs/list.html", title="Jobs", here=HERE, live=f"jobs:{query}", version=at,
+        shown_state=shown_state, **found,
+    )  # fmt: skip
+
+
+async def graph_of(
+    site: Site, *, opened: list[str], only: set[str] | None = None, selected: str = ""
+) -> dict[str, Any]:
+    """The picture and the same as a list: (job, state, needs)."""
+    answer = await site.control.graph()
+    states = await site.control.looking.states(only)
+    nodes = [
+        Node(name=n["name"], state=states.get(n["name"], ""), link=f"/jobs/{url_part(n['name'])}")
+        for n in answer["nodes"]
+        if only is None or n["name"] in only
+    ]
+    edges = [
+        Edge(source=e["from"], target=e["to"], dashed=e["kind"] == "freshness")
+        for e in answer["edges"]
+        if only is None or (e["from"] in only and e["to"] in only)
+    ]
+    shown, lines = folded(nodes, edges, opened=opened)
+    return {
+        "picture": svg(shown, lines, selected=selected, title="Jobs and what needs what"),
+        "nodes": len(nodes),
+        "folded": sum(1 for node in shown if node.folded),
+        "listing": [(n.name, n.state, [e.source for e in edges if e.target == n.name]) for n in nodes],
+    }
+
+
+async def graph_parts(site: Site, opened: str) -> Parts:
+    found = await graph_of(site, opened=[name for name in opened.split("\n") if name])
+    return {"graph": str(fragment("jobs/picture.html", **found))}
+
+
+async def show_graph(asked: Asked) -> Response:
+    at, opened = version(), asked.request.query_params.getlist("open")[:50]
+    found = await graph_of(asked.site, opened=opened)
+    topic = "graph:" + "\n".join(opened)
+    return respond(asked, "jobs/graph.html", title="Graph of jobs", here=HERE, live=topic, version=at, **found)
+
+
+async def show_job(asked: Asked) -> Response:
+    name = asked.path("name")
+    control, looking = asked.site.control, asked.site.control.looking
+    try:
+        job = (await control.job(name))["job"]
+    except NotFoundError as error:
+        raise unknown_job(asked, name) from error
+    why = await control.why(name)
+    runs: Any = await control.runs(job=name, limit=20)
+    now = datetime.now(UTC)
+    graph = await control.graph()
+    near = {end for e in graph["edges"] if name in (e["from"], e["to"]) for end in (e["from"], e["to"])} - {name}
+    values: dict[str, Any] = {
+        "job": job,
+        "state_now": shown_state(job),
+        "reasons": why["reasons"],
+        "runs": runs,
+        "pick": False,
+        "calendar": calendar(await looking.days(name), today=now.date(), link=f"/runs?job={url_part(name)}&day="),
+        "needed_by": [e["to"] for e in graph["edges"] if e["from"] == name],
+        "settings": [pair for pair in looking.settings(name).items() if pair[0] not in TOLD and pair[1]],
+        "around": await graph_of(asked.site, opened=["all"], only={name, *near}, selected=name) if near else None,
+        "now": now,
+    }
+    return respond(asked, "jobs/job.html", title=name, here=HERE, **values)
+
+
+# -- actions ----------------------------------------------------------------------------------------------------------
+
+
+async def _job(asked: Asked) -> dict[str, Any]:
+    try:
+        return (await asked.site.control.job(asked.path("name")))["job"]
+    except NotFoundError as error:
+        raise unknown_job(asked, asked.path("name")) from error
+
+
+async def run_question(asked: Asked, problem: str = "", typed: dict[str, str] | None = None) -> Response:
+    job = await _job(asked)
+    graph = await asked.site.control.graph()
+    together = [n["name"] for n in graph["nodes"] if n["flow"] == job["flow"]]
+    will = [f"“{words.short(job['name'])}” starts now, on the machine that has room for it."]
+    if len(together) > 1:
+        flow = words.counted(len(together), "job")
+        will.append(f"What it needs runs before it and what needs it after it, of {flow} in this flow.")
+    if job["paused"]:
+        will.append("It is paused; a run by hand starts all the same.")
+    question = Question(
+        title=f"Run {words.short(job['name'])} now?",
+        will=will,
+        button="Run now",
+        back=f"/jobs/{url_part(job['name'])}",
+        fields="jobs/run_fields.html",
+        values={
+            "params": {**job["definition"].get("params", {}), **(typed or {})},
+            "alone": len(together) > 1,
+        },
+    )
+    return forms.ask(asked, question, here=HERE, problem=problem, status=400 if problem else 200)
+
+
+async def run_now(asked: Asked) -> Response:
+    fields = await forms.read(asked)
+    name = asked.path("name")
+    pairs = zip(fields.get("param_name", []), fields.get("param_value", []), strict=False)
+    params = {key.strip(): value.replace("\r\n", "\n") for key, value in pairs if key.strip()}
+
+    async def action() -> str:
+        for key, value in params.items():
+            check_param(key, value)
+        made = await asked.site.control.run_job(name, params=params, only=bool(fields.get("only")), by=asked.by)
+        return f"/runs/{url_part(made['run']['id'])}?job={url_part(name)}"
+
+    try:
+        return await forms.carry_out(asked, fields, action, subject=name, body={"params": sorted(params)})
+    except HttpError as error:
+        return await run_question(asked, problem=error.message, typed=params)
+    except HomelabError as error:
+        return await run_question(asked, problem=str(error), typed=params)
+
+
+async def pause_question(asked: Asked) -> Response:
+    job = await _job(asked)
+    graph = await asked.site.control.graph()
+    held = [e["to"] for e in graph["edges"] if e["from"] == job["name"]]
+    will = [f"No more runs of “{words.short(job['name'])}” start, until somebody resumes it. What runs goes on."]
+    if held:
+        will.append(f"{words.listed(held)} {'needs' if len(held) == 1 else 'need'} it and will not run either.")
+    question = Question(
+        title=f"Pause {words.short(job['name'])}?", will=will, button="Pause", back=f"/jobs/{url_part(job['name'])}"
+    )
+    return forms.ask(asked, question, here=HERE)
+
+
+async def resume_question(asked: Asked) -> Response:
+    job = await _job(asked)
+    words_ = job["schedule_words"]
+    will = ["It runs again as its schedule says" + (f": {words_}." if words_ else ".")]
+    will.append("What it missed while it was paused is not made up for.")
+    question = Question(
+        title=f"Resume {words.short(job['name'])}?", will=will, button="Resume", back=f"/jobs/{url_part(job['name'])}"
+    )
+    return forms.ask(asked, question, here=HERE)
+
+
+async def pause(asked: Asked) -> Response:
+    return await _switch(asked, paused=True)
+
+
+async def resume(asked: Asked) -> Response:
+    return await _switch(asked, paused=False)
+
+
+async def _switch(asked: Asked, *, paused: bool) -> Response:
+    fields = await forms.read(asked)
+    name = asked.path("name")
+
+    async def action() -> str:
+        await (asked.site.control.pause if paused else asked.site.control.resume)(name, asked.by)
+        return f"/jobs/{url_part(name)}"
+
+    return await forms.carry_out(asked, fields, action, subject=name)
+
+
+def _page(path: str, handler: Any, summary: str, scope: Any = "read") -> Route:
+    return Route(method="GET", path=path, scope=scope, handler=handler, summary=summary, page=True)
+
+
+def _change(path: str, handler: Any, summary: str) -> Route:
+    return Route(
+        method="POST", path=path, scope="operate", handler=handler, summary=summary, page=True, audited=False
+    )  # `forms.carry_out` notes it, once
+
+
+SCREEN = Screen(
+    name=HERE,
+    path="/jobs",
+    icon="jobs",
+    routes=(
+        _page("/jobs", show_list, "All jobs."),
+        _page("/graph", show_graph, "All jobs and what needs what."),
+        _page("/jobs/{name}", show_job, "One job."),
+        _page("/jobs/{name}/run", run_question, "What running it now would do.", "operate"),
+        _change("/jobs/{name}/run", run_now, "Run it now."),
+        _page("/jobs/{name}/pause", pause_question, "What pausing would do.", "operate"),
+        _change("/jobs/{name}/pause", pause, "Pause it."),
+        _page("/jobs/{name}/resume", resume_question, "What resuming would do.", "operate"),
+        _change("/jobs/{name}/resume", resume, "Resume it."),
+    ),
+    live={"jobs": list_parts, "graph": graph_parts},
+)

@@ -1,0 +1,268 @@
+"""*Run*: its jobs as graph and timeline, the log and the differences of the one that is selected; retry and cancel.
+
+The selection is in the address (`?job=`), so that it works without scripts and can be sent to somebody.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from homelab.console import forms, words
+from homelab.console.forms import Question
+from homelab.console.jobs import UnknownError
+from homelab.console.live import version
+from homelab.console.picture import Edge, Node, svg
+from homelab.console.rendering import fragment, respond, url_part
+from homelab.console.screen import Parts, Screen
+from homelab.control.api import logs, logwindow
+from homelab.control.api.routes_look import shown_line
+from homelab.control.api.routing import Asked, Route, Site
+from homelab.core.errors import HomelabError, InputError, NotFoundError
+from homelab.core.jobs import RunState
+
+HERE = "Runs"
+FAILED_LINES = 20
+SHOWN_LINES = 300
+NO_LOG: dict[str, Any] = {"attempt": 0, "attempts": [], "start": 0, "end": 0, "size": 0, "lines": []}
+"""Of a job that has not begun: the page waits for its first line."""
+_URGENT = ("failed", "timed_out", "crashed", "running", "retrying")
+
+
+def selected(run: dict[str, Any], wanted: str | None) -> dict[str, Any]:
+    """The job that a person most likely asks about: the one named, else what failed, else what runs, else the last
+    that did something."""
+    jobs: list[dict[str, Any]] = run["jobs"]
+    for job in jobs:
+        if job["job"] == wanted:
+            return job
+    for state in _URGENT:
+        for job in jobs:
+            if job["state"] == state:
+                return job
+    begun = [job for job in jobs if job["started"]]
+    return begun[-1] if begun else jobs[0]
+
+
+def timeline(run: dict[str, Any], now: datetime) -> tuple[float, dict[str, tuple[float, float]]]:
+    """(seconds from the first start to the last end, (start, end) of each job in them); jobs that did not begin are
+    left out."""
+    begins = {j["job"]: begun for j in run["jobs"] if (begun := words.moment(j["started"]))}
+    if not begins:
+        return 0.0, {}
+    ends = {j["job"]: words.moment(j["ended"]) or now for j in run["jobs"] if j["job"] in begins}
+    first = min(begins.values())
+    bars = {n: ((begins[n] - first).total_seconds(), (ends[n] - first).total_seconds()) for n in begins}
+    return max(end for _, end in bars.values()), bars
+
+
+def job_link(run: dict[str, Any], job: str) -> str:
+    return f"/runs/{url_part(run['id'])}?job={url_part(job)}"
+
+
+def picture_of(run: dict[str, Any], chosen: str) -> Any:
+    jobs: list[dict[str, Any]] = run["jobs"]
+    names = {job["job"] for job in jobs}
+    nodes = [Node(name=j["job"], state=j["state"], link=job_link(run, j["job"])) for j in jobs]
+    edges = [Edge(source=need, target=j["job"]) for j in jobs for need in j["needs"] if need in names]
+    return svg(nodes, edges, selected=chosen, title="Jobs of this run")
+
+
+def told(run: dict[str, Any], wanted: str | None, now: datetime) -> dict[str, Any]:
+    """All of a run's page but its log."""
+    chosen = selected(run, wanted)
+    whole_s, bars = timeline(run, now)
+    usual = {job["job"]: job["usual_s"] for job in run["jobs"]}
+    return {
+        "run": run,
+        "chosen": chosen,
+        "is_open": not RunState(run["state"]).is_final,
+        "whole_s": whole_s,
+        "bars": bars,
+        "usual": usual,
+        "picture": picture_of(run, chosen["job"]) if len(run["jobs"]) > 1 else None,
+        "link": job_link,
+        "now": now,
+    }
+
+
+async def parts(site: Site, topic: str) -> Parts:
+    run_id, _, wanted = topic.partition(" ")
+    run = (await site.control.looking.run(run_id))["run"]
+    found = told(run, wanted, datetime.now(UTC))
+    made = {name: str(fragment(f"run/{name}.html", **found)) for name in ("head", "members", "outcome")}
+    if found["picture"] is not None:
+        made["graph"] = str(fragment("jobs/picture.html", picture=found["picture"]))
+    return made
+
+
+async def run_of(asked: Asked) -> dict[str, Any]:
+    """The run of the path; a page that names the nearest when there is none."""
+    wanted = asked.path("id")
+    try:
+        return (await asked.site.control.looking.run(wanted))["run"]
+    except (NotFoundError, InputError) as error:
+        near = await asked.site.control.looking.runs_like(wanted)
+        raise UnknownError(
+            f"There is no run “{words.short(wanted, 60)}”",
+            [(found[:8], f"/runs/{url_part(found)}") for found in near],
+            "Runs are kept for 60 days.",
+        ) from error
+
+
+async def show(asked: Asked) -> Response:
+    at, query = version(), asked.request.query_params
+    run = await run_of(asked)
+    if not run["jobs"]:
+        raise UnknownError("That run has no jobs", [])
+    now = datetime.now(UTC)
+    found = told(run, query.get("job"), now)
+    chosen = found["chosen"]
+    attempt = query.get("attempt", "")
+    log = await run_in_threadpool(
+        read_log,
+        asked.site.home.run_folder(run["id"]),
+        chosen,
+        int(attempt) if attempt.isdecimal() and len(attempt) < 7 else 0,
+    )
+    difference = None
+    if RunState(chosen["state"]).is_final and chosen["attempt"]:
+        difference = await asked.site.control.looking.difference(run["id"], chosen["job"])
+    if log is None and found["is_open"]:
+        log = NO_LOG
+    return respond(
+        asked,
+        "run/run.html",
+        title=f"{chosen['job']} {words.mark(chosen['state']).word}",
+        here=HERE,
+        live=f"run:{run['id']} {chosen['job']}" if found["is_open"] else "",
+        version=at,
+        log=log,
+        pinned=attempt if attempt.isdecimal() else "",
+        found=difference,
+        before="last good run",
+        after="this run",
+        **found,
+    )
+
+
+def read_log(folder: Path, job: dict[str, Any], attempt: int) -> dict[str, Any] | None:
+    """The end of one attempt's log: twenty lines of what failed, more of anything else; None without one. Blocking."""
+    files = logs.files(folder, job["job"])
+    numbers = [file.attempt for file in files]
+    files = [file for file in files if attempt in (0, file.attempt)]
+    if not files:
+        return None
+    file = max(files, key=lambda f: f.attempt)
+    count = FAILED_LINES if RunState(job["state"]).is_failure else SHOWN_LINES
+    try:
+        window = logwindow.window(file.path, 1 << 62, lines=count, back=True)
+    except OSError:
+        return None
+    return {
+        "attempt": file.attempt,
+        "attempts": numbers,
+        "start": window.start,
+        "end": window.end,
+        "size": window.size,
+        "lines": [shown_line(line) for line in window.lines],
+    }
+
+
+# -- actions ----------------------------------------------------------------------------------------------------------
+
+
+async def retry_question(asked: Asked, problem: str = "") -> Response:
+    run = await run_of(asked)
+    bad = [j for j in run["jobs"] if j["state"] != "succeeded"]
+    good = [j for j in run["jobs"] if j["state"] == "succeeded"]
+    will = [f"The same run starts again now; what it does is as it was defined on {str(run['created'])[:10]}."]
+    if bad:
+        names = words.listed([j["job"] for j in bad], 6)
+        will.append(f"{names} {'runs' if len(bad) == 1 else 'run'} again, with the next attempt number.")
+    if good:
+        will.append(f"{words.listed([j['job'] for j in good], 6)} succeeded and will not run again.")
+    question = Question(
+        title=f"Retry this run of {words.short(run['flow'])}?",
+        will=will,
+        button="Retry",
+        back=f"/runs/{url_part(run['id'])}",
+        fields="run/retry_fields.html" if good and bad else "",
+        values={"good": good},
+    )
+    return forms.ask(asked, question, here=HERE, problem=problem, status=409 if problem else 200)
+
+
+async def retry(asked: Asked) -> Response:
+    fields = await forms.read(asked)
+    run = await run_of(asked)
+    is_whole = fields.get("which", ["failed"])[0] == "all" or all(j["state"] == "succeeded" for j in run["jobs"])
+
+    async def action() -> str:
+        await asked.site.control.retry(run["id"], failed=not is_whole, by=asked.by)
+        return f"/runs/{url_part(run['id'])}"
+
+    try:
+        return await forms.carry_out(asked, fields, action, subject=run["id"], body={"all": is_whole})
+    except HomelabError as error:
+        return await retry_question(asked, problem=str(error))
+
+
+async def cancel_question(asked: Asked, problem: str = "") -> Response:
+    run = await run_of(asked)
+    going = [j["job"] for j in run["jobs"] if j["state"] in ("running", "retrying")]
+    waiting = [j["job"] for j in run["jobs"] if j["state"] in ("pending", "scheduled")]
+    will: list[str] = []
+    if going:
+        will.append(f"{words.listed(going, 6)} is told to end, and killed when its grace is over.")
+    if waiting:
+        will.append(f"{words.listed(waiting, 6)} will not start.")
+    will.append("What has finished stays as it is. A retry can take the run up again.")
+    question = Question(
+        title=f"Cancel this run of {words.short(run['flow'])}?",
+        will=will,
+        button="Cancel the run",
+        back=f"/runs/{url_part(run['id'])}",
+        is_grave=True,
+    )
+    return forms.ask(asked, question, here=HERE, problem=problem, status=409 if problem else 200)
+
+
+async def cancel(asked: Asked) -> Response:
+    fields = await forms.read(asked)
+    run = await run_of(asked)
+
+    async def action() -> str:
+        await asked.site.control.cancel(run["id"], asked.by)
+        return f"/runs/{url_part(run['id'])}"
+
+    try:
+        return await forms.carry_out(asked, fields, action, subject=run["id"])
+    except HomelabError as error:
+        return await cancel_question(asked, problem=str(error))
+
+
+def _page(path: str, handler: Any, summary: str, scope: Any = "read") -> Route:
+    return Route(method="GET", path=path, scope=scope, handler=handler, summary=summary, page=True)
+
+
+def _change(path: str, handler: Any, summary: str) -> Route:
+    return Route(
+        method="POST", path=path, scope="operate", handler=handler, summary=summary, page=True, audited=False
+    )  # `forms.carry_out` notes it, once
+
+
+SCREEN = Screen(
+    name="",
+    path="/runs",
+    routes=(
+        _page("/runs/{id}", show, "One run."),
+        _page("/runs/{id}/retry", retry_question, "What a retry would do.", "operate"),
+        _change("/runs/{id}/retry", retry, "Retry it."),
+        _page("/runs/{id}/cancel", cancel_question, "What cancelling would do.", "operate"),
+        _change("/runs/{id}/cancel", cancel, "Cancel it."),
+    ),
+    live={"run": parts},
+)

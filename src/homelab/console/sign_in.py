@@ -1,0 +1,94 @@
+"""Signing in by a one-time link and signing out again; and pages that say no."""
+
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from homelab.console.forms import read
+from homelab.console.rendering import page
+from homelab.control.access import SESSION_TTL
+from homelab.control.api.answers import HttpError, read_bytes
+from homelab.control.api.auth import caller_of, same_origin
+from homelab.control.api.routing import Asked, Route
+
+
+async def show_sign_in(asked: Asked) -> Response:
+    """Shows a button only: what fetches a link to preview it must not use it up."""
+    token = asked.request.query_params.get("token", "")[:200]
+    return page("templates/sign_in.html", title="Sign in", token=token)
+
+
+async def sign_in(asked: Asked) -> Response:
+    asked.site.gate.take_sign_in(caller_of(asked.request))
+    if not same_origin(asked.request.headers):
+        raise HttpError(403, "forbidden", "this request did not come from a page of this lab")
+    body = await read_bytes(asked.request, 4096)
+    try:
+        token = parse_qs(body.decode("ascii"), max_num_fields=10).get("token", [""])[0]
+    except ValueError as error:
+        raise HttpError(400, "input", "that is not a form of this lab") from error
+    origin = caller_of(asked.request)
+    session = await asked.site.access.sign_in(token, origin=origin) if token else None
+    if session is None:
+        raise HttpError(403, "forbidden", "this link was used or has expired", "Make a new one with: homelab open")
+    await asked.site.access.record(who="browser", origin=origin, action="POST /sign-in", subject="")
+    response = RedirectResponse("/", status_code=303)
+    asked.site.gate.set_cookie(response, session, int(SESSION_TTL.total_seconds()))
+    return response
+
+
+async def sign_out(asked: Asked) -> Response:
+    await read(asked)
+    if asked.identity.session:
+        await asked.site.access.sign_out(asked.identity.session)
+    response = RedirectResponse("/", status_code=303)
+    asked.site.gate.set_cookie(response, "", 0)
+    return response
+
+
+def failure(request: Request, error: HttpError) -> Response:
+    """An error as a page; a missing sign-in says how to get one."""
+    if error.status == 401:
+        return page("templates/sign_in.html", title="Sign in", token="", status=401)
+    response = page(
+        "templates/failure.html",
+        title="Not found" if error.status == 404 else "Not done",
+        status=error.status,
+        message=error.message,
+        hint=error.hint,
+        code=error.status,
+        nearest=getattr(error, "nearest", ()),
+    )
+    for name, value in error.headers.items():
+        response.headers[name] = value
+    return response
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/sign-in",
+        scope="open",
+        handler=show_sign_in,
+        summary="The page behind a one-time link.",
+        page=True,
+    ),
+    Route(
+        method="POST",
+        path="/sign-in",
+        scope="open",
+        handler=sign_in,
+        summary="Use a one-time link up.",
+        page=True,
+        audited=False,
+    ),
+    Route(
+        method="POST",
+        path="/sign-out",
+        scope="read",
+        handler=sign_out,
+        summary="End this browser's session.",
+        page=True,
+    ),
+)

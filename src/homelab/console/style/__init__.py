@@ -1,0 +1,48 @@
+"""The style page: every token and every element of the console, alive, in the theme one looks at."""
+
+from datetime import UTC, datetime, timedelta
+
+from starlette.responses import Response
+
+from homelab.console.charts import calendar
+from homelab.console.picture import Edge, Node, svg
+from homelab.console.rendering import respond
+from homelab.console.screen import Screen
+from homelab.console.words import MARKS
+from homelab.control.api.routing import Asked, Route
+
+COLOURS = (
+    "ground", "surface", "raised", "line", "line-strong", "ink", "soft", "faint", "accent", "good", "bad", "warn",
+    "run", "idle",
+)  # fmt: skip
+
+
+async def show(asked: Asked) -> Response:
+    now = datetime.now(UTC)
+    days = [
+        {"day": (now.date() - timedelta(days=n)).isoformat(), "runs": n * 7 % 90, "failures": (n % 9 == 0) * (n % 5)}
+        for n in range(60)
+    ]
+    nodes = [
+        Node(name=f"{state}-job", state=state) for state in ("succeeded", "failed", "running", "blocked", "paused")
+    ]
+    edges = [Edge(source="succeeded-job", target="failed-job"), Edge(source="failed-job", target="blocked-job"),
+             Edge(source="succeeded-job", target="running-job", dashed=True)]  # fmt: skip
+    return respond(
+        asked,
+        "style/style.html",
+        title="Style",
+        colours=COLOURS,
+        marks=MARKS,
+        calendar=calendar(days, today=now.date()),
+        picture=svg(nodes, edges, title="An example"),
+        states=["succeeded", "failed", "timed_out", "succeeded", "running", "skipped"] * 5,
+        now=now,
+    )
+
+
+SCREEN = Screen(
+    name="",
+    path="/style",
+    routes=(Route(method="GET", path="/style", scope="read", handler=show, summary="How pages look.", page=True),),
+)

@@ -1,0 +1,231 @@
+"""What needs a person now, worst first: each with one sentence of facts and what can be done. Pure.
+
+A job's newest result, the conditions that the watcher holds open and the problems of the lab go in. A job that is
+blocked is told with the job it waits for, not beside it. Called by `control.now`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from homelab.notify.message import span
+
+ORDER = ("service", "crashed", "failed", "timed_out", "stuck", "late", "missed", "blocked", "lab", "slow", "silent")
+"""Kinds, the most urgent first."""
+
+_EXITS = {
+    126: "the command was found but may not be executed",
+    127: "the command was not found",
+    128: "the shell was given an exit status that is none",
+    130: "it was interrupted",
+    134: "it aborted itself",
+    137: "it was killed: by the system when memory ran out, or by hand",
+    139: "it read memory that is not its own",
+    141: "what read its output had gone",
+    143: "it was asked to end",
+}
+_COLOUR = re.compile(r"\x1b\[[0-9;:]{0,40}m")
+_ERROR = re.compile(
+    r"\b(\w*(error|exception)|fatal|denied|not found|no such|cannot|refused|no space|panic)\b", re.IGNORECASE
+)
+_SIGNALS = {6: 134, 9: 137, 11: 139, 13: 141, 15: 143, 2: 130}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One thing. `since` is when it began; `waiting` are jobs that cannot run because of it; `actions` are names of
+    `look`, `retry`, `run`, `cancel`, `why`, `resume`, the one that most likely helps first."""
+
+    kind: str
+    subject: str
+    reason: str
+    since: datetime | None = None
+    job: str | None = None
+    run: str | None = None
+    waiting: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+    hint: str = ""
+    said: str = ""
+    """The line of its output that tells most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobNow:
+    """A job as far as attention needs it. `last`: its newest run (id, state, ended, exit_code, signal, reason,
+    attempt) or None. `failures`: failed results since its last success, `failure` the newest of them, `first` the end
+    of the oldest."""
+
+    name: str
+    last: Mapping[str, Any] | None = None
+    failure: Mapping[str, Any] | None = None
+    failures: int = 0
+    first: datetime | None = None
+    paused: bool = False
+    needs: tuple[str, ...] = ()
+    usual_s: float | None = None
+    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+
+
+def exit_meaning(exit_code: int | None, signal: int | None) -> str:
+    """What an exit status or a signal says by convention; "" when it says nothing."""
+    if signal is not None:
+        return _EXITS.get(_SIGNALS.get(signal, 0), "")
+    return "" if exit_code is None else _EXITS.get(exit_code, "")
+
+
+def sentence(text: str) -> str:
+    """Text as one sentence: a capital, a full stop, no line end."""
+    text = " ".join(text.split())
+    text = text[:1].upper() + text[1:]
+    return text if not text or text.endswith((".", "!", "?")) else text + "."
+
+
+def ending(last: Mapping[str, Any]) -> str:
+    """How a run ended, from its facts: `It ended with exit status 127: the command was not found.`"""
+    state, reason = str(last["state"]), str(last.get("reason") or "").strip().rstrip(".")
+    meaning = exit_meaning(last.get("exit_code"), last.get("signal"))
+    if state == "timed_out":
+        text = reason or "it ran longer than its timeout"
+    elif state == "crashed":
+        text = reason or "the worker that ran it went away"
+    elif last.get("signal") is not None:
+        text = f"it was ended by signal {last['signal']}"
+    elif last.get("exit_code") is not None:
+        text = f"it ended with exit status {last['exit_code']}"
+    else:
+        text = reason or "it failed"
+    if meaning and meaning not in text:
+        text += f": {meaning}"
+    attempt = last.get("attempt") or 1
+    return sentence(text + (f", after {attempt} attempts" if attempt > 1 else ""))
+
+
+def telling(tail: Sequence[object]) -> str:
+    """Of the last lines of an output the one that tells most: the last that speaks of an error, else the last that
+    says anything. Colours left out."""
+    lines = [text for line in tail if (text := _COLOUR.sub("", str(line)).strip())]
+    errors = [line for line in lines if _ERROR.search(line)]
+    return (errors or lines or [""])[-1]
+
+
+def attention(jobs: Sequence[JobNow], problems: Sequence[Mapping[str, Any]], *, now: datetime) -> list[Entry]:
+    """Everything that needs a look, in `ORDER`, the longest standing first within a kind."""
+    by_name = {job.name: job for job in jobs}
+    failing = {job.name for job in jobs if _is_failing(job)}
+    entries: list[Entry] = []
+    told: set[str] = set()
+    for job in jobs:
+        if job.name in failing:
+            waiting = _waiting(job.name, jobs)
+            told |= {job.name, *waiting}
+            entries.append(_failing(job, waiting))
+    for job in jobs:
+        entries += _conditions(job, by_name, told=job.name in told, now=now)
+    for problem in problems:
+        entries.append(
+            Entry(
+                kind="service" if problem.get("severity") == "error" else "lab",
+                subject=str(problem.get("subject") or "lab"),
+                reason=sentence(str(problem.get("message") or "")),
+                hint=str(problem.get("hint") or ""),
+                since=problem.get("since"),
+            )
+        )
+    return sorted(entries, key=lambda e: (ORDER.index(e.kind), e.since.timestamp() if e.since else 0.0))
+
+
+def _is_failing(job: JobNow) -> bool:
+    return not job.paused and job.failure is not None
+
+
+def _failing(job: JobNow, waiting: tuple[str, ...]) -> Entry:
+    last = job.failure or {}
+    reason = ending(last)
+    if job.failures > 1:
+        reason += f" It has failed {job.failures} times in a row."
+    kind = str(last.get("state")) if last.get("state") in ("crashed", "timed_out") else "failed"
+    return Entry(
+        kind=kind,
+        subject=job.name,
+        job=job.name,
+        run=last.get("id"),
+        reason=reason,
+        since=job.first or last.get("ended"),
+        waiting=waiting,
+        actions=("look", "retry"),
+        said=telling(last.get("tail") or ()),
+    )
+
+
+def _waiting(name: str, jobs: Sequence[JobNow]) -> tuple[str, ...]:
+    """Jobs whose newest run is blocked and that need `name`, directly or through blocked ones."""
+    reached, grew = {name}, True
+    while grew:
+        grew = False
+        for job in jobs:
+            is_blocked = job.last is not None and job.last["state"] == "blocked"
+            if is_blocked and job.name not in reached and any(need in reached for need in job.needs):
+                reached.add(job.name)
+                grew = True
+    return tuple(job.name for job in jobs if job.name in reached and job.name != name)
+
+
+def _conditions(job: JobNow, by_name: Mapping[str, JobNow], *, told: bool, now: datetime) -> list[Entry]:
+    found: list[Entry] = []
+    for kind in ("stuck", "late", "missed", "blocked", "slow", "silent"):
+        condition = job.conditions.get(kind)
+        if condition is None or (kind == "blocked" and told):
+            continue
+        since: datetime = condition["since"]
+        found.append(
+            Entry(
+                kind=kind,
+                subject=job.name,
+                job=job.name,
+                run=condition.get("run"),
+                since=since,
+                reason=_condition_words(kind, job, condition, now),
+                actions={"stuck": ("look", "cancel"), "missed": ("run", "why"), "late": ("why", "run")}.get(
+                    kind, ("look", "why") if condition.get("run") else ("why",)
+                ),
+            )
+        )
+    is_blocked = job.last is not None and job.last["state"] == "blocked"
+    if is_blocked and not told and "blocked" not in job.conditions and not job.paused:
+        last = job.last or {}
+        found.append(
+            Entry(
+                kind="blocked",
+                subject=job.name,
+                job=job.name,
+                run=last.get("id"),
+                since=last.get("ended"),
+                reason=sentence(str(last.get("reason") or "something it needs has not succeeded")),
+                actions=("why", "look"),
+            )
+        )
+    return found
+
+
+def _condition_words(kind: str, job: JobNow, condition: Mapping[str, Any], now: datetime) -> str:
+    usual = f" Usually it takes {span(job.usual_s)}." if job.usual_s is not None else ""
+    due, count = condition.get("due"), int(condition.get("count") or 1)
+    going = span((now - condition["since"]).total_seconds())
+    match kind:
+        case "late":
+            waited = span((now - due).total_seconds()) if isinstance(due, datetime) else going
+            return f"It was due {waited} ago and has not started."
+        case "stuck":
+            return f"It has been running far longer than usual, and was noticed {going} ago.{usual}"
+        case "missed":
+            return (
+                "Its run did not happen: nobody was there to start it." if count == 1 else f"{count} runs were missed."
+            )
+        case "blocked":
+            return f"It waits for something that is not fresh; {count} run{'s' if count > 1 else ''} blocked."
+        case "slow":
+            return f"Its last run took much longer than usual.{usual}"
+        case _:
+            return "It succeeded but printed much less than it always does."

@@ -1,0 +1,142 @@
+"""What people look at beyond the contract's lists: the lab now, one run in full, differences, days, the lab file.
+
+One object of `Control` (`Control.looking`), so that the API and the console ask the same. Reads only.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from homelab.control import applying, history, runview, store
+from homelab.control import now as present
+from homelab.control.plan import plan as plan_of
+from homelab.control.plan import written
+from homelab.control.state import Shared, utc_now
+from homelab.core import labfile
+from homelab.core.errors import HomelabError
+from homelab.home import labfiles
+
+Json = dict[str, Any]
+DAYS = 60
+"""As far back as runs are kept."""
+DAYS_FRESH_S = 30.0
+
+
+class Looking:
+    """See the module. `problems` and `run_row` are Control's own."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        problems: Callable[[], Awaitable[list[Json]]],
+        run_row: Callable[[str], Awaitable[Json]],
+    ) -> None:
+        self._shared = shared
+        self._problems = problems
+        self._run_row = run_row
+        self._days: dict[str | None, tuple[float, list[Json]]] = {}
+
+    @property
+    def lab_name(self) -> str:
+        return self._shared.lab.name if self._shared.lab else ""
+
+    @property
+    def timezone(self) -> str:
+        """The lab's zone, UTC while no lab is applied."""
+        return self._shared.lab.timezone if self._shared.lab else "UTC"
+
+    def news(self) -> asyncio.Event:
+        """Set at the next thing that happens; ask again for the one after it."""
+        return self._shared.news
+
+    def jobs(self) -> list[str]:
+        """The names of all jobs, in the order of the lab file."""
+        return [job.name for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs]
+
+    async def states(self, only: Collection[str] | None = None) -> dict[str, str]:
+        """The state of each job (or of those named): paused, else that of its newest run; "" without any."""
+        flows = self._shared.flows.values()
+        pairs = [(j.name, s.flow.name) for s in flows for j in s.flow.jobs if only is None or j.name in only]
+        async with self._shared.database.connection() as conn:
+            newest = await history.newest(conn, pairs)
+        paused = {j.name for s in flows for j in s.flow.jobs if j.paused} | self._shared.paused.keys()
+        return {n: "paused" if n in paused else str(newest[n]["state"]) if n in newest else "" for n, _ in pairs}
+
+    def settings(self, job: str) -> dict[str, str]:
+        """All settings of a job as text, by their names in the lab file; none for a job that is not there."""
+        scheduled = self._shared.flow_of(job)
+        return written(scheduled.flow.job(job)) if scheduled else {}
+
+    async def now(self) -> Json:
+        return await present.now(self._shared, await self._problems(), utc_now())
+
+    async def services(self) -> list[Json]:
+        return await present.services(self._shared.home)
+
+    async def run(self, run: str) -> Json:
+        """One run, by its id or the only beginning of one. NotFoundError when there is none."""
+        return await runview.view(self._shared, await self._run_row(run))
+
+    async def difference(self, run: str, job: str, other: str | None = None) -> Json:
+        row = await self._run_row(run)
+        if other is not None:
+            other = str((await self._run_row(other))["id"])
+        return await runview.difference(self._shared, row, job, other)
+
+    async def days(self, job: str | None = None) -> list[Json]:
+        """(day, runs, failures) of the last `DAYS` days in the lab's zone, those without runs left out. At most
+        `DAYS_FRESH_S` old: a day has tens of thousands of runs, and one more is not seen."""
+        clock = asyncio.get_running_loop().time()
+        if (known := self._days.get(job)) is not None and clock - known[0] < DAYS_FRESH_S:
+            return known[1]
+        async with self._shared.database.connection() as conn:
+            rows = await history.days(conn, job=job, since=utc_now() - timedelta(days=DAYS), timezone=self.timezone)
+        found = [{"day": r["day"].isoformat(), "runs": r["runs"], "failures": r["failures"]} for r in rows]
+        if len(self._days) > 500:
+            self._days.clear()
+        self._days[job] = (clock, found)
+        return found
+
+    async def runs_like(self, text: str) -> list[str]:
+        async with self._shared.database.connection() as conn:
+            return await history.runs_like(conn, text)
+
+    async def event(self) -> int:
+        """The number of the newest event."""
+        async with self._shared.database.connection() as conn:
+            return await store.last_event(conn)
+
+    async def lab_file(self) -> Json:
+        """The lab file as applied and as it lies on disk now, with its problems and what applying it would change.
+
+        `disk` is None, with `error`, when it cannot be read from here.
+        """
+        async with self._shared.database.connection() as conn:
+            row = await store.applied_lab(conn)
+        if row is None:
+            return {"path": None, "applied": None, "files": {}, "disk": None, "problems": [], "plan": None, "error": ""}
+        body: Json = {
+            "path": row["path"],
+            "folder": row["folder"],
+            "applied": row["applied"],
+            "files": row["files"],
+            "disk": None,
+            "problems": [],
+            "plan": None,
+            "error": "",
+        }
+        path = Path(row["folder"]) / Path(row["path"]).name
+        try:
+            files = labfiles.read(path)
+        except HomelabError as error:
+            return {**body, "error": str(error)}
+        return {**body, "disk": files, "main": next(iter(files)), **self._judged(files, row["folder"])}
+
+    def _judged(self, files: Mapping[str, str], folder: str) -> Json:
+        main = next(iter(files))
+        lab, problems = labfile.parse(files, main=main)
+        plan = None if lab is None else plan_of(self._shared.lab, applying.placed(lab, folder)).to_json()
+        return {"problems": [p.to_json() for p in problems], "plan": plan}

@@ -1,0 +1,158 @@
+"""The pages of a whole lab in a real browser: from the alert to the fix, running, cancelling, applying."""
+
+import asyncio
+import json
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+from tests.lab import Lab, until
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: tests/system-packages.sh installs one")
+
+TEXT = """
+[lab]
+name = "shown"
+
+[notify]
+urls = ["log://work/alerts.jsonl"]
+
+[jobs.read-input]
+run = "cat input.txt"
+
+[jobs.use-input]
+needs = ["read-input"]
+run = "echo used"
+
+[jobs.long]
+run = "for i in $(seq 60); do echo line $i; sleep 1; done"
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    made = Lab(tmp_path_factory.mktemp("lab"))
+    try:
+        folder = made.root
+        yield made.up(TEXT.replace('run = "cat', f'cwd = "{folder}"\nrun = "cat'))
+    finally:
+        made.down()
+
+
+async def signed_in(lab: Lab, page: Page) -> str:
+    """Sign in by the link of the command line; the address of the lab."""
+    link = str(lab.json("open")["url"])
+    await page.goto(link)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator("h1")).to_be_visible()
+    return link.split("/sign-in", 1)[0]
+
+
+def alert(lab: Lab, job: str) -> str:
+    """The address in the notification about a job, once it is there."""
+
+    def link() -> str | None:
+        for path in lab.home.rglob("alerts.jsonl"):
+            for line in path.read_text().splitlines():
+                if job in line and (
+                    found := re.search(r"http://[^\s\"\\]+/runs/[0-9a-f-]+", json.dumps(json.loads(line)))
+                ):
+                    return found[0]
+        return None
+
+    return until(link, timeout=60, what="the notification")
+
+
+def test_from_the_alert_to_the_fix_are_three_clicks(lab: Lab) -> None:
+    lab.run_job("read-input")
+    link = alert(lab, "read-input")
+    clicks = 0
+
+    async def walk() -> None:
+        nonlocal clicks
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            page = await browser.new_page()
+            await signed_in(lab, page)
+            clicks = 1
+            await page.goto(link)  # the first click: on the notification
+            await expect(page.locator("#h-log")).to_have_text("read-input")
+            await expect(page.get_by_text("It ended with exit status 1.")).to_be_visible()
+            await expect(page.locator("ol.log li.err").first).to_contain_text("input.txt")
+            (lab.root / "input.txt").write_text("here\n")
+            await page.get_by_role("link", name="Retry").click()
+            clicks += 1
+            await expect(page.get_by_text("read-input and use-input run again")).to_be_visible()
+            await page.get_by_role("button", name="Retry").click()
+            clicks += 1
+            head = page.locator("#head")
+            await expect(head.get_by_text("succeeded", exact=True)).to_be_visible(timeout=30_000)
+            await page.goto(link.split("/runs", 1)[0])
+            await expect(page.locator("h1")).to_have_text("All is well")
+            await browser.close()
+
+    asyncio.run(walk())
+    assert clicks <= 3
+    run = link.rpartition("/")[2]
+    assert lab.job_run(run, "read-input")["attempt"] == 2
+    assert lab.job_run(run, "use-input")["state"] == "succeeded"
+
+
+def test_a_run_is_started_watched_and_cancelled_and_each_is_in_the_audit(lab: Lab) -> None:
+    async def walk() -> str:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            page = await browser.new_page()
+            url = await signed_in(lab, page)
+            await page.goto(f"{url}/jobs/long/run")
+            await page.get_by_role("button", name="Run now").dblclick()
+            await expect(page.locator("ol.log li").nth(2)).to_contain_text("line 3", timeout=30_000)
+            await expect(page.locator("#head")).to_contain_text("Started by hand by browser")
+            await page.get_by_role("link", name="Cancel").click()
+            await page.get_by_role("button", name="Cancel the run").click()
+            await expect(page.locator("#head").get_by_text("cancelled", exact=True)).to_be_visible(timeout=30_000)
+            run = page.url.rpartition("/")[2].partition("?")[0]
+            await page.goto(f"{url}/lab/audit")
+            rows = page.locator("tbody tr")
+            await expect(rows.filter(has_text="POST /jobs/{name}/run")).to_have_count(1)
+            await expect(rows.filter(has_text="POST /runs/{id}/cancel").filter(has_text=run[:8])).to_have_count(1)
+            await page.goto(f"{url}/lab")
+            await expect(page.locator("tr", has_text="postgres")).to_contain_text("ready")
+            await browser.close()
+            return run
+
+    run = asyncio.run(walk())
+    assert lab.until_state(run, "long", "cancelled")["state"] == "cancelled"
+    assert len(lab.json("run", "ls", "--job", "long")["runs"]) == 1
+
+
+def test_the_lab_file_is_applied_from_its_page_and_its_mistakes_are_shown(lab: Lab) -> None:
+    good = lab.file.read_text()
+    lab.write(good + '\n[jobs.fresh]\nschedule = "@daily"\nrun = "true"\n')
+
+    async def walk() -> None:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            page = await browser.new_page()
+            url = await signed_in(lab, page)
+            await page.goto(f"{url}/lab/file")
+            await page.get_by_role("link", name="See and apply").click()
+            await expect(page.get_by_text("Added: job fresh")).to_be_visible()
+            await page.get_by_role("button", name="Apply").click()
+            await expect(page.get_by_text("The lab is as the file says.")).to_be_visible()
+            lab.write(good + '\n[jobs.fresh]\nneeds = ["nobody"]\nrun = "true"\n')
+            await page.goto(f"{url}/lab/file")
+            await expect(page.get_by_text("cannot be applied")).to_be_visible()
+            await expect(page.locator(".source li.bad")).to_have_count(1)
+            await browser.close()
+
+    asyncio.run(walk())
+    assert "fresh" in [job["name"] for job in lab.json("job", "ls")["jobs"]]
