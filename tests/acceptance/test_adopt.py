@@ -59,6 +59,10 @@ class Place:
         (folder,) = [path.parent for path in self.backups.glob("*/adoption.json") if _state(path) == "adopted"]
         return self.cron.run("env", "-i", "PATH=/usr/bin:/bin", "sh", folder / "restore.sh", *arguments, ok=False)
 
+    def doctor(self) -> dict[str, str]:
+        done = self.cron.run(HOMELAB, "doctor", "--json", env=self.lab.environment, cwd=self.lab.root, ok=False)
+        return next(check for check in json.loads(done.stdout)["checks"] if check["name"] == "adopted")
+
     def shadow(self) -> list[str]:
         return self.lab.json("status")["shadow"]
 
@@ -175,6 +179,43 @@ def test_control_that_is_killed_in_the_middle_takes_the_jobs_when_it_is_back(pla
     assert place.cron.crontab().decode() == "@daily new\n" + place.crontab
 
 
+def test_a_lab_that_answers_too_late_does_not_get_the_jobs_and_cron_keeps_them(place: Place) -> None:
+    before = ready(place)
+    pid = place.lab.pid("control")
+    script = f'case "$1" in -l) ;; *) kill -STOP {pid}; (sleep 47; kill -CONT {pid}) >/dev/null 2>&1 & esac'
+    # Only the first call stops it: putting the lines back is a second one.
+    once = 'if [ -e "$0.seen" ]; then exec $real "$@"; fi; case "$1" in -l) ;; *) : > "$0.seen";; esac\n'
+    done = place.homelab("adopt", status=4, path=place.trap("stopping", once + script))
+    assert b"cron has the jobs as before" in done.stderr
+    assert place.cron.crontab().decode() == place.crontab
+    assert place.lab.file.read_text() == before
+    until(lambda: place.lab.json("plan", ok=(0, 3, 4))["is_empty"] or None, timeout=30, what="the lab has none of it")
+    assert place.lab.json("job", "ls")["jobs"] == []
+    assert _states(place) == ["undone"]
+
+
+def test_a_request_to_stop_in_the_middle_waits_until_the_switch_is_whole(place: Place) -> None:
+    ready(place)
+    script = 'case "$1" in -l) ;; *) kill -INT $PPID; sleep 0.3;; esac'
+    place.homelab("adopt", path=place.trap("interrupting", script))
+    assert place.cron.crontab().count(b"#homelab: ") == 4
+    assert len(place.lab.json("job", "ls")["jobs"]) == 4
+    place.homelab("release")
+
+
+def test_root_adopts_the_crontab_of_another_user_and_gives_it_back(place: Place) -> None:
+    ready(place)
+    text = b"0 4 1 1 * id\n"
+    place.cron.run("crontab", "-u", "nobody", "-", stdin=text)
+    place.homelab("adopt", "--user", "nobody")
+    assert place.cron.crontab().decode() == place.crontab
+    (job,) = place.lab.json("job", "ls")["jobs"]
+    assert place.lab.json("job", "show", job["name"])["job"]["definition"]["user"] == "nobody"
+    done = place.json("release")["released"][0]
+    assert (done["target"], done["exact"]) == ("crontab of nobody", True)
+    assert place.cron.run("crontab", "-u", "nobody", "-l").stdout == text
+
+
 def test_an_adoption_that_was_killed_is_finished_by_the_next(place: Place) -> None:
     ready(place)
     script = 'case "$1" in -l) ;; *) $real "$@"; kill -9 $PPID; exit;; esac'
@@ -194,9 +235,11 @@ def test_a_lab_that_is_down_gives_its_jobs_back_and_leaves_them_to_cron_when_it_
     ready(place)
     place.homelab("adopt", "--only", "echo", "--only", "true")
     assert place.cron.crontab().decode().count("#homelab: ") == 2
-    place.lab.homelab("down")
+    assert "2 jobs were taken over from cron" in place.lab.homelab("down").stderr
+    assert place.doctor()["status"] == "ok"
     assert b"is as it was before" in place.restore().stderr
     assert place.cron.crontab().decode() == place.crontab
+    assert "2 adopted lines are live" in place.doctor()["message"]
     place.homelab("release")
     assert place.cron.crontab().decode() == place.crontab
     (place.lab.home / "handed-back.json").read_text()

@@ -1,6 +1,7 @@
 """`homelab cron`: read crontabs exactly, import them into the lab file, show when an expression is due.
 
-`inspect` and `next` never change anything; `import` changes the lab file only, never a crontab.
+`inspect` and `next` never change anything; `import` changes the lab file only, never a crontab. What does change one
+is in files of its own: `cronadopt`, `cronenv`; `croncompare` reads cron's log.
 """
 
 import sys
@@ -19,7 +20,7 @@ from homelab.core.times import iso
 
 @click.group()
 def cron() -> None:
-    """Read crontabs exactly as cron does, import them, and show next times."""
+    """Read crontabs exactly as cron does, import and compare them, carry their jobs over to the lab and back."""
 
 
 def _source_options(command: Any) -> Any:

@@ -78,14 +78,17 @@ def adopt(plan: AdoptionPlan, home: Home, client: Client, say: Say, *, force: bo
         lab_after=difference(plan.after, plan.before),
     )
     adoption = adoptions.begin(home, adoption, plan.data, plan.marked)
+    by_line = {line.line: line.jobs for line in plan.lines}
+    pairs = [(job, by_line[job.line]) for job in plan.choice.jobs]
+
+    def check() -> None:
+        _check_unchanged(plan.target, plan.data)
+        _check_lab_files(plan.before)
+        _check_lost(lost(plan.after, str(plan.lab), pairs, datetime.now(UTC)), "would run nowhere", force=force)
+
     with labedit.locked(plan.lab):
         try:
-            await_moment(say)
-            _check_unchanged(plan.target, plan.data)
-            _check_lab_files(plan.before)
-            by_line = {line.line: line.jobs for line in plan.lines}
-            pairs = [(job, by_line[job.line]) for job in plan.choice.jobs]
-            _check_lost(lost(plan.after, str(plan.lab), pairs, datetime.now(UTC)), "would run nowhere", force=force)
+            await_moment(say, check)
         except BaseException:
             adoptions.save(replace(adoption, state="undone"))
             raise
@@ -146,6 +149,7 @@ def _switch_to_lab(plan: AdoptionPlan, adoption: Adoption, client: Client, say: 
     was_asked = False
     try:
         write(adoption.lab_after)
+        _check_unchanged(plan.target, plan.data)
         plan.target.install(adoption.folder / "adopted", timeout_s=left_s(give_up))
         if plan.target.read() != plan.marked:
             raise RefusedError(f"the {plan.target.label} was changed by somebody else at this very moment")
@@ -250,11 +254,14 @@ def release(plan: Release, home: Home, client: Client | None, say: Say, *, force
             raise
         say(f"the lab file is left as it is: {error}")
         before = after = {}
-    with labedit.locked(lab) if before else contextlib.nullcontext():
-        await_moment(say)
+
+    def check() -> None:
         _check_unchanged_or_absent(plan)
         if client is not None:
             _check_lost(lost(before, str(lab), _lines(plan), datetime.now(UTC)), "would be a second one", force=force)
+
+    with labedit.locked(lab) if before else contextlib.nullcontext():
+        await_moment(say, check)
         with uninterrupted(say):
             return _switch_to_cron(plan, home, client, before, after, lab)
 
@@ -298,6 +305,7 @@ def _switch_to_cron(
         write(changed)
         let_go = client is not None and _has_let_go(client, plan, after, lab, since=since, deadline=give_up)
         if plan.turned.data != plan.data:
+            _check_unchanged_or_absent(plan)
             source = plan.adoptions[-1].folder / "released"
             source.write_bytes(plan.turned.data)
             plan.target.install(source, timeout_s=max(left_s(give_up), 5))

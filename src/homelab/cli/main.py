@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "env": ("homelab.cli.env:env", "Print what a shell needs to use the lab's services."),
     "open": ("homelab.cli.open:open_", "Print (and open) a one-time link to the lab's pages."),
     "service": ("homelab.cli.service:service", "Start the lab at boot (systemd, launchd)."),
-    "cron": ("homelab.cli.cron:cron", "Read crontabs exactly; import them; next times."),
+    "cron": ("homelab.cli.cron:cron", "Read, import and compare crontabs; carry jobs over and back."),
     "job": ("homelab.cli.job:job", "List, show, run, pause jobs; why one did not run."),
     "run": ("homelab.cli.run:run", "List, show, retry, cancel runs; their logs."),
     "notify": ("homelab.cli.notify:notify", "Test and inspect notifications."),

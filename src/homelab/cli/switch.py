@@ -54,8 +54,17 @@ def running_lab() -> Client:
     return client
 
 
-def await_moment(say: Say) -> None:
-    """Return at a moment at which a crontab may be changed. Nothing is changed before; Ctrl-C is safe here."""
+def await_moment(say: Say, check: Callable[[], None]) -> None:
+    """Return at a moment at which a crontab may be changed, `check` having passed just before; it raises what speaks
+    against it. Nothing is changed before; Ctrl-C is safe here."""
+    while True:
+        _wait(say)
+        check()
+        if rules.wait_s(datetime.now(UTC)) == 0:  # else the check took too long, or the machine slept
+            return
+
+
+def _wait(say: Say) -> None:
     while (seconds := rules.wait_s(datetime.now(UTC))) > 0:
         say(f"waiting {seconds:.0f} s for a moment at which cron is not reading")
         time.sleep(min(seconds, 1.0))

@@ -48,6 +48,7 @@ MARKS: dict[str, Mark] = {
     "stopped": Mark(shape="stop", word="stopped", tone="idle"),
     "external": Mark(shape="ring", word="external", tone="idle"),
     "paused": Mark(shape="pause", word="paused", tone="idle"),
+    "shadow": Mark(shape="skip", word="in shadow", tone="idle"),
     "note": Mark(shape="note", word="note", tone="idle"),
 }
 NOTHING = Mark(shape="ring", word="no runs", tone="idle")

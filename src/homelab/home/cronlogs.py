@@ -64,7 +64,7 @@ def of_machine(since: datetime, *, folder: Path = Path("/var/log")) -> Source:
             return source
     raise NotFoundError(
         "cron's log was not found: neither the journal nor /var/log has lines of it",
-        hint="Name the file with --log FILE. Debian's cron logs through rsyslog or the journal: is one installed?",
+        hint="Name the file with --log FILE. Reading the journal or /var/log may need root or the group adm.",
     )
 
 

@@ -52,9 +52,10 @@ def matching(jobs: list[dict[str, Any]], query: str) -> list[dict[str, Any]]:
 
 
 def shown_state(job: dict[str, Any]) -> str:
-    """The state of a job for its mark: paused, else that of its last run; "" when it has none."""
+    """The state of a job for its mark: paused, in shadow, else that of its last run; "" when it has none."""
     last: dict[str, Any] = job["last_run"] or {}
-    return "paused" if job["paused"] else str(last.get("state") or "")
+    held = "paused" if job["paused"] else "shadow" if job.get("shadow") else ""
+    return held or str(last.get("state") or "")
 
 
 async def listed(site: Site, query: str) -> dict[str, Any]:
@@ -162,6 +163,8 @@ async def run_question(asked: Asked, problem: str = "", typed: dict[str, str] | 
         will.append(f"What it needs runs before it and what needs it after it, of {flow} in this flow.")
     if job["paused"]:
         will.append("It is paused; a run by hand starts all the same.")
+    if job.get("shadow"):
+        will.append("Cron runs it on its schedule, for it is in shadow here; a run by hand is one more.")
     question = Question(
         title=f"Run {words.short(job['name'])} now?",
         will=will,
