@@ -4,7 +4,8 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from playwright.async_api import Page, async_playwright, expect
@@ -47,13 +48,18 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         made.down()
 
 
-async def signed_in(lab: Lab, page: Page) -> str:
-    """Sign in by the link of the command line; the address of the lab."""
-    link = str(lab.json("open")["url"])
-    await page.goto(link)
-    await page.get_by_role("button", name="Sign in").click()
-    await expect(page.locator("h1")).to_be_visible()
-    return link.split("/sign-in", 1)[0]
+@asynccontextmanager
+async def signed_in(lab: Lab) -> AsyncIterator[tuple[Page, str]]:
+    """A browser that came in by the link of the command line: its page, and the address of the lab."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page()
+        link = str(lab.json("open")["url"])
+        await page.goto(link)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+        yield page, link.split("/sign-in", 1)[0]
+        await browser.close()
 
 
 def alert(lab: Lab, job: str) -> str:
@@ -78,10 +84,7 @@ def test_from_the_alert_to_the_fix_are_three_clicks(lab: Lab) -> None:
 
     async def walk() -> None:
         nonlocal clicks
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-            page = await browser.new_page()
-            await signed_in(lab, page)
+        async with signed_in(lab) as (page, url):
             clicks = 1
             await page.goto(link)  # the first click: on the notification
             await expect(page.locator("#h-log")).to_have_text("read-input")
@@ -95,9 +98,8 @@ def test_from_the_alert_to_the_fix_are_three_clicks(lab: Lab) -> None:
             clicks += 1
             head = page.locator("#head")
             await expect(head.get_by_text("succeeded", exact=True)).to_be_visible(timeout=30_000)
-            await page.goto(link.split("/runs", 1)[0])
+            await page.goto(url)
             await expect(page.locator("h1")).to_have_text("All is well")
-            await browser.close()
 
     asyncio.run(walk())
     assert clicks <= 3
@@ -108,10 +110,7 @@ def test_from_the_alert_to_the_fix_are_three_clicks(lab: Lab) -> None:
 
 def test_a_run_is_started_watched_and_cancelled_and_each_is_in_the_audit(lab: Lab) -> None:
     async def walk() -> str:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-            page = await browser.new_page()
-            url = await signed_in(lab, page)
+        async with signed_in(lab) as (page, url):
             await page.goto(f"{url}/jobs/long/run")
             await page.get_by_role("button", name="Run now").dblclick()
             await expect(page.locator("ol.log li").nth(2)).to_contain_text("line 3", timeout=30_000)
@@ -126,7 +125,6 @@ def test_a_run_is_started_watched_and_cancelled_and_each_is_in_the_audit(lab: La
             await expect(rows.filter(has_text="POST /runs/{id}/cancel").filter(has_text=run[:8])).to_have_count(1)
             await page.goto(f"{url}/lab")
             await expect(page.locator("tr", has_text="postgres")).to_contain_text("ready")
-            await browser.close()
             return run
 
     run = asyncio.run(walk())
@@ -139,10 +137,7 @@ def test_the_lab_file_is_applied_from_its_page_and_its_mistakes_are_shown(lab: L
     lab.write(good + '\n[jobs.fresh]\nschedule = "@daily"\nrun = "true"\n')
 
     async def walk() -> None:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-            page = await browser.new_page()
-            url = await signed_in(lab, page)
+        async with signed_in(lab) as (page, url):
             await page.goto(f"{url}/lab/file")
             await page.get_by_role("link", name="See and apply").click()
             await expect(page.get_by_text("Added: job fresh")).to_be_visible()
@@ -152,7 +147,6 @@ def test_the_lab_file_is_applied_from_its_page_and_its_mistakes_are_shown(lab: L
             await page.goto(f"{url}/lab/file")
             await expect(page.get_by_text("cannot be applied")).to_be_visible()
             await expect(page.locator(".source li.bad")).to_have_count(1)
-            await browser.close()
 
     asyncio.run(walk())
     assert "fresh" in [job["name"] for job in lab.json("job", "ls")["jobs"]]

@@ -92,12 +92,14 @@ def bar(start_s: float, end_s: float, whole_s: float, tone: str, *, says: str) -
     )
 
 
-def progress(done: float | None, *, says: str) -> Markup:
-    """How far something is (0 to 1) against what is usual; None when nothing is known of it."""
+def progress(done: float | None, *, says: str, since: str = "", usual_s: float | None = None) -> Markup:
+    """How far something is (0 to 1) against what is usual; None when nothing is known of it. With `since` (ISO 8601)
+    and `usual_s` a script lets it go on."""
     share = 0.0 if done is None else min(1.0, max(0.0, done))
     over = ' class="over"' if done is not None and done > 1 else ""
+    goes = f' data-from="{escape(since)}" data-usual="{usual_s}"' if since and usual_s else ""
     return Markup(
-        f'<svg class="progress" width="100%" height="4" role="img" aria-label="{escape(says)}">'
+        f'<svg class="progress" width="100%" height="4" role="img" aria-label="{escape(says)}"{goes}>'
         f'<rect class="bar-ground" width="100%" height="4" rx="2"/>'
         f'<rect{over} width="{share * 100:.1f}%" height="4" rx="2"/></svg>'
     )

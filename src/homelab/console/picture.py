@@ -73,6 +73,7 @@ def svg(
     nodes: Sequence[Node], edges: Sequence[Edge], *, selected: str = "", wide: int = 1200, title: str = "Jobs"
 ) -> Markup:
     """The picture. Each box is a link; a list of the same for screen readers is the caller's."""
+    nodes = sorted(nodes, key=lambda node: not node.folded)
     widths = {node.name: 40 + round(7.8 * cells(label(node))) for node in nodes}
     made = layout.layout(widths, [(e.source, e.target) for e in edges], wide=wide)
     dashed = {(e.source, e.target) for e in edges if e.dashed}

@@ -3,6 +3,7 @@
 Called by every screen. Pages carry no script or style of their own; scripts come from this server only.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, cast
@@ -52,6 +53,12 @@ def clock(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")
 
 
+def busy(node: Mapping[str, Any]) -> int:
+    """How many jobs run on a machine now; runs that it holds ready for their instant have none yet."""
+    running: list[dict[str, Any]] = node["running"]
+    return sum(len(run.get("jobs") or ()) for run in running)
+
+
 def icon(name: str) -> Markup:
     return Markup('<svg class="i" aria-hidden="true"><use href="#s-{}"/></svg>').format(name)
 
@@ -84,6 +91,7 @@ def environment() -> jinja2.Environment:
     shared: dict[str, Any] = {
         "state": state_element,
         "icon": icon,
+        "busy": busy,
         "clock": clock,
         "mark": words.mark,
         "counted": words.counted,

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from homelab.control.api.routing import Route, Site
+from homelab.control.api.routing import Handler, Route, RouteScope, Site
 
 Parts = Mapping[str, str]
 """HTML of the parts of a page by the id of their element."""
@@ -21,3 +21,13 @@ class Screen:
     icon: str = ""
     routes: Sequence[Route] = ()
     live: Mapping[str, Live] = field(default_factory=dict[str, Live])
+
+
+def look(path: str, handler: Handler, summary: str, scope: RouteScope = "read") -> Route:
+    """The route of a page."""
+    return Route(method="GET", path=path, scope=scope, handler=handler, summary=summary, page=True)
+
+
+def change(path: str, handler: Handler, summary: str, scope: RouteScope = "operate") -> Route:
+    """The route of a form's button. `forms.carry_out` notes it in the audit, once."""
+    return Route(method="POST", path=path, scope=scope, handler=handler, summary=summary, page=True, audited=False)

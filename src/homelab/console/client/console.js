@@ -43,8 +43,13 @@ function refreshTimes() {
     const text = span((now - Date.parse(element.dataset.since)) / 1000);
     if (element.textContent !== text) element.textContent = text;
   }
+  for (const bar of $$("[data-usual]")) {
+    const share = (now - Date.parse(bar.dataset.from)) / 1000 / Number(bar.dataset.usual);
+    bar.lastElementChild.setAttribute("width", `${Math.min(100, Math.max(0, share * 100)).toFixed(1)}%`);
+    bar.lastElementChild.classList.toggle("over", share > 1);
+  }
 }
-setInterval(() => { if (!document.hidden) refreshTimes(); }, 1000);
+setInterval(() => { if (!document.hidden) refreshTimes(); }, 1000);  // times and bars go on between two parts
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refreshTimes(); });
 
 // -- the theme ----------------------------------------------------------------------------------------------------------

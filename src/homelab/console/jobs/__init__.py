@@ -12,10 +12,10 @@ from homelab.console.forms import Question
 from homelab.console.live import version
 from homelab.console.picture import Edge, Node, folded, svg
 from homelab.console.rendering import fragment, respond, url_part
-from homelab.console.screen import Parts, Screen
+from homelab.console.screen import Parts, Screen, change, look
 from homelab.control.api.answers import HttpError
 from homelab.control.api.routes_jobs import check_param
-from homelab.control.api.routing import Asked, Route, Site
+from homelab.control.api.routing import Asked, Site
 from homelab.core.errors import HomelabError, NotFoundError
 
 HERE = "Jobs"
@@ -116,8 +116,16 @@ async def show_graph(asked: Asked) -> Response:
     return respond(asked, "jobs/graph.html", title="Graph of jobs", here=HERE, live=topic, version=at, **found)
 
 
+async def job_parts(site: Site, name: str) -> Parts:
+    job = (await site.control.job(name))["job"]
+    now = datetime.now(UTC)
+    rows = fragment("runs/rows.html", runs=await site.control.runs(job=name, limit=20), pick=False, now=now)
+    head = fragment("jobs/job_state.html", job=job, state_now=shown_state(job), now=now)
+    return {"job-state": str(head), "run-rows": str(rows)}
+
+
 async def show_job(asked: Asked) -> Response:
-    name = asked.path("name")
+    at, name = version(), asked.path("name")
     control, looking = asked.site.control, asked.site.control.looking
     try:
         job = (await control.job(name))["job"]
@@ -140,7 +148,7 @@ async def show_job(asked: Asked) -> Response:
         "around": await graph_of(asked.site, opened=["all"], only={name, *near}, selected=name) if near else None,
         "now": now,
     }
-    return respond(asked, "jobs/job.html", title=name, here=HERE, **values)
+    return respond(asked, "jobs/job.html", title=name, here=HERE, live=f"job:{name}", version=at, **values)
 
 
 # -- actions ----------------------------------------------------------------------------------------------------------
@@ -157,7 +165,7 @@ async def run_question(asked: Asked, problem: str = "", typed: dict[str, str] | 
     job = await _job(asked)
     graph = await asked.site.control.graph()
     together = [n["name"] for n in graph["nodes"] if n["flow"] == job["flow"]]
-    will = [f"“{words.short(job['name'])}” starts now, on the machine that has room for it."]
+    will = [f"“{words.short(job['name'])}” starts now."]
     if len(together) > 1:
         flow = words.counted(len(together), "job")
         will.append(f"What it needs runs before it and what needs it after it, of {flow} in this flow.")
@@ -242,30 +250,20 @@ async def _switch(asked: Asked, *, paused: bool) -> Response:
     return await forms.carry_out(asked, fields, action, subject=name)
 
 
-def _page(path: str, handler: Any, summary: str, scope: Any = "read") -> Route:
-    return Route(method="GET", path=path, scope=scope, handler=handler, summary=summary, page=True)
-
-
-def _change(path: str, handler: Any, summary: str) -> Route:
-    return Route(
-        method="POST", path=path, scope="operate", handler=handler, summary=summary, page=True, audited=False
-    )  # `forms.carry_out` notes it, once
-
-
 SCREEN = Screen(
     name=HERE,
     path="/jobs",
     icon="jobs",
     routes=(
-        _page("/jobs", show_list, "All jobs."),
-        _page("/graph", show_graph, "All jobs and what needs what."),
-        _page("/jobs/{name}", show_job, "One job."),
-        _page("/jobs/{name}/run", run_question, "What running it now would do.", "operate"),
-        _change("/jobs/{name}/run", run_now, "Run it now."),
-        _page("/jobs/{name}/pause", pause_question, "What pausing would do.", "operate"),
-        _change("/jobs/{name}/pause", pause, "Pause it."),
-        _page("/jobs/{name}/resume", resume_question, "What resuming would do.", "operate"),
-        _change("/jobs/{name}/resume", resume, "Resume it."),
+        look("/jobs", show_list, "All jobs."),
+        look("/graph", show_graph, "All jobs and what needs what."),
+        look("/jobs/{name}", show_job, "One job."),
+        look("/jobs/{name}/run", run_question, "What running it now would do.", "operate"),
+        change("/jobs/{name}/run", run_now, "Run it now."),
+        look("/jobs/{name}/pause", pause_question, "What pausing would do.", "operate"),
+        change("/jobs/{name}/pause", pause, "Pause it."),
+        look("/jobs/{name}/resume", resume_question, "What resuming would do.", "operate"),
+        change("/jobs/{name}/resume", resume, "Resume it."),
     ),
-    live={"jobs": list_parts, "graph": graph_parts},
+    live={"jobs": list_parts, "job": job_parts, "graph": graph_parts},
 )

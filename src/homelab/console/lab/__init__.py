@@ -11,10 +11,10 @@ from homelab.console import forms, words
 from homelab.console.forms import Question
 from homelab.console.live import version
 from homelab.console.rendering import fragment, respond
-from homelab.console.screen import Parts, Screen
+from homelab.console.screen import Parts, Screen, change, look
 from homelab.control.access import SCOPES
 from homelab.control.api.answers import HttpError
-from homelab.control.api.routing import Asked, Route, Site
+from homelab.control.api.routing import Asked, Site
 from homelab.core.errors import HomelabError
 
 HERE = "Lab"
@@ -80,10 +80,10 @@ def _changed(field: dict[str, Any]) -> str:
 def sentences(plan: dict[str, Any]) -> list[str]:
     """A plan as sentences, a change each, its settings on lines below it."""
     will: list[str] = []
-    for change in plan["jobs"]:
-        was = f" (was {change['old_name']})" if change["old_name"] else ""
-        below = "".join(f"\n  {_changed(field)}" for field in change["fields"])
-        will.append(f"{change['kind'].capitalize()}: job {change['name']}{was}{below}")
+    for job in plan["jobs"]:
+        was = f" (was {job['old_name']})" if job["old_name"] else ""
+        below = "".join(f"\n  {_changed(field)}" for field in job["fields"])
+        will.append(f"{job['kind'].capitalize()}: job {job['name']}{was}{below}")
     will += [f"Setting {_changed(field)}" for field in plan["settings"]]
     if plan["replaced_flows"]:
         flows = words.listed(plan["replaced_flows"], 6)
@@ -225,31 +225,23 @@ async def show_audit(asked: Asked) -> Response:
     return _respond(asked, "lab/audit.html", "Audit", rows=await asked.site.access.audit(limit=200))
 
 
-def _page(path: str, handler: Any, summary: str, scope: Any = "read") -> Route:
-    return Route(method="GET", path=path, scope=scope, handler=handler, summary=summary, page=True)
-
-
-def _change(path: str, handler: Any, summary: str, scope: Any) -> Route:
-    return Route(method="POST", path=path, scope=scope, handler=handler, summary=summary, page=True, audited=False)
-
-
 SCREEN = Screen(
     name=HERE,
     path="/lab",
     icon="lab",
     routes=(
-        _page("/lab", show, "Services and machines."),
-        _page("/lab/file", show_file, "The lab file and what applying it would change.", "admin"),
-        _page("/lab/apply", apply_question, "What applying would do.", "admin"),
-        _change("/lab/apply", apply, "Apply the lab file on disk.", "admin"),
-        _page("/lab/notifications", show_notifications, "What was told to whom."),
-        _page("/lab/notifications/test", test_question, "What a test would do.", "operate"),
-        _change("/lab/notifications/test", test, "Send a test notification.", "operate"),
-        _page("/lab/tokens", show_tokens, "Tokens of programs.", "admin"),
-        _change("/lab/tokens", create_token, "Make a token.", "admin"),
-        _page("/lab/tokens/{id}/revoke", revoke_question, "What revoking would do.", "admin"),
-        _change("/lab/tokens/{id}/revoke", revoke, "Revoke a token.", "admin"),
-        _page("/lab/audit", show_audit, "Who changed what.", "admin"),
+        look("/lab", show, "Services and machines."),
+        look("/lab/file", show_file, "The lab file and what applying it would change.", "admin"),
+        look("/lab/apply", apply_question, "What applying would do.", "admin"),
+        change("/lab/apply", apply, "Apply the lab file on disk.", "admin"),
+        look("/lab/notifications", show_notifications, "What was told to whom."),
+        look("/lab/notifications/test", test_question, "What a test would do.", "operate"),
+        change("/lab/notifications/test", test, "Send a test notification.", "operate"),
+        look("/lab/tokens", show_tokens, "Tokens of programs.", "admin"),
+        change("/lab/tokens", create_token, "Make a token.", "admin"),
+        look("/lab/tokens/{id}/revoke", revoke_question, "What revoking would do.", "admin"),
+        change("/lab/tokens/{id}/revoke", revoke, "Revoke a token.", "admin"),
+        look("/lab/audit", show_audit, "Who changed what.", "admin"),
     ),
     live={"lab": parts},
 )

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from homelab.console import words
 from homelab.console.live import version
 from homelab.console.rendering import fragment, respond, url_part
-from homelab.console.screen import Parts, Screen
-from homelab.control.api.routing import Asked, Route, Site
+from homelab.console.screen import Parts, Screen, look
+from homelab.control.api.routing import Asked, Site
 
 ACTIONS = {
     "look": ("See what happened", "/runs/{run}?job={job}#log"),
@@ -67,6 +67,6 @@ SCREEN = Screen(
     name="Now",
     path="/",
     icon="now",
-    routes=(Route(method="GET", path="/", scope="read", handler=show, summary="The lab at a glance.", page=True),),
+    routes=(look("/", show, "The lab at a glance."),),
     live={"now": parts},
 )

@@ -16,10 +16,10 @@ from homelab.console.jobs import UnknownError
 from homelab.console.live import version
 from homelab.console.picture import Edge, Node, svg
 from homelab.console.rendering import fragment, respond, url_part
-from homelab.console.screen import Parts, Screen
+from homelab.console.screen import Parts, Screen, change, look
 from homelab.control.api import logs, logwindow
 from homelab.control.api.routes_look import shown_line
-from homelab.control.api.routing import Asked, Route, Site
+from homelab.control.api.routing import Asked, Site
 from homelab.core.errors import HomelabError, InputError, NotFoundError
 from homelab.core.jobs import RunState
 
@@ -244,25 +244,15 @@ async def cancel(asked: Asked) -> Response:
         return await cancel_question(asked, problem=str(error))
 
 
-def _page(path: str, handler: Any, summary: str, scope: Any = "read") -> Route:
-    return Route(method="GET", path=path, scope=scope, handler=handler, summary=summary, page=True)
-
-
-def _change(path: str, handler: Any, summary: str) -> Route:
-    return Route(
-        method="POST", path=path, scope="operate", handler=handler, summary=summary, page=True, audited=False
-    )  # `forms.carry_out` notes it, once
-
-
 SCREEN = Screen(
     name="",
     path="/runs",
     routes=(
-        _page("/runs/{id}", show, "One run."),
-        _page("/runs/{id}/retry", retry_question, "What a retry would do.", "operate"),
-        _change("/runs/{id}/retry", retry, "Retry it."),
-        _page("/runs/{id}/cancel", cancel_question, "What cancelling would do.", "operate"),
-        _change("/runs/{id}/cancel", cancel, "Cancel it."),
+        look("/runs/{id}", show, "One run."),
+        look("/runs/{id}/retry", retry_question, "What a retry would do.", "operate"),
+        change("/runs/{id}/retry", retry, "Retry it."),
+        look("/runs/{id}/cancel", cancel_question, "What cancelling would do.", "operate"),
+        change("/runs/{id}/cancel", cancel, "Cancel it."),
     ),
     live={"run": parts},
 )

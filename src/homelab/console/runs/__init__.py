@@ -12,10 +12,10 @@ from homelab.console.charts import calendar
 from homelab.console.jobs import UnknownError, unknown_job
 from homelab.console.live import version
 from homelab.console.rendering import fragment, respond
-from homelab.console.screen import Parts, Screen
+from homelab.console.screen import Parts, Screen, look
 from homelab.control.api.answers import HttpError
 from homelab.control.api.routes_runs import since_of
-from homelab.control.api.routing import Asked, Route, Site
+from homelab.control.api.routing import Asked, Site
 from homelab.core.errors import HomelabError
 from homelab.core.jobs import RunState
 
@@ -120,10 +120,8 @@ SCREEN = Screen(
     path="/runs",
     icon="runs",
     routes=(
-        Route(method="GET", path="/runs", scope="read", handler=show_list, summary="What happened.", page=True),
-        Route(
-            method="GET", path="/compare", scope="read", handler=compare, summary="Two runs side by side.", page=True
-        ),
+        look("/runs", show_list, "What happened."),
+        look("/compare", compare, "Two runs side by side."),
     ),
     live={"runs": list_parts},
 )

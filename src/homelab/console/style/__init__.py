@@ -7,9 +7,9 @@ from starlette.responses import Response
 from homelab.console.charts import calendar
 from homelab.console.picture import Edge, Node, svg
 from homelab.console.rendering import respond
-from homelab.console.screen import Screen
+from homelab.console.screen import Screen, look
 from homelab.console.words import MARKS
-from homelab.control.api.routing import Asked, Route
+from homelab.control.api.routing import Asked
 
 COLOURS = (
     "ground", "surface", "raised", "line", "line-strong", "ink", "soft", "faint", "accent", "good", "bad", "warn",
@@ -44,5 +44,5 @@ async def show(asked: Asked) -> Response:
 SCREEN = Screen(
     name="",
     path="/style",
-    routes=(Route(method="GET", path="/style", scope="read", handler=show, summary="How pages look.", page=True),),
+    routes=(look("/style", show, "How pages look."),),
 )
