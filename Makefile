@@ -30,7 +30,9 @@ demo: $(STAMP) ## Start the example lab with its 46 jobs; Ctrl-C stops all of it
 
 test: $(VENV)/.installed-dev ## Everything: check, service, acceptance and chaos tests
 	@sh tests/system-packages.sh
-	@$(MAKE) --no-print-directory check service acceptance chaos
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory service
+	@$(MAKE) --no-print-directory -j2 --output-sync=target acceptance chaos  # both mostly wait for minutes to pass
 
 check: $(VENV)/.installed-dev ## Formatting, lint, types, import contracts, unit tests (under a minute)
 	@$(BIN)/ruff format --check -q .
