@@ -32,7 +32,9 @@ test: $(VENV)/.installed-dev ## Everything: check, service, acceptance and chaos
 	@sh tests/system-packages.sh
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory service
-	@$(MAKE) --no-print-directory -j2 --output-sync=target acceptance chaos  # both mostly wait for minutes to pass
+	@# Both mostly wait for minutes to pass, so they do it together.
+	@said=$$(mktemp); $(BIN)/pytest -q tests/chaos > $$said 2>&1 & other=$$!; \
+	$(BIN)/pytest -q tests/acceptance; first=$$?; wait $$other; second=$$?; cat $$said; rm -f $$said; exit $$((first + second))
 
 check: $(VENV)/.installed-dev ## Formatting, lint, types, import contracts, unit tests (under a minute)
 	@$(BIN)/ruff format --check -q .
