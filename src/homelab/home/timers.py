@@ -186,7 +186,9 @@ def _bytes(path: Path) -> bytes:
 
 
 def _text(path: Path) -> str:
-    return _bytes(path).decode("utf-8", "surrogateescape")
+    """The text of a unit; empty for what is none: far too large, or with NUL bytes."""
+    data = _bytes(path)
+    return "" if len(data) > LARGEST_BYTES or b"\0" in data else data.decode("utf-8", "surrogateescape")
 
 
 def _below(root: Path | None, path: str) -> Path:
