@@ -29,6 +29,7 @@ _INTERPRETER_VALUES = frozenset({"-W", "-X", "-d", "-I", "-r", "-e", "-c", "-m",
 _SHELL_VALUES = frozenset({"-o", "-O", "--rcfile", "--init-file"})
 _LOCK_NAME = re.compile(r"(^|[._-])(lock|lck|mutex)|lock$|lockfile|\.pid$", re.IGNORECASE)
 _WRITES = re.compile(r"^--?(o|out.*|dest.*|target.*|save.*|export.*|to|write.*|dst|result.*)$", re.IGNORECASE)
+_SETTINGS = re.compile(r"\.(?:conf|cfg|ini|ya?ml|toml|env|key|pem|crt|json|sh|py)$|config|/etc/")
 _READS = re.compile(
     r"^--?(i|in|input.*|src|source.*|from|file|files|data.*|read.*|load.*|import|attach.*|list|db|database)$",
     re.IGNORECASE,
@@ -165,9 +166,15 @@ def _export(shell: Shell, invocation: Invocation) -> None:
 
 
 def _set(shell: Shell, invocation: Invocation) -> None:
-    operands = [word for word in invocation.words[1:] if not word.value.startswith(("-", "+"))]
-    if operands:
-        invocation.scope.arguments = tuple(word.values for word in operands)
+    words = list(invocation.words[1:])
+    while words and words[0].value[:1] in ("-", "+"):
+        option = words.pop(0).value
+        if option == "--":
+            break
+        if option.endswith("o") and words:  # set -o pipefail
+            words.pop(0)
+    if words:
+        invocation.scope.arguments = tuple(word.values for word in words)
 
 
 def _shift(shell: Shell, invocation: Invocation) -> None:
@@ -426,7 +433,13 @@ def _on_path(name: str, scope: Scope) -> list[str]:
 
 
 def _act(shell: Shell, invocation: Invocation, name: str) -> Act:
-    return Act(name=name, scope=invocation.scope, source=invocation.source, findings=shell.findings)
+    return Act(
+        name=name,
+        scope=invocation.scope,
+        source=invocation.source,
+        findings=shell.findings,
+        incoming=invocation.incoming,
+    )
 
 
 def _run_known(shell: Shell, invocation: Invocation, name: str) -> None:
@@ -516,14 +529,16 @@ def _mention(shell: Shell, invocation: Invocation, words: Sequence[Word], name: 
             elif _READS.match(option):
                 act.effect("read", text, is_guess=True)
             elif option:
-                act.effect("mention", text)
+                act.effect("mention", text, is_guess=not _SETTINGS.search(text))
             else:
                 paths.append(text)
         option = ""
     # `program FROM TO` is how most programs are called.
     for number, path in enumerate(paths):
         is_last = number == len(paths) - 1
-        act.effect("mention" if len(paths) == 1 else "write" if is_last else "read", path, is_guess=True)
+        kind = "mention" if len(paths) == 1 else "write" if is_last else "read"
+        is_tree = kind != "mention" and is_plain(path) and "." not in _bare(path.rstrip("/"))
+        act.effect(kind, path, is_tree=is_tree, is_guess=True)
 
 
 def _looks_like_path(text: str) -> bool:
