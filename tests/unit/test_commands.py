@@ -63,7 +63,7 @@ def effects(command: str, scripts: dict[str, str] | None = None, **environment: 
         ("mail -s x me < /d/r.txt", ["read /d/r.txt"]),
         ("make -C /srv/site", ["read /srv/site/", "update /srv/site/"]),
         ("apt-get update -qq", ["write /var/lib/apt/lists/"]),
-        ("/opt/run --input /d/a --output=/d/b /d/c", ["read /d/a", "write /d/b", "mention /d/c"]),
+        ("/opt/run --input /d/a --output=/d/b /d/c", ["read /d/a/", "write /d/b/", "read /d/c/"]),
     ],
 )
 def test_a_command_has_its_effects(command: str, expected: list[str]) -> None:

@@ -28,6 +28,7 @@ _INTERPRETERS = re.compile(
 _INTERPRETER_VALUES = frozenset({"-W", "-X", "-d", "-I", "-r", "-e", "-c", "-m", "-E", "-M"})
 _SHELL_VALUES = frozenset({"-o", "-O", "--rcfile", "--init-file"})
 _LOCK_NAME = re.compile(r"(^|[._-])(lock|lck|mutex)|lock$|lockfile|\.pid$", re.IGNORECASE)
+_LOG_NAME = re.compile(r"/dev/null|\blogs?\b", re.IGNORECASE)
 _WRITES = re.compile(r"^--?(o|out.*|dest.*|target.*|save.*|export.*|to|write.*|dst|result.*)$", re.IGNORECASE)
 _SETTINGS = re.compile(r"\.(?:conf|cfg|ini|ya?ml|toml|env|key|pem|crt|json|sh|py)$|config|/etc/")
 _READS = re.compile(
@@ -514,6 +515,11 @@ def _mention(shell: Shell, invocation: Invocation, words: Sequence[Word], name: 
     """The paths among a program's arguments; its options may say whether they are read or written."""
     act = _act(shell, invocation, _bare(name))
     act.may_be_far = True
+    # Where its results go, if that can be seen: then its operands are what it reads.
+    has_output = invocation.is_piped or any(
+        redirect.fd == 1 and redirect.operator == ">" and not _LOG_NAME.search(redirect.target.value)
+        for redirect in invocation.redirects
+    )
     option = ""
     paths: list[str] = []  # operands
     for word in words:
@@ -525,9 +531,10 @@ def _mention(shell: Shell, invocation: Invocation, words: Sequence[Word], name: 
             option, _, text = text.partition("=")
         if _looks_like_path(text):
             if _WRITES.match(option):
-                act.effect("write", text, is_guess=True)
+                act.effect("write", text, is_tree=_looks_like_folder(text), is_guess=True)
+                has_output = True
             elif _READS.match(option):
-                act.effect("read", text, is_guess=True)
+                act.effect("read", text, is_tree=_looks_like_folder(text), is_guess=True)
             elif option:
                 act.effect("mention", text, is_guess=not _SETTINGS.search(text))
             else:
@@ -535,10 +542,14 @@ def _mention(shell: Shell, invocation: Invocation, words: Sequence[Word], name: 
         option = ""
     # `program FROM TO` is how most programs are called.
     for number, path in enumerate(paths):
-        is_last = number == len(paths) - 1
-        kind = "mention" if len(paths) == 1 else "write" if is_last else "read"
-        is_tree = kind != "mention" and is_plain(path) and "." not in _bare(path.rstrip("/"))
-        act.effect(kind, path, is_tree=is_tree, is_guess=True)
+        kind = "write" if number and number == len(paths) - 1 else "read"
+        kind = "read" if has_output else "mention" if len(paths) == 1 else kind
+        act.effect(kind, path, is_tree=kind != "mention" and _looks_like_folder(path), is_guess=True)
+
+
+def _looks_like_folder(path: str) -> bool:
+    """A path without an ending. A file may have none either, then nothing lies below it."""
+    return "." not in _bare(path.rstrip("/")).lstrip(".")
 
 
 def _looks_like_path(text: str) -> bool:
@@ -546,4 +557,6 @@ def _looks_like_path(text: str) -> bool:
         return False
     if text.startswith(("/", "./", "../")) or re.match(r"^[\w.@-]+:/", text):
         return len(text) > 1
+    if text == ".":
+        return True
     return ("/" in text and " " not in text) or re.search(r"^[\w.-]+\.[A-Za-z][A-Za-z0-9]{1,4}$", text) is not None

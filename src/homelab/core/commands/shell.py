@@ -28,7 +28,7 @@ _LONGEST_TEXT = 300
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
     """One simple command about to run. `stdin`: its standard input where that is a text that is known; `incoming`: what
-    the lines on it can be."""
+    the lines on it can be. `is_piped`: what it prints goes into another command."""
 
     words: Sequence[Word]
     redirects: Sequence[Redirect]
@@ -37,6 +37,7 @@ class Invocation:
     scope: Scope
     source: Source
     incoming: Values = UNKNOWN
+    is_piped: bool = False
 
 
 @dataclass(kw_only=True)
@@ -48,6 +49,7 @@ class _Context:
     redirects: list["Node"] = field(default_factory=list["Node"])
     stdin: str | None = None
     incoming: Values = UNKNOWN
+    is_piped: bool = False
 
 
 @dataclass(kw_only=True)
@@ -169,7 +171,8 @@ class Shell:
         last: bool | None = None
         for number, stage in enumerate(stages):
             inner = _Context(join="|" if number else context.join, text=text, stdin=stdin, incoming=incoming)
-            if number == len(stages) - 1:
+            inner.is_piped = number < len(stages) - 1
+            if not inner.is_piped:
                 inner.redirects = context.redirects
             words = self._quiet_words(stage, scope)
             last = self._statement(stage, scope.copy(), inner)
@@ -188,6 +191,7 @@ class Shell:
             redirects=[*redirects, *context.redirects],
             stdin=context.stdin,
             incoming=context.incoming,
+            is_piped=context.is_piped,
         )
         if body is None:
             self._redirect_block(inner, scope, node)
@@ -387,6 +391,7 @@ class Shell:
             scope=inner,
             source=source,
             incoming=context.incoming,
+            is_piped=context.is_piped,
         )
         verdict = self.run(self, invocation)
         if inner is not scope:

@@ -18,7 +18,7 @@ _NAMES: dict[int, Confidence] = {level: name for name, level in LEVELS.items()}
 # Folders that hold everything: that a file lies below them says little.
 _WIDE = re.compile(
     r"^/(?:$|(?:home|root|srv|etc|var|usr|opt|mnt|media|data|tmp|Users|Volumes|run|var/log|var/lib|var/www|var/tmp|usr/local"
-    r"|usr/share|tank|storage)/?$|(?:home|Users|mnt|media|Volumes)/[^/]+/?$)"
+    r"|usr/share|tank|storage|pool|shares?|export|nas|raid|array|volume\d*|disk\d*)/?$|(?:home|Users|mnt|media|Volumes)/[^/]+/?$)"
 )
 _DUMP = re.compile(
     r"back-?ups?|dump|export|archive|snapshot|bak(?:$|/|\.)|\.sql|\.dump|\.tar|\.tgz|\.gz|\.zst|\.bz2|\.xz", re.I
@@ -41,7 +41,7 @@ _COPIERS = frozenset(
         "duplicity",
     }
     | {"rdiff-backup", "lftp", "s3cmd", "s5cmd", "mc", "azcopy", "b2", "kopia", "tarsnap", "bup", "mksquashfs", "rar"}
-    | {"syncoid", "unison"}
+    | {"syncoid", "unison", "git"}
 )
 _DUMPERS = frozenset(
     {"pg_dump", "pg_dumpall", "mysqldump", "mariadb-dump", "mongodump", "pg_basebackup", "mydumper", "restic", "borg"}
@@ -206,6 +206,8 @@ def _into_tree(product: Product, use: Use, how: Match) -> tuple[int, str, bool] 
     if product.is_log:
         return 1, "takes the folder in which its log lies", False
     depth = made.target.rstrip("/").count("/") - taken.target.rstrip("/").count("/")
+    if taken.by in ("btrfs", "zfs"):
+        return 1, "is in the snapshot of the folder it writes into", False
     if is_look(taken):
         return (2 if depth == 1 and not _WIDE.match(taken.target) else 1), "looks at the folder it writes into", False
     if taken.kind in ("mention", "update"):

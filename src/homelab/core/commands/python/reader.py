@@ -55,10 +55,12 @@ class Reader:
     expressions: Mapping[type[ast.expr], Callable[["Reader", Any], Value]]
     frames: list[Frame] = field(default_factory=list[Frame])
     modules: dict[str, Namespace] = field(default_factory=dict[str, Namespace])
+    started_in: str = "/"
     called: set[int] = field(default_factory=set[int])
     connections: dict[Database, bool] = field(default_factory=dict[Database, bool])
 
     def script(self, tree: ast.Module, code: str) -> None:
+        self.started_in = self.scope.folder
         module = Namespace(file=self.scope.file, lines=code.splitlines())
         module.names["__name__"] = ("__main__",)
         module.names["__file__"] = (self.scope.file or "/-",)
@@ -148,16 +150,19 @@ class Reader:
 
     def local_module(self, name: str) -> Namespace | None:
         """A module that lies beside the script, read once."""
-        base = posixpath.dirname(self.scope.file)
-        if not self.scope.file or self.scope.place:
+        if self.scope.place:
             return None
-        for ending in (".py", "/__init__.py"):
-            path = absolute(name.replace(".", "/") + ending, base)
-            if path in self.modules:
-                return self.modules[path]
-            script = self.shell.findings.scripts.get(path)
-            if isinstance(script, Script):
-                return self.read_module(path, script)
+        folders = [posixpath.dirname(self.scope.file)] if self.scope.file else []
+        if self.scope.is_known("PYTHONPATH"):
+            folders += self.scope.value("PYTHONPATH")[0].split(":")
+        for folder in dict.fromkeys([*folders, self.started_in]):
+            for ending in (".py", "/__init__.py"):
+                path = absolute(name.replace(".", "/") + ending, folder)
+                if path in self.modules:
+                    return self.modules[path]
+                script = self.shell.findings.scripts.get(path)
+                if isinstance(script, Script):
+                    return self.read_module(path, script)
         return None
 
     def read_module(self, path: str, script: Script) -> Namespace | None:
