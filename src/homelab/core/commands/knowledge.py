@@ -319,6 +319,8 @@ ffmpeg,avconv : !ffmpeg
 ffprobe,mediainfo,exiftool,mplayer,mpv,vlc,cvlc,omxplayer,aplay,paplay,mpg123 : p*
 convert,magick,gm convert,composite,montage : !lastout -o= --output=
 mogrify,jpegoptim,optipng,pngquant,jpegtran,cwebp,exiftran : u* -path=W -resize= -quality= -format= -o=w -outfile=w
+arecord,parecord,parec,rec,rtl_fm : -* w -d= -f= -r= -c= -t= -D= -q
+lp,lpr,enscript,a2ps : r* -d= -P= -n= -o= -p=w
 sox,lame,flac,oggenc,opusenc : r w -b= -V= -o=w
 rrdtool : !rrdtool
 rrdupdate : u -*

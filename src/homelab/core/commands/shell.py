@@ -12,9 +12,10 @@ from homelab.core.commands.conditions import outcome, tested_paths
 from homelab.core.commands.effects import Effect, Join, Redirect, Script, Source, Word
 from homelab.core.commands.findings import Findings
 from homelab.core.commands.grammar import NotParsed, parse, text_of, written
-from homelab.core.commands.patterns import UNIQUE, absolute, is_plain, match
+from homelab.core.commands.patterns import UNIQUE, absolute, is_plain
 from homelab.core.commands.printed import printed
-from homelab.core.commands.words import UNKNOWN, Expander, Scope, Values, grouped
+from homelab.core.commands.syntax import fits, join_scopes, parts, redirect_words, spine
+from homelab.core.commands.words import UNKNOWN, Expander, Scope, Values
 
 if TYPE_CHECKING:
     from homelab.core.commands.grammar import Node
@@ -232,7 +233,7 @@ class Shell:
             inner = scope.copy()
             self._branch(rest, inner, context)
             ends.append(inner)
-        _join_scopes(scope, ends)
+        join_scopes(scope, ends)
 
     def _split_if(self, node: "Node", branches: list[tuple[list["Node"], list["Node"]]], rest: list["Node"]) -> None:
         condition: list[Node] = []
@@ -262,7 +263,7 @@ class Shell:
                 subject = self.expander.values(child, scope)
             elif child.type == "case_item":
                 patterns, body = self._case_item(child, scope)
-                verdict = _fits(subject or UNKNOWN, patterns)
+                verdict = fits(subject or UNKNOWN, patterns)
                 if verdict is False:
                     continue
                 inner = scope.copy()
@@ -272,7 +273,7 @@ class Shell:
                     break
         else:
             ends.append(scope.copy())
-        _join_scopes(scope, ends)
+        join_scopes(scope, ends)
 
     def _case_item(self, node: "Node", scope: Scope) -> tuple[list[str], list["Node"]]:
         patterns: list[str] = []
@@ -356,7 +357,7 @@ class Shell:
         return self._simple(node, scope, context, source)
 
     def _simple(self, node: "Node", scope: Scope, context: _Context, source: Source) -> bool | None:
-        assignments, groups, redirects = _parts(node, context.redirects)
+        assignments, groups, redirects = parts(node, context.redirects)
         if not groups and not redirects:
             for group in assignments:
                 self._assign(group[0], scope, group[1:])
@@ -461,7 +462,7 @@ class Shell:
                 fd = int(text_of(child))
             elif not child.is_named:
                 operator = text_of(child)
-        groups = _redirect_words(node)
+        groups = redirect_words(node)
         if not groups:
             return None
         if groups[0][0].type == "process_substitution":
@@ -517,7 +518,7 @@ class Shell:
             return incoming
         if node.type == "list":  # cd DIR && pwd
             inner = scope.copy()
-            *before, last = _spine(node)
+            *before, last = spine(node)
             for part in before:
                 words = self._quiet_words(part, inner)
                 if words and words[0] == ("cd",) and len(words) > 1:
@@ -533,7 +534,7 @@ class Shell:
         if node.type != "command":
             return []
         quiet = Expander(substitute=lambda n, s: self._inner_output(n, s), unique=UNIQUE)
-        return [word for group in _parts(node, ())[1] for word in quiet.words_of(group, scope)]
+        return [word for group in parts(node, ())[1] for word in quiet.words_of(group, scope)]
 
     def _inner_output(self, node: "Node", scope: Scope) -> Values:
         self.findings.step()
@@ -551,66 +552,3 @@ class Shell:
                 self._substitute(child, scope)
             elif child.type in ("string", "concatenation", "unary_expression", "binary_expression"):
                 self._substitutions(child, scope)
-
-
-def _parts(node: "Node", redirects: Sequence["Node"]) -> tuple[list[list["Node"]], list[list["Node"]], list["Node"]]:
-    """Of a simple command: its assignments, its words, and its redirections behind those it inherits."""
-    assignments: list[list[Node]] = []
-    words: list[list[Node]] = []
-    found = [*redirects]
-    for group in grouped(child for child in node.named_children if child.type != "comment"):
-        first = group[0]
-        if first.type == "variable_assignment":
-            assignments.append([first, *(_bare(part) for part in group[1:])])
-        elif first.type.endswith("_redirect"):
-            found += group
-        else:
-            words.append([_bare(part) for part in group])
-    # Words behind the file of a redirection belong to the command: `sort > OUT IN`.
-    for redirect in found:
-        if redirect.type == "file_redirect":
-            words += _redirect_words(redirect)[1:]
-    return assignments, words, found
-
-
-def _redirect_words(node: "Node") -> list[list["Node"]]:
-    return grouped(child for child in node.named_children if child.type != "file_descriptor")
-
-
-def _bare(node: "Node") -> "Node":
-    return node.named_children[0] if node.type == "command_name" and node.named_children else node
-
-
-def _spine(node: "Node") -> list["Node"]:
-    parts: list[Node] = []
-    while node.type == "list" and len(node.named_children) >= 2:
-        parts.append(node.named_children[-1])
-        node = node.named_children[0]
-    parts.append(node)
-    return parts[::-1]
-
-
-def _join_scopes(scope: Scope, ends: Sequence[Scope]) -> None:
-    """After a condition: what a variable may be is what it is at the end of any branch."""
-    if not ends:
-        return
-    names = dict.fromkeys(name for end in ends for name in end.variables)
-    for name in names:
-        values = dict.fromkeys(v for end in ends for v in end.variables.get(name, scope.variables.get(name, ())))
-        if values:
-            scope.variables[name] = tuple(values)[:_FEW] if len(values) <= _FEW else UNKNOWN
-    folders = {end.folder for end in ends}
-    if len(folders) == 1:
-        scope.folder = folders.pop()
-    for end in ends:
-        scope.functions.update(end.functions)
-        scope.exported |= end.exported
-        scope.descriptors.update(end.descriptors)
-
-
-def _fits(subject: Values, patterns: Sequence[str]) -> bool | None:
-    """Whether a `case` takes a branch; None when that depends."""
-    if len(subject) != 1 or not is_plain(subject[0]):
-        return None
-    # A pattern of `case` does not stop at a slash.
-    return any(match(subject[0].replace("/", "|"), pattern.replace("/", "|")) for pattern in patterns)
