@@ -353,11 +353,18 @@ def test_the_usual_places_of_another_machine_are_found_below_its_root(there: Pat
         (there / "root" / folder).mkdir(parents=True, exist_ok=True)
         (there / "root" / folder / name).write_text(text)
 
+    enabled = there / "root/etc/systemd/system"
+    (enabled / "linked.timer").symlink_to("/lib/systemd/system/tidy.timer")
+    (enabled / "linked.service").symlink_to("/lib/systemd/system/tidy.service")
+    (enabled / "outside.timer").symlink_to("../../../../outside.timer")
+    (there / "outside.timer").write_text("[Timer]\nOnCalendar=daily\nUnit=tidy.service\n")
+
     def jobs(origin: str) -> list[tuple[str, str, str, str]]:
         found = inspect(there, "--from", origin, "--root", "root", "--user", "ada")
         return [(j["name"], j["schedule"], j["user"], j["command"]) for j in found["jobs"]]
 
     assert jobs("systemd") == [
+        ("linked", "0 0 * * *", "root", "/bin/tidy"),
         ("mine", "0 * * * *", "ada", "/home/ada/bin/mine"),
         ("tidy", "44 4 * * *", "root", "/bin/tidy"),
     ]

@@ -4,7 +4,9 @@ import sys
 
 from tests.corpus.measure import cases, table, total
 
-for title, folders in (("cases", ["cases"]), ("held out", ["held_out"]), ("all", ["cases", "held_out"])):
+PARTS = {"cases": ["cases"], "held out": ["held_out"], "later": ["later"], "all": ["cases", "held_out", "later"]}
+
+for title, folders in PARTS.items():
     found = cases(*folders)
     print("\n".join(table(title, found)))
     if "-v" in sys.argv[1:] and title != "all":

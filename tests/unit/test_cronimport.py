@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.corpus.measure import cases
 
 from homelab.cli.cronimport import Accept, Plan, plan
@@ -206,3 +208,23 @@ def test_all_that_is_found_in_the_corpus_makes_a_sound_lab_and_stays() -> None:
             texts, before = made.after, texts
         assert texts == before
     assert tied > 10
+
+
+TIMES = ["0 2 * * *", "30 2 * * *", "0 02 * * *", "0 * * * *", "30 2 * * 1-5", "@reboot", "0 9 * * *", "0 0 30 2 *"]
+lines = st.lists(st.sampled_from(TIMES), min_size=2, max_size=5)
+pairs = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.sampled_from(["high", "low"])), max_size=6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(lines, lines, pairs, st.sampled_from(["high", "all"]))
+def test_any_import_and_any_change_of_times_after_it_leave_a_sound_lab(
+    first: list[str], second: list[str], given: list[tuple[int, int, str]], accept: Accept
+) -> None:
+    suggestions = [needs(up, down, sure) for up, down, sure in given if up != down]
+    lab = ""
+    for times in (first, second, second):
+        text = "".join(f"{time} /opt/job-{n}.sh\n" for n, time in enumerate(times))
+        made = planned(text, *suggestions, lab=lab, accept=accept)
+        assert len(jobs(made)) == len(times)
+        before, lab = lab, lab_of(made)
+    assert lab == before

@@ -13,7 +13,7 @@ from homelab.core.commands import Script, describe
 from homelab.core.crontab import parse
 from homelab.core.dependencies import Suggestion, suggest
 
-ALL = cases("cases", "held_out")
+ALL = cases("cases", "held_out", "later")
 
 
 def read(crontab: str, **scripts: str) -> tuple[Suggestion, ...]:
@@ -41,7 +41,7 @@ def test_high_means_that_at_least_95_percent_are_true() -> None:
     assert result.precision("high") >= 0.95, result.mistakes
 
 
-@pytest.mark.parametrize("folders", [("cases",), ("held_out",)])
+@pytest.mark.parametrize("folders", [("cases",), ("held_out",), ("later",)])
 def test_medium_and_above_are_nearly_all_true_and_find_most(folders: tuple[str, ...]) -> None:
     result = total(cases(*folders))
     assert result.precision("high", "medium") >= 0.90, result.mistakes

@@ -156,6 +156,14 @@ def test_a_timer_that_is_not_enabled_is_no_job() -> None:
     assert "not enabled" in problems["not-enabled"]
 
 
+def test_what_is_no_unit_is_one_note_however_long_it_is() -> None:
+    founds, _ = read_units([unit("masked.timer", ""), unit("odd.timer", "x\n" * 5000)], MACHINE)
+    assert [(f.file, [p.code for p in f.problems]) for f in founds] == [
+        ("/u/masked.timer", ["no-unit"]),
+        ("/u/odd.timer", ["ignored-line", "no-unit"]),
+    ]
+
+
 def test_a_timer_without_its_service_is_an_error() -> None:
     founds, _ = read_units([unit("backup.timer", TIMER + "Unit=other.service\n")], MACHINE)
     assert codes_of(founds)["no-service"].startswith("error:4:")

@@ -4,11 +4,12 @@ Called by `cli.cronimport`, once it is known which job of the crontab is which o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from homelab.core.durations import duration_text
-from homelab.core.edges import Edge, Placement, Timing, settle
+from homelab.core.edges import Edge, Placement, Timing, relation, settle
 from homelab.core.jobs import When
 from homelab.home.labedit import Tie
 from homelab.home.labmatch import Known, Matched, NewJob, listed, needs_of, plain
@@ -27,6 +28,7 @@ def ties(
     with_new = {edge.down for edge in fresh}
     counted = [*fresh, *ours, *(edge for edge in by_hand if edge.down in with_new)]
     fixed = {down for up, down in match.needs if up not in timings and down in timings}
+    fixed |= {e.down for e in by_hand if relation(timings[e.up], timings[e.down], at=at).kind == "apart"}
     settled = settle(timings, counted, at=at, others=match.needs, fixed=fixed)
     dirty = _below(with_new | _changed(match), [*fresh, *ours])
     mine: dict[str, set[str]] = {}
@@ -37,7 +39,11 @@ def ties(
         for name, placement in settled.placements.items()
         if name in dirty and (name in mine or placement.respelled)
     }
-    refused = [(edge, why) for edge, why in settled.refused if edge in fresh]
+    refused = [(edge, why) for edge, why in settled.refused if edge not in by_hand]
+    for edge, _ in refused:
+        if edge in ours:  # it held until a time changed
+            tie = found.get(edge.down, Tie())
+            found[edge.down] = replace(tie, dropped=(*tie.dropped, edge.up))
     return found, refused
 
 

@@ -40,12 +40,14 @@ _CRON_KEYS = ("schedule", "timezone", "run", "stdin", "shell", "user", "cwd", "e
 class Tie:
     """What ties a job to others, as it is to be written.
 
-    `needs`: for each job to come first, its conditions (`when`, `within`) as the lab file writes them. `joins`: it runs
-    after these, in their flow, and has no schedule. `respelled`: schedule and zone to write instead of its own.
-    `exclusive`: groups to be in. `answered`: the suggestions about it that were decided.
+    `needs`: for each job to come first, its conditions (`when`, `within`) as the lab file writes them. `dropped`: needs
+    that cannot hold any more. `joins`: it runs after these, in their flow, and has no schedule. `respelled`: schedule
+    and zone to write instead of its own. `exclusive`: groups to be in. `answered`: the suggestions about it that were
+    decided.
     """
 
     needs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    dropped: tuple[str, ...] = ()
     joins: bool = False
     respelled: tuple[str, str] | None = None
     exclusive: tuple[str, ...] = ()
@@ -236,8 +238,8 @@ def _tie(table: Any, job: NewJob, tie: Tie, removed: Collection[str]) -> None:
     """Write what `tie` says into the table of a job."""
     before = plain(table)
     ups = needs_of(before)
-    has_lost = any(up in removed for up in ups)
-    items = {up: n for up, n in zip(ups, listed(before.get("needs", [])), strict=True) if up not in removed}
+    lost = {up for up in ups if up in removed or up in tie.dropped}
+    items = {up: n for up, n in zip(ups, listed(before.get("needs", [])), strict=True) if up not in lost}
     for up, conditions in tie.needs.items():
         said = {**conditions, **{k: v for k, v in plain(items.get(up)).items() if k not in ("job", "within")}}
         items[up] = {"job": up, **said} if said else up
@@ -250,7 +252,7 @@ def _tie(table: Any, job: NewJob, tie: Tie, removed: Collection[str]) -> None:
     elif tie.respelled:
         for key, value in zip(("schedule", "timezone"), tie.respelled, strict=True):
             _set(table, key, value)
-    elif "schedule" not in table and (tie.needs or (has_lost and not items)):
+    elif "schedule" not in table and (tie.needs or (lost and not items)):
         for key in ("schedule", "timezone"):
             _set(table, key, job.settings.get(key))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from homelab.core.errors import InputError
 from homelab.core.timers import UnitText
+from homelab.home.scripts import LeavesRoot, resolved
 
 LARGEST_BYTES = 1024 * 1024
 """No unit and no property list is larger."""
@@ -41,15 +42,17 @@ def units(source: str, *, home: str, root: Path | None) -> list[UnitText]:
     Folders of the same manager are searched for the services too. InputError when the source cannot be read.
     """
     if not source:
-        system = _units_in(_existing([*_SYSTEM_FOLDERS, *_VENDOR_FOLDERS], root), is_user=False)
-        user = _units_in(_existing([*(f"{home}/{name}" for name in _HOME_FOLDERS), *_USER_FOLDERS], root), is_user=True)
+        system = _units_in(_existing([*_SYSTEM_FOLDERS, *_VENDOR_FOLDERS], root), root, is_user=False)
+        user = _units_in(
+            _existing([*(f"{home}/{name}" for name in _HOME_FOLDERS), *_USER_FOLDERS], root), root, is_user=True
+        )
         return [*system, *user]
     path = Path(source)
     if not path.exists():
         raise InputError("there is no such file or folder", where=source)
     folder = (path if path.is_dir() else path.parent).absolute()
     is_user = folder.parts[-2:] == ("systemd", "user")
-    found = _units_in([folder, *_companions(folder, home, root)], is_user=is_user)
+    found = _units_in([folder, *_companions(folder, home, root)], root, is_user=is_user)
     if path.is_dir():
         names = {entry.name for entry in _entries(folder)}
         return [unit for unit in found if not unit.name.endswith(".timer") or unit.name in names]
@@ -79,7 +82,7 @@ def _existing(names: Iterable[str], root: Path | None) -> list[Path]:
     return places
 
 
-def _units_in(folders: Sequence[Path], *, is_user: bool) -> list[UnitText]:
+def _units_in(folders: Sequence[Path], root: Path | None, *, is_user: bool) -> list[UnitText]:
     """All timers and services of those folders, the first folder that has a name wins, with their drop-ins."""
     files: dict[str, Path] = {}
     drop_ins: dict[str, dict[str, Path]] = {}
@@ -109,7 +112,7 @@ def _units_in(folders: Sequence[Path], *, is_user: bool) -> list[UnitText]:
     return [
         UnitText(
             name=name,
-            texts=tuple((str(one), _text(one)) for one in (path, *_drop_ins_of(name, drop_ins))),
+            texts=tuple((str(one), _text(one, root)) for one in (path, *_drop_ins_of(name, drop_ins))),
             is_enabled=name in enabled if has_wants and name.endswith(".timer") else None,
             is_user=is_user,
         )
@@ -150,7 +153,7 @@ def plists(source: str, *, home: str, root: Path | None) -> list[Plist]:
     return [
         Plist(
             file=str(path),
-            data=_bytes(path),
+            data=_bytes(path, root),
             is_daemon=path.absolute().parent.name == "LaunchDaemons",
             owner=_owner(path),
         )
@@ -174,19 +177,33 @@ def _entries(folder: Path) -> list[Path]:
         raise InputError(f"cannot read the folder: {error.strerror}", where=str(folder)) from error
 
 
-def _bytes(path: Path) -> bytes:
-    """The content; empty for what is no plain file (a masked unit is a link to /dev/null) or is gone."""
+def _bytes(path: Path, root: Path | None) -> bytes:
+    """The content; empty for what is no plain file (a masked unit links to /dev/null), is gone, or leaves `root`."""
     try:
-        if not path.is_file():
+        real = _followed(path, root)
+        if real is None or not real.is_file():
             return b""
-        with path.open("rb") as file:
+        with real.open("rb") as file:
             return file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot read it: {error.strerror}", where=str(path)) from error
 
 
-def _text(path: Path) -> str:
-    return _bytes(path).decode("utf-8", "surrogateescape")
+def _followed(path: Path, root: Path | None) -> Path | None:
+    """Where its links lead on the machine it is of: below `root` an absolute link begins there."""
+    if root is None or not path.absolute().is_relative_to(root.absolute()):
+        return path
+    try:
+        real = resolved(str(root.resolve()), "/" + str(path.absolute().relative_to(root.absolute())))
+    except LeavesRoot:
+        return None
+    return Path(real) if real else None
+
+
+def _text(path: Path, root: Path | None) -> str:
+    """The text of a unit; empty for what is none: far too large, or with NUL bytes."""
+    data = _bytes(path, root)
+    return "" if len(data) > LARGEST_BYTES or b"\0" in data else data.decode("utf-8", "surrogateescape")
 
 
 def _below(root: Path | None, path: str) -> Path:

@@ -7,12 +7,13 @@ import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from homelab.core.commands.effects import Effect, Kind, Lock, Source, Word
 from homelab.core.commands.findings import Findings
 from homelab.core.commands.knowledge import Spec
 from homelab.core.commands.patterns import DEEP, absolute, is_plain
-from homelab.core.commands.words import Scope
+from homelab.core.commands.words import UNKNOWN, Scope, Values
 
 _FAR = re.compile(r"^(?:[\w.+-]+@)?((?:[\w.-]|\ue005[^\ue006]*\ue006)+):(?!//)(.*)$", re.DOTALL)
 _URL = re.compile(r"^(s3|gs|b2|az|sftp|ssh|rsync|ftp|ftps|webdavs?|gdrive|file|azure|swift)://([^/]*)(.*)$", re.DOTALL)
@@ -106,6 +107,7 @@ class Act:
     folder: str = ""
     may_be_far: bool = False
     repository: str = ""
+    incoming: Values = UNKNOWN
     run_text: list[str] = field(default_factory=list[str])
     run_scripts: list[Word] = field(default_factory=list[Word])
 
@@ -131,6 +133,7 @@ class Act:
         is_tree: bool = False,
         is_age_based: bool = False,
         is_guess: bool = False,
+        is_output: bool = False,
         place: str | None = None,
     ) -> None:
         """Note one effect. `place` names what is no file: then the value is a name there."""
@@ -151,9 +154,20 @@ class Act:
             by=self.name,
             is_age_based=is_age_based,
             is_guess=is_guess,
+            is_output=is_output,
             source=self.source,
         )
         self.findings.add(effect)
+
+    def table(self, kind: Literal["read", "write"], database: str, table: str) -> None:
+        """A table of a database that is a file: who writes it changes the file, who reads it reads that table."""
+        name = absolute(database, self.folder)
+        if kind == "write":
+            self.effect("update", database)
+        if table:
+            self.effect(kind, f"{name}.{table}", place="sqlite")
+        elif kind == "read":
+            self.effect("read", database)
 
     def lock(self, value: str, *, is_shared: bool = False, waits: bool | None = None) -> None:
         path = absolute(value, self.folder)
@@ -193,6 +207,12 @@ class Act:
             bare = value.removesuffix(f".{extension}")
             self.effect("write", bare.removesuffix(".tgz") + ".tar" if value.endswith(".tgz") else bare)
             self.effect("delete", value)
+        elif letter == "o":
+            self.effect("append", value, is_output=True)
+        elif letter == "i":
+            self.effect("update", value, place=self.place)
+        elif letter == "B":
+            self.effect("update", value, is_tree=True, is_guess=True)
         elif letter in ("q", "Q"):
             self.effect("read" if letter == "q" else "write", value, place=self.place or "database")
         elif letter in ("repository", "repositoryread"):

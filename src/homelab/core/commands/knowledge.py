@@ -18,7 +18,8 @@ Roles, in capitals for a folder with all below it:
     t    asked for   c    made empty (touch)   m  moved away  g G  where copies go       v    looked at
     z.EXT  replaced by the same name with EXT   k.EXT  the same, but kept   x.EXT  replaced by the name without it
     q Q  a database, read or written   C  the folder to work in   s  a script that is run   e  shell text that is run
-    L    a lock      p    a path of which nobody knows what becomes    -    no file
+    L    a lock      o  a log it prints to   i  an image, fetched   p    a path of which nobody knows what becomes
+    B    changed in place as building does   -    no file
 """
 
 from collections.abc import Mapping
@@ -105,7 +106,7 @@ rsync : !rsync -e= --rsh= --exclude= --include= --exclude-from= --include-from= 
     --min-size= --rsync-path= --out-format= --info= --usermap= --groupmap= -B= --max-delete= --modify-window=
 scp : r* g @ -r?R*,G -i= -P= -o= -c= -l= -F= -J= -S=
 sftp : -* -b=r -i= -P= -o=
-rclone : @ --config= --log-file= --bwlimit= --transfers= --include= --exclude= --filter-from= --max-age= --min-age=
+rclone : @ --config= --log-file=o --bwlimit= --transfers= --include= --exclude= --filter-from= --max-age= --min-age=
     --checkers= --drive-chunk-size= --backup-dir=W
 rclone copy,rclone sync,rclone bisync : @ R G
 rclone move : @ R G +D:
@@ -205,11 +206,13 @@ svnadmin dump,svnrdump dump : R -r=
 svnadmin hotcopy : R W
 etckeeper commit : -* +R:/etc
 # --- building ---
-make,gmake,ninja,cmake,ant,gradle,mvn,tox,rake,invoke,just,task,ansible-playbook,terraform : -* +R:. -C=C -f=r -j= -i=
+make,gmake,ninja,cmake,ant,gradle,mvn,tox,rake,invoke,just,task,scons,bazel :
+    !make -C= -f= -j= -i= -l= --directory= --file=
+ansible-playbook,terraform : -* +R:. -i= -e=
 npm,yarn,pnpm : -* +R:. --prefix=C -C=C
 npm ci,npm install,yarn install,pnpm install,bundle install,composer install,composer update : -* +R:.
     +W:node_modules -d=C --prefix=C
-npm run,yarn build,pnpm build,pnpm run,yarn run : -* +R:. +W:dist +W:build +W:public --prefix=C -C=C
+npm run,yarn build,pnpm build,pnpm run,yarn run : -* +R:. +B:. +W:dist +W:build +W:public --prefix=C -C=C
 hugo : -* +R:. -s=C --source=C -d=W --destination=W +W:public --config= --baseURL= -b=
 jekyll build,bundle exec jekyll : -* +R:. +W:_site -d=W -s=C --destination=W --source=C --config=
 mkdocs build : -* +R:. +W:site -f=r -d=W --site-dir=W --config-file=r
@@ -227,7 +230,8 @@ docker run,podman run,docker container run,nerdctl run : !docker-run -v= --volum
     --volumes-from= --shm-size= --dns= --ulimit= --cap-add= --cap-drop= --security-opt= --tmpfs= --log-opt= --ip=
     --runtime=
 docker cp,podman cp,docker container cp : @ r g
-docker pull,podman pull,docker image pull : Q place=image
+docker pull,podman pull,docker image pull : i place=image
+docker push,podman push : q place=image
 docker save : q place=image -o=w --output=w
 docker load : -* -i=r --input=r
 docker build,podman build : R -f=r -t=Q --tag=Q place=image --build-arg= --platform= --target=
@@ -315,6 +319,8 @@ ffmpeg,avconv : !ffmpeg
 ffprobe,mediainfo,exiftool,mplayer,mpv,vlc,cvlc,omxplayer,aplay,paplay,mpg123 : p*
 convert,magick,gm convert,composite,montage : !lastout -o= --output=
 mogrify,jpegoptim,optipng,pngquant,jpegtran,cwebp,exiftran : u* -path=W -resize= -quality= -format= -o=w -outfile=w
+arecord,parecord,parec,rec,rtl_fm : -* w -d= -f= -r= -c= -t= -D= -q
+lp,lpr,enscript,a2ps : r* -d= -P= -n= -o= -p=w
 sox,lame,flac,oggenc,opusenc : r w -b= -V= -o=w
 rrdtool : !rrdtool
 rrdupdate : u -*

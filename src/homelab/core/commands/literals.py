@@ -47,7 +47,7 @@ def read_literals(shell: Shell, text: str, scope: Scope, source: Source, *, inli
         if _COMMENT.match(raw) or len(raw) > _LONGEST_LINE:
             continue
         where = source if inline else Source(file=scope.file, line=number, text=raw.strip()[:300])
-        rest = _COMMAND.sub(" ", raw)
+        rest = _known(_COMMAND.sub(" ", raw), names)
         for found in _COMMAND.finditer(raw):
             command = _filled(found["a"] or found["b"] or found["c"], names)
             shell.read(command, scope.copy(), origin=where)
@@ -69,6 +69,14 @@ def _files(line: str, names: dict[str, str]) -> list[tuple[Kind, str]]:
     if kind is not None:
         found += [names[name] for name in names if re.search(rf"(?<![\w$@\"]){re.escape(name)}(?!\w)", line)]
     return [(kind or "mention", path) for path in dict.fromkeys(found) if "/" in path or kind is not None]
+
+
+def _known(line: str, names: dict[str, str]) -> str:
+    """A line with the names in its texts that were set to a path replaced by it: `"$dir/*.csv"`."""
+    if not names:
+        return line
+    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name.startswith("$"))
+    return re.sub(rf"(?<=[\"`])({pattern})(?=/)", lambda found: names[found[1]], line) if pattern else line
 
 
 def _filled(text: str, names: dict[str, str]) -> str:

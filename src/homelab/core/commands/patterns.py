@@ -176,7 +176,7 @@ def match(one: str, other: str) -> Match:
     if not _meet(_atoms(one), _atoms(other)):
         return Match.NONE
     both = one + other
-    if DEEP in both:
+    if DEEP in both or f"/{SOME}/" in both:
         return Match.LOOSE
     return Match.GLOB if _has_glob(both) else Match.DATED
 

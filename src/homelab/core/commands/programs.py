@@ -9,10 +9,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 from homelab.core.commands.arguments import Act, split
-from homelab.core.commands.conditions import of_words
+from homelab.core.commands.builtins import BUILTINS
 from homelab.core.commands.effects import Call, Effect, Refused, Script, SimpleCommand, Source, Word
 from homelab.core.commands.findings import MAX_NESTED_SCRIPTS, MAX_SCRIPTS
 from homelab.core.commands.grammars import GRAMMARS
+from homelab.core.commands.guesses import mention
 from homelab.core.commands.knowledge import lookup
 from homelab.core.commands.patterns import absolute, is_plain, shown
 from homelab.core.commands.scripts import language, read_foreign
@@ -28,11 +29,6 @@ _INTERPRETERS = re.compile(
 _INTERPRETER_VALUES = frozenset({"-W", "-X", "-d", "-I", "-r", "-e", "-c", "-m", "-E", "-M"})
 _SHELL_VALUES = frozenset({"-o", "-O", "--rcfile", "--init-file"})
 _LOCK_NAME = re.compile(r"(^|[._-])(lock|lck|mutex)|lock$|lockfile|\.pid$", re.IGNORECASE)
-_WRITES = re.compile(r"^--?(o|out.*|dest.*|target.*|save.*|export.*|to|write.*|dst|result.*)$", re.IGNORECASE)
-_READS = re.compile(
-    r"^--?(i|in|input.*|src|source.*|from|file|files|data.*|read.*|load.*|import|attach.*|list|db|database)$",
-    re.IGNORECASE,
-)
 
 
 def run(shell: Shell, invocation: Invocation) -> bool | None:
@@ -121,13 +117,6 @@ def _first_operands(words: Sequence[Word], name: str) -> list[str]:
 # --- builtins ---------------------------------------------------------------------------------------------------------
 
 
-def _cd(shell: Shell, invocation: Invocation) -> None:
-    operands = [word for word in invocation.words[1:] if not word.value.startswith("-") or word.value == "-"]
-    scope = invocation.scope
-    target = operands[0].value if operands else scope.value("HOME")[0]
-    scope.folder = absolute(target, scope.folder) if target != "-" else scope.folder
-
-
 def _source_file(shell: Shell, invocation: Invocation) -> None:
     """`. FILE`: the file's commands, here."""
     if len(invocation.words) < 2:
@@ -148,41 +137,6 @@ def _source_file(shell: Shell, invocation: Invocation) -> None:
     finally:
         scope.file, scope.arguments = was_in, arguments
         shell.findings.open_scripts.pop()
-
-
-def _eval(shell: Shell, invocation: Invocation) -> None:
-    text = " ".join(word.value for word in invocation.words[1:])
-    if is_plain(text):
-        shell.read(text, invocation.scope, origin=invocation.source)
-
-
-def _export(shell: Shell, invocation: Invocation) -> None:
-    for word in invocation.words[1:]:
-        name, equals, value = word.value.partition("=")
-        if equals:
-            invocation.scope.variables[name] = (value,)
-        invocation.scope.exported.add(name)
-
-
-def _set(shell: Shell, invocation: Invocation) -> None:
-    operands = [word for word in invocation.words[1:] if not word.value.startswith(("-", "+"))]
-    if operands:
-        invocation.scope.arguments = tuple(word.values for word in operands)
-
-
-def _shift(shell: Shell, invocation: Invocation) -> None:
-    count = invocation.words[1].value if len(invocation.words) > 1 else "1"
-    invocation.scope.arguments = invocation.scope.arguments[int(count) if count.isdigit() else 1 :]
-
-
-def _test(shell: Shell, invocation: Invocation) -> bool | None:
-    verdict, asked = of_words([word.values for word in invocation.words[1:]])
-    for path, is_folder in asked:
-        target = absolute(path, invocation.scope.folder)
-        place = invocation.scope.place
-        effect = Effect(kind="test", target=target, place=place, is_tree=is_folder, by="test", source=invocation.source)
-        shell.findings.add(effect)
-    return verdict
 
 
 def _flock(shell: Shell, invocation: Invocation) -> None:
@@ -255,19 +209,9 @@ def _su(shell: Shell, invocation: Invocation) -> None:
 
 
 _BUILTINS: dict[str, Callable[[Shell, Invocation], bool | None]] = {
-    "cd": _cd,
-    "pushd": _cd,
     ".": _source_file,
     "source": _source_file,
-    "eval": _eval,
-    "export": _export,
-    "set": _set,
-    "shift": _shift,
-    "test": _test,
-    "[": _test,
-    "true": lambda shell, invocation: True,
-    ":": lambda shell, invocation: True,
-    "false": lambda shell, invocation: False,
+    **BUILTINS,
     "flock": _flock,
     "setlock": _lock_wrapper(frozenset()),
     "lckdo": _lock_wrapper(frozenset({"-w", "-W"})),
@@ -389,7 +333,7 @@ def _run_script(
                 shell.findings.open_scripts.pop()
             return True
     if is_named and interpreter:
-        _mention(shell, invocation, arguments, word.value)
+        _guess(shell, invocation, arguments, word.value)
         return True
     return False
 
@@ -426,7 +370,13 @@ def _on_path(name: str, scope: Scope) -> list[str]:
 
 
 def _act(shell: Shell, invocation: Invocation, name: str) -> Act:
-    return Act(name=name, scope=invocation.scope, source=invocation.source, findings=shell.findings)
+    return Act(
+        name=name,
+        scope=invocation.scope,
+        source=invocation.source,
+        findings=shell.findings,
+        incoming=invocation.incoming,
+    )
 
 
 def _run_known(shell: Shell, invocation: Invocation, name: str) -> None:
@@ -482,7 +432,7 @@ def _run_unknown(shell: Shell, invocation: Invocation, name: str) -> None:
         if number < 4 and not value.startswith("-") and _is_command(shell, word, invocation.scope):
             run(shell, replace(invocation, words=list(words[number:]), redirects=()))
             return
-    _mention(shell, invocation, words, name)
+    _guess(shell, invocation, words, name)
 
 
 def _is_command(shell: Shell, word: Word, scope: Scope) -> bool:
@@ -497,38 +447,6 @@ def _is_command(shell: Shell, word: Word, scope: Scope) -> bool:
     return isinstance(entry, Script) and entry.text.startswith("#!")
 
 
-def _mention(shell: Shell, invocation: Invocation, words: Sequence[Word], name: str) -> None:
-    """The paths among a program's arguments; its options may say whether they are read or written."""
+def _guess(shell: Shell, invocation: Invocation, words: Sequence[Word], name: str) -> None:
     act = _act(shell, invocation, _bare(name))
-    act.may_be_far = True
-    option = ""
-    paths: list[str] = []  # operands
-    for word in words:
-        text = word.value
-        if text.startswith("-") and "=" not in text:
-            option = text
-            continue
-        if text.startswith("-"):
-            option, _, text = text.partition("=")
-        if _looks_like_path(text):
-            if _WRITES.match(option):
-                act.effect("write", text, is_guess=True)
-            elif _READS.match(option):
-                act.effect("read", text, is_guess=True)
-            elif option:
-                act.effect("mention", text)
-            else:
-                paths.append(text)
-        option = ""
-    # `program FROM TO` is how most programs are called.
-    for number, path in enumerate(paths):
-        is_last = number == len(paths) - 1
-        act.effect("mention" if len(paths) == 1 else "write" if is_last else "read", path, is_guess=True)
-
-
-def _looks_like_path(text: str) -> bool:
-    if "://" in text and not text.startswith(("s3://", "gs://")):
-        return False
-    if text.startswith(("/", "./", "../")) or re.match(r"^[\w.@-]+:/", text):
-        return len(text) > 1
-    return ("/" in text and " " not in text) or re.search(r"^[\w.-]+\.[A-Za-z][A-Za-z0-9]{1,4}$", text) is not None
+    mention(act, words, invocation.redirects, is_piped=invocation.is_piped)

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from homelab.core.commands.conditions import outcome, tested_paths
-from homelab.core.commands.effects import Effect, Join, Redirect, Source, Word
+from homelab.core.commands.effects import Effect, Join, Redirect, Script, Source, Word
 from homelab.core.commands.findings import Findings
 from homelab.core.commands.grammar import NotParsed, parse, text_of, written
-from homelab.core.commands.patterns import UNIQUE, absolute, is_plain, match
+from homelab.core.commands.patterns import UNIQUE, absolute, is_plain
 from homelab.core.commands.printed import printed
+from homelab.core.commands.syntax import fits, join_scopes, parts, redirect_words, spine
 from homelab.core.commands.words import UNKNOWN, Expander, Scope, Values
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ _LONGEST_TEXT = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """One simple command about to run. `stdin`: its standard input where that is a text that is known."""
+    """One simple command about to run. `stdin`: its standard input where that is a text that is known; `incoming`: what
+    the lines on it can be. `is_piped`: what it prints goes into another command."""
 
     words: Sequence[Word]
     redirects: Sequence[Redirect]
@@ -35,6 +37,8 @@ class Invocation:
     join: Join
     scope: Scope
     source: Source
+    incoming: Values = UNKNOWN
+    is_piped: bool = False
 
 
 @dataclass(kw_only=True)
@@ -46,6 +50,7 @@ class _Context:
     redirects: list["Node"] = field(default_factory=list["Node"])
     stdin: str | None = None
     incoming: Values = UNKNOWN
+    is_piped: bool = False
 
 
 @dataclass(kw_only=True)
@@ -167,7 +172,8 @@ class Shell:
         last: bool | None = None
         for number, stage in enumerate(stages):
             inner = _Context(join="|" if number else context.join, text=text, stdin=stdin, incoming=incoming)
-            if number == len(stages) - 1:
+            inner.is_piped = number < len(stages) - 1
+            if not inner.is_piped:
                 inner.redirects = context.redirects
             words = self._quiet_words(stage, scope)
             last = self._statement(stage, scope.copy(), inner)
@@ -186,6 +192,7 @@ class Shell:
             redirects=[*redirects, *context.redirects],
             stdin=context.stdin,
             incoming=context.incoming,
+            is_piped=context.is_piped,
         )
         if body is None:
             self._redirect_block(inner, scope, node)
@@ -226,7 +233,7 @@ class Shell:
             inner = scope.copy()
             self._branch(rest, inner, context)
             ends.append(inner)
-        _join_scopes(scope, ends)
+        join_scopes(scope, ends)
 
     def _split_if(self, node: "Node", branches: list[tuple[list["Node"], list["Node"]]], rest: list["Node"]) -> None:
         condition: list[Node] = []
@@ -256,7 +263,7 @@ class Shell:
                 subject = self.expander.values(child, scope)
             elif child.type == "case_item":
                 patterns, body = self._case_item(child, scope)
-                verdict = _fits(subject or UNKNOWN, patterns)
+                verdict = fits(subject or UNKNOWN, patterns)
                 if verdict is False:
                     continue
                 inner = scope.copy()
@@ -266,7 +273,7 @@ class Shell:
                     break
         else:
             ends.append(scope.copy())
-        _join_scopes(scope, ends)
+        join_scopes(scope, ends)
 
     def _case_item(self, node: "Node", scope: Scope) -> tuple[list[str], list["Node"]]:
         patterns: list[str] = []
@@ -350,28 +357,26 @@ class Shell:
         return self._simple(node, scope, context, source)
 
     def _simple(self, node: "Node", scope: Scope, context: _Context, source: Source) -> bool | None:
-        assignments = [child for child in node.named_children if child.type == "variable_assignment"]
+        assignments, groups, redirects = parts(node, context.redirects)
+        if not groups and not redirects:
+            for group in assignments:
+                self._assign(group[0], scope, group[1:])
+            return None
         inner = scope
         if assignments:  # `NAME=value command`: for this command only
             inner = scope.copy()
-            for child in assignments:
-                self._assign(child, inner)
-                inner.exported.add(text_of(child.named_children[0]))
+            for group in assignments:
+                self._assign(group[0], inner, group[1:])
+                inner.exported.add(text_of(group[0].named_children[0]))
         words: list[Word] = []
-        redirects = list(context.redirects)
         stdin = context.stdin
-        for child in node.named_children:
-            if child.type == "variable_assignment" or child.type == "comment":
+        for group in groups:
+            text = "".join(text_of(part) for part in group)
+            if group[0].type == "process_substitution":
+                self._sequence(group[0].children, inner.copy(), _Context(join=context.join))
+                words.append(Word(text=text, values=("/dev/fd/63",)))
                 continue
-            if child.type.endswith("_redirect"):
-                redirects.append(child)
-                continue
-            target = child.named_children[0] if child.type == "command_name" and child.named_children else child
-            if target.type == "process_substitution":
-                self._sequence(target.children, inner.copy(), _Context(join=context.join))
-                words.append(Word(text=text_of(target), values=("/dev/fd/63",)))
-                continue
-            words += [Word(text=text_of(child), values=values) for values in self.expander.words(target, inner)]
+            words += [Word(text=text, values=values) for values in self.expander.words_of(group, inner)]
         if not words:
             return None
         found, heredoc = self._redirects(redirects, inner, source, words[0])
@@ -380,7 +385,14 @@ class Shell:
             names = [word.value for word in words[1:] if word.value.isidentifier()]
             scope.variables.update({name: context.incoming if len(names) == 1 else UNKNOWN for name in names})
         invocation = Invocation(
-            words=words, redirects=found, stdin=stdin, join=context.join, scope=inner, source=source
+            words=words,
+            redirects=found,
+            stdin=stdin,
+            join=context.join,
+            scope=inner,
+            source=source,
+            incoming=context.incoming,
+            is_piped=context.is_piped,
         )
         verdict = self.run(self, invocation)
         if inner is not scope:
@@ -393,12 +405,13 @@ class Shell:
         lines = (text or text_of(node)).strip().splitlines()
         return Source(file=scope.file, line=node.start_point.row + 1, text=lines[0][:_LONGEST_TEXT] if lines else "")
 
-    def _assign(self, node: "Node", scope: Scope) -> None:
+    def _assign(self, node: "Node", scope: Scope, behind: Sequence["Node"] = ()) -> None:
+        """`NAME=value`; `behind`: what belongs to the value and stands outside its node."""
         named = node.named_children
         if not named:
             return
         name = text_of(named[0])
-        values = self.expander.values(named[1], scope) if len(named) > 1 else ("",)
+        values = self.expander.values_of([*named[1:], *behind], scope) if len(named) > 1 or behind else ("",)
         if any(child.type == "+=" for child in node.children):
             values = tuple(old + new for old in scope.value(name) for new in values)[:_FEW]
         if named[0].type == "variable_name":
@@ -422,6 +435,7 @@ class Shell:
             if node.type == "file_redirect":
                 if (redirect := self._file_redirect(node, scope)) is not None:
                     found.append(redirect)
+                    stdin = self._text_of_file(redirect, scope) or stdin
             elif node.type == "herestring_redirect" and node.named_children:
                 stdin = self.expander.values(node.named_children[-1], scope)[0]
             elif node.type == "heredoc_redirect":
@@ -433,30 +447,36 @@ class Shell:
             self._redirect_effect(redirect, scope, source, has_errors=has_errors)
         return found, stdin
 
+    def _text_of_file(self, redirect: Redirect, scope: Scope) -> str | None:
+        """What comes in from a file whose text is there: the SQL of `sqlite3 DB < FILE`."""
+        if redirect.operator != "<" or scope.place or not is_plain(redirect.target.value):
+            return None
+        entry = self.findings.scripts.get(absolute(redirect.target.value, scope.folder))
+        return entry.text if isinstance(entry, Script) else None
+
     def _file_redirect(self, node: "Node", scope: Scope) -> Redirect | None:
         fd: int | None = None
         operator = ""
-        target: Node | None = None
         for child in node.children:
             if child.type == "file_descriptor" and text_of(child).isdigit():
                 fd = int(text_of(child))
             elif not child.is_named:
                 operator = text_of(child)
-            else:
-                target = child
-        if target is None:
+        groups = redirect_words(node)
+        if not groups:
             return None
-        if target.type == "process_substitution":
-            self._sequence(target.children, scope.copy(), _Context(join="|"))
+        if groups[0][0].type == "process_substitution":
+            self._sequence(groups[0][0].children, scope.copy(), _Context(join="|"))
             return None
-        values = self.expander.values(target, scope)
+        values = self.expander.values_of(groups[0], scope)
         if operator in ("&>", "&>>") or (operator == ">&" and fd is None and not values[0].isdigit()):
             fd, operator = -1, ">>" if operator == "&>>" else ">"
         if fd is None:
             fd = 0 if operator.startswith("<") else 1
         if operator in (">|", ">"):
             operator = ">"
-        return Redirect(fd=fd, operator=operator, target=Word(text=text_of(target), values=values))
+        text = "".join(text_of(part) for part in groups[0])
+        return Redirect(fd=fd, operator=operator, target=Word(text=text, values=values))
 
     def _redirect_effect(self, redirect: Redirect, scope: Scope, source: Source, *, has_errors: bool) -> None:
         if redirect.operator in (">&", "<&"):
@@ -498,7 +518,7 @@ class Shell:
             return incoming
         if node.type == "list":  # cd DIR && pwd
             inner = scope.copy()
-            *before, last = _spine(node)
+            *before, last = spine(node)
             for part in before:
                 words = self._quiet_words(part, inner)
                 if words and words[0] == ("cd",) and len(words) > 1:
@@ -514,12 +534,7 @@ class Shell:
         if node.type != "command":
             return []
         quiet = Expander(substitute=lambda n, s: self._inner_output(n, s), unique=UNIQUE)
-        return [
-            word
-            for child in node.named_children
-            if child.type not in ("variable_assignment", "comment") and not child.type.endswith("_redirect")
-            for word in quiet.words(child.named_children[0] if child.type == "command_name" else child, scope)
-        ]
+        return [word for group in parts(node, ())[1] for word in quiet.words_of(group, scope)]
 
     def _inner_output(self, node: "Node", scope: Scope) -> Values:
         self.findings.step()
@@ -537,38 +552,3 @@ class Shell:
                 self._substitute(child, scope)
             elif child.type in ("string", "concatenation", "unary_expression", "binary_expression"):
                 self._substitutions(child, scope)
-
-
-def _spine(node: "Node") -> list["Node"]:
-    parts: list[Node] = []
-    while node.type == "list" and len(node.named_children) >= 2:
-        parts.append(node.named_children[-1])
-        node = node.named_children[0]
-    parts.append(node)
-    return parts[::-1]
-
-
-def _join_scopes(scope: Scope, ends: Sequence[Scope]) -> None:
-    """After a condition: what a variable may be is what it is at the end of any branch."""
-    if not ends:
-        return
-    names = dict.fromkeys(name for end in ends for name in end.variables)
-    for name in names:
-        values = dict.fromkeys(v for end in ends for v in end.variables.get(name, scope.variables.get(name, ())))
-        if values:
-            scope.variables[name] = tuple(values)[:_FEW] if len(values) <= _FEW else UNKNOWN
-    folders = {end.folder for end in ends}
-    if len(folders) == 1:
-        scope.folder = folders.pop()
-    for end in ends:
-        scope.functions.update(end.functions)
-        scope.exported |= end.exported
-        scope.descriptors.update(end.descriptors)
-
-
-def _fits(subject: Values, patterns: Sequence[str]) -> bool | None:
-    """Whether a `case` takes a branch; None when that depends."""
-    if len(subject) != 1 or not is_plain(subject[0]):
-        return None
-    # A pattern of `case` does not stop at a slash.
-    return any(match(subject[0].replace("/", "|"), pattern.replace("/", "|")) for pattern in patterns)

@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-_NAME = r"[\"`\[]?([A-Za-z_][\w.]*)[\"`\]]?"
+_NAME = r"[\"`\[]?([A-Za-z_\ue000-\ue1ff][\w.\ue000-\ue1ff]*)[\"`\]]?"  # private: a pattern
 _WRITES = re.compile(
     rf"\b(?:INSERT\s+(?:OR\s+\w+\s+|IGNORE\s+)?INTO|REPLACE\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO|TRUNCATE(?:\s+TABLE)?"
     rf"|CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP\w*\s+)?(?:TABLE|VIEW|MATERIALIZED\s+VIEW)(?:\s+IF\s+NOT\s+EXISTS)?"
@@ -14,6 +14,8 @@ _WRITES = re.compile(
 _COPY_IN = re.compile(rf"\\?COPY\s+{_NAME}[^;]*?\bFROM\b", re.IGNORECASE)
 _READS = re.compile(rf"\b(?:FROM|JOIN)\s+{_NAME}", re.IGNORECASE)
 _COPY_OUT = re.compile(rf"\\?COPY\s+{_NAME}[^;]*?\bTO\b", re.IGNORECASE)
+_FILE_IN = re.compile(r"\\?\b(?:COPY\s[^;']*?\bFROM|INFILE)\s+'([^']+)'", re.IGNORECASE)
+_FILE_OUT = re.compile(r"\\?\b(?:COPY\s[^;']*?\bTO|OUTFILE)\s+'([^']+)'", re.IGNORECASE)
 
 Touch = tuple[Literal["read", "write"], str]
 
@@ -34,3 +36,9 @@ def touches(text: str) -> list[Touch]:
     if not found and re.search(r"\bSELECT\b", text, re.IGNORECASE):
         return [("read", "")]
     return list(dict.fromkeys(found))
+
+
+def files_of(text: str) -> list[Touch]:
+    """Files that `COPY` and its like read into a table, or write."""
+    found: list[Touch] = [("read", match[1]) for match in _FILE_IN.finditer(text)]
+    return [*found, *(("write", match[1]) for match in _FILE_OUT.finditer(text))]

@@ -4,7 +4,7 @@ Nothing is run. A part that cannot be known becomes a pattern character. Called 
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING
@@ -96,6 +96,13 @@ class Expander:
         ):
             return [(one,) for value in values for one in _braces(value)][:_MOST_VALUES]
         return [values]
+
+    def words_of(self, group: Sequence["Node"], scope: Scope) -> list[Values]:
+        """The words of nodes that stand together without a blank, which is one written word."""
+        return self.words(group[0], scope) if len(group) == 1 else [self.values_of(group, scope)]
+
+    def values_of(self, group: Sequence["Node"], scope: Scope) -> Values:
+        return joined([self.values(node, scope) for node in group])
 
     def values(self, node: "Node", scope: Scope) -> Values:
         """What a word can be; at least one pattern."""
@@ -197,6 +204,17 @@ class Expander:
             elif operator is not None:
                 operands.append(self.values(child, scope))
         return operator, joined(operands)
+
+
+def grouped(nodes: Iterable["Node"]) -> list[list["Node"]]:
+    """Nodes by written word. tree-sitter-bash takes some words apart, such as one with backticks in its middle."""
+    groups: list[list[Node]] = []
+    for node in nodes:
+        if groups and groups[-1][-1].end_byte == node.start_byte:
+            groups[-1].append(node)
+        else:
+            groups.append([node])
+    return groups
 
 
 def _name_of(node: "Node") -> str:

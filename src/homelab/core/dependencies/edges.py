@@ -86,12 +86,12 @@ def _prefer_exact(found: dict[tuple[int, int], list[Link]]) -> None:
         (down, one.downstream.place, one.downstream.target)
         for (_, down), links in found.items()
         for one in links
-        if one.level >= 2 and not one.upstream.is_tree and not one.downstream.is_tree
+        if one.level >= 2 and not one.upstream.is_tree and not one.downstream.is_tree and one.upstream.kind != "mention"
     }
     for (up, down), links in found.items():
         found[up, down] = [
             replace(one, level=1)
-            if one.upstream.is_tree
+            if (one.upstream.is_tree or one.upstream.kind == "mention")
             and not one.downstream.is_tree
             and (down, one.downstream.place, one.downstream.target) in exact
             else one

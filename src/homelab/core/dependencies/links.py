@@ -9,7 +9,7 @@ from typing import Literal
 
 from homelab.core.commands import Effect, Match, below, is_plain, match
 from homelab.core.commands.patterns import known_part
-from homelab.core.dependencies.traces import Product, Use, is_bare_glob, is_look
+from homelab.core.dependencies.traces import TABLES, Product, Use, is_bare_glob, is_look
 
 Confidence = Literal["high", "medium", "low"]
 LEVELS: dict[Confidence, int] = {"high": 3, "medium": 2, "low": 1}
@@ -18,7 +18,7 @@ _NAMES: dict[int, Confidence] = {level: name for name, level in LEVELS.items()}
 # Folders that hold everything: that a file lies below them says little.
 _WIDE = re.compile(
     r"^/(?:$|(?:home|root|srv|etc|var|usr|opt|mnt|media|data|tmp|Users|Volumes|run|var/log|var/lib|var/www|var/tmp|usr/local"
-    r"|usr/share|tank|storage)/?$|(?:home|Users|mnt|media|Volumes)/[^/]+/?$)"
+    r"|usr/share|tank|storage|pool|shares?|export|nas|raid|array|volume\d*|disk\d*)/?$|(?:home|Users|mnt|media|Volumes)/[^/]+/?$)"
 )
 _DUMP = re.compile(
     r"back-?ups?|dump|export|archive|snapshot|bak(?:$|/|\.)|\.sql|\.dump|\.tar|\.tgz|\.gz|\.zst|\.bz2|\.xz", re.I
@@ -41,7 +41,7 @@ _COPIERS = frozenset(
         "duplicity",
     }
     | {"rdiff-backup", "lftp", "s3cmd", "s5cmd", "mc", "azcopy", "b2", "kopia", "tarsnap", "bup", "mksquashfs", "rar"}
-    | {"syncoid", "unison"}
+    | {"syncoid", "unison", "git"}
 )
 _DUMPERS = frozenset(
     {"pg_dump", "pg_dumpall", "mysqldump", "mariadb-dump", "mongodump", "pg_basebackup", "mydumper", "restic", "borg"}
@@ -87,12 +87,14 @@ def link(product: Product, use: Use) -> Link | None:
 
 def _grade(product: Product, use: Use) -> tuple[int, str, bool] | None:
     made, taken = product.effect, use.effect
-    if made.place in ("postgresql", "mysql", "mongodb", "database"):
+    if made.place in TABLES:
         return _database(made, taken)
     if made.place in ("repository", "image", "images", "zfs"):
         if made.target == taken.target or (made.place == "zfs" and _is_dataset(made.target, taken.target)):
             return 2, "uses what it stores there", True
         return None
+    if made.kind == "mention":
+        return _mentioned(made, use)
     if use.effect.kind == "delete":
         return _deletion(product, use)
     how = match(made.target, taken.target) if not (made.is_tree or taken.is_tree) else Match.NONE
@@ -103,6 +105,15 @@ def _grade(product: Product, use: Use) -> tuple[int, str, bool] | None:
     if taken.is_tree or made.is_tree:
         return _tree(product, use)
     return None
+
+
+def _mentioned(made: Effect, use: Use) -> tuple[int, str, bool] | None:
+    """A program that is not known was given the file, and another job surely reads it."""
+    taken = use.effect
+    is_read = taken.kind == "read" and not taken.is_guess and not use.is_call and not use.changes and not is_look(taken)
+    if not is_read or not made.is_guess or taken.is_tree or match(made.target, taken.target) < Match.DATED:
+        return None
+    return 2, "reads the file that is given to it", True
 
 
 def _is_dataset(snapshot: str, sent: str) -> bool:
@@ -195,6 +206,8 @@ def _into_tree(product: Product, use: Use, how: Match) -> tuple[int, str, bool] 
     if product.is_log:
         return 1, "takes the folder in which its log lies", False
     depth = made.target.rstrip("/").count("/") - taken.target.rstrip("/").count("/")
+    if taken.by in ("btrfs", "zfs"):
+        return 1, "is in the snapshot of the folder it writes into", False
     if is_look(taken):
         return (2 if depth == 1 and not _WIDE.match(taken.target) else 1), "looks at the folder it writes into", False
     if taken.kind in ("mention", "update"):
@@ -224,6 +237,8 @@ def _database(made: Effect, taken: Effect) -> tuple[int, str, bool] | None:
     """Tables of one name; a dump of a database that others write all day waits for nobody."""
     if taken.kind not in ("read", "update"):
         return None
+    if made.place == "sqlite":
+        return (3, "reads the table it writes", True) if made.target == taken.target else None
     one, _, table = made.target.partition(".")
     other, _, wanted = taken.target.partition(".")
     if match(one, other) is not Match.SAME:
@@ -231,7 +246,6 @@ def _database(made: Effect, taken: Effect) -> tuple[int, str, bool] | None:
     if taken.by in _DUMPERS:
         return 1, "dumps the database it writes to", False
     if table and wanted:
-        if table != wanted and table.rpartition(".")[2] != wanted.rpartition(".")[2]:
-            return None
-        return 3, "reads the table it writes", True
+        how = match(table, wanted) or match(table.rpartition(".")[2], wanted.rpartition(".")[2])
+        return (3 if how is Match.SAME else 2, "reads the table it writes", True) if how else None
     return 2, "reads the database it writes to", False

@@ -10,8 +10,10 @@ from homelab.core.commands.patterns import DEEP, TREE, has_time_of_day, is_picke
 
 _LOG = re.compile(r"\.(?:log|err|errors?)(?:$|[.-])|(?:^|/)logs?/|_log$|\blogfile\b", re.IGNORECASE)
 _PRODUCES = frozenset({"write", "append", "update", "make"})
+_PERHAPS = frozenset({"mention"})  # a file given to a program nobody knows: it may be where its results go
 _USES = frozenset({"read", "test", "update", "mention", "delete"})
 _PRINTS = frozenset({">", ">>", "&>", "tee", "logging", "script", "python"})
+TABLES = frozenset({"postgresql", "mysql", "mongodb", "database", "sqlite"})  # a row written leaves the others
 _LOOKS = frozenset({"du", "ls", "wc", "stat", "file", "find", "tree", "identify", "ncdu", "dust", "md5sum"})
 
 
@@ -38,7 +40,13 @@ class Traces:
     uses: tuple[Use, ...]
 
     def produces(self, target: str, place: str) -> bool:
-        return any(p.effect.target == target and p.effect.place == place for p in self.products)
+        return any(
+            p.effect.kind in _PRODUCES
+            and p.effect.target == target
+            and p.effect.place == place
+            and not p.effect.is_guess
+            for p in self.products
+        )
 
     def takes(self, target: str, place: str) -> bool:
         return any(
@@ -61,9 +69,9 @@ def traces(found: Description) -> Traces:
         is_own = key in made or any(place == effect.place and below(effect.target, tree) for place, tree in own_trees)
         if effect.kind in _USES and is_worth and not is_own and not after.makes(at, effect):
             uses.append(Use(effect=effect, changes=after.changes(at, effect)))
-        if effect.kind in _PRODUCES and is_worth and not after.removes(at, effect):
+        if effect.kind in _PRODUCES | _PERHAPS and is_worth and not after.removes(at, effect):
             products.setdefault((effect.kind, *key, effect.is_tree), Product(effect=effect, is_log=is_log(effect)))
-        if effect.kind in ("write", "make"):
+        if effect.kind in ("write", "make") and effect.place not in TABLES:
             made.add(key)
             if effect.kind == "write" and (effect.is_tree or "." not in posixpath.basename(effect.target)):
                 own_trees.append(key)
@@ -77,9 +85,11 @@ def traces(found: Description) -> Traces:
 def is_log(effect: Effect) -> bool:
     if effect.place:
         return False
+    if effect.is_output:
+        return True
     if effect.by not in _PRINTS:
         return False  # a log that was moved or copied away is data
-    return effect.is_output or bool(_LOG.search(effect.target)) or effect.target.startswith("/var/log/")
+    return bool(_LOG.search(effect.target)) or effect.target.startswith("/var/log/")
 
 
 def is_look(effect: Effect) -> bool:

@@ -65,8 +65,14 @@ class _Timer:
         return Found(file=self.unit.file, jobs=self.jobs, problems=self.report.problems())
 
     def read(self) -> None:
-        for file, line in self.unit.ignored:
-            self.report.warn(line if file == self.unit.file else 1, "ignored-line", f"systemd ignores line {line}")
+        if self.unit.ignored:
+            file, line = self.unit.ignored[0]
+            more = f" and {len(self.unit.ignored) - 1} more" if len(self.unit.ignored) > 1 else ""
+            own = line if file == self.unit.file else 1
+            self.report.warn(own, "ignored-line", f"systemd ignores {file.rpartition('/')[2]}:{line}{more}: no setting")
+        if not self.unit.settings:
+            self.report.note(1, "no-unit", "it is masked, empty, or no text of a unit")
+            return
         if self.unit.stem.endswith("@"):
             self.report.note(1, "template", "a template without an instance runs nothing")
             return

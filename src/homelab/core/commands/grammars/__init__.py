@@ -15,6 +15,7 @@ Grammar = Callable[[Act, list[Word], Collection[str], str | None], Sequence[Word
 
 GRAMMARS: Mapping[str, Grammar] = {
     "mkdir": files.mkdir,
+    "make": files.make,
     "sed": files.sed,
     "dd": files.dd,
     "find": files.find,

@@ -14,10 +14,8 @@ def _letters(words: Sequence[Word]) -> str:
 
 
 def tar(act: Act, words: list[Word], options: Collection[str], stdin: str | None) -> Sequence[Word]:
-    words = list(words)
-    if words and re.match(r"^[A-Za-z]+$", words[0].value):  # tar czf FILE ...
-        words[0] = Word(text=words[0].text, values=(f"-{words[0].value}",))
-    words = _tar_bundle(words, options)
+    if words and re.match(r"^[A-Za-z]+$", words[0].value):
+        words = _bundle(words, options)
     found = split(words, options)
     letters = _letters(words)
     archive = found.value("-f", "--file")
@@ -51,20 +49,15 @@ def tar(act: Act, words: list[Word], options: Collection[str], stdin: str | None
     return ()
 
 
-def _tar_bundle(words: list[Word], options: Collection[str]) -> list[Word]:
-    """`-czfC FILE FOLDER`: each letter that takes a value takes the next word, in order."""
-    result: list[Word] = []
-    for number, word in enumerate(words):
-        text = word.value
-        valued = [letter for letter in text[1:] if f"-{letter}" in options] if re.match(r"^-[A-Za-z]+$", text) else []
-        if len(valued) > 1 and number + len(valued) < len(words) + 1:
-            plain = "".join(letter for letter in text[1:] if f"-{letter}" not in options)
-            result.append(Word(text=text, values=(f"-{plain}",)))
-            for letter, value in zip(valued, words[number + 1 :], strict=False):
-                result += [Word(text=f"-{letter}", values=(f"-{letter}",)), value]
-            return [*result, *words[number + 1 + len(valued) :]]
-        result.append(word)
-    return result
+def _bundle(words: Sequence[Word], options: Collection[str]) -> list[Word]:
+    """`cfz FILE`, the oldest way: each letter that takes a value takes the next word, in order."""
+    first, *rest = words
+    valued = [letter for letter in first.value if f"-{letter}" in options]
+    plain = "".join(letter for letter in first.value if f"-{letter}" not in options)
+    result = [Word(text=first.text, values=(f"-{plain}",))] if plain else []
+    for letter, value in zip(valued, rest, strict=False):
+        result += [Word(text=f"-{letter}", values=(f"-{letter}",)), value]
+    return [*result, *rest[len(valued) :]]
 
 
 def _in_order(words: Sequence[Word], options: Collection[str]) -> list[tuple[str, Word]]:

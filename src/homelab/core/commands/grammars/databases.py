@@ -4,8 +4,9 @@ import re
 from collections.abc import Collection, Sequence
 
 from homelab.core.commands.arguments import Act, split
-from homelab.core.commands.effects import Word
-from homelab.core.commands.sql import touches
+from homelab.core.commands.effects import Script, Word
+from homelab.core.commands.patterns import absolute, is_plain
+from homelab.core.commands.sql import files_of, touches
 
 
 def psql(act: Act, words: list[Word], options: Collection[str], stdin: str | None) -> Sequence[Word]:
@@ -15,7 +16,8 @@ def psql(act: Act, words: list[Word], options: Collection[str], stdin: str | Non
     files = found.all("-f", "--file")
     for word in found.all("-o", "--output"):
         act.effect("write", word.value)
-    _sql(act, "postgresql", named, texts, files, stdin)
+    prints = found.has("-o", "--output", "--csv", "-t", "-A", "-H", "--html", "-tA", "-At")
+    _sql(act, "postgresql", named, texts, files, stdin, prints=prints)
     return ()
 
 
@@ -23,24 +25,39 @@ def mysql(act: Act, words: list[Word], options: Collection[str], stdin: str | No
     found = split(words, options)
     named = found.value("-D", "--database") or (found.operands[0] if found.operands else None)
     texts = [word.value for word in found.all("-e", "--execute")]
-    _sql(act, "mysql", named, texts, [], stdin)
+    _sql(act, "mysql", named, texts, [], stdin, prints=found.has("-N", "-B", "-s", "--batch", "-H", "--html"))
     return ()
 
 
-def _sql(act: Act, place: str, named: Word | None, texts: list[str], files: Sequence[Word], stdin: str | None) -> None:
+def _sql(
+    act: Act,
+    place: str,
+    named: Word | None,
+    texts: list[str],
+    files: Sequence[Word],
+    stdin: str | None,
+    *,
+    prints: bool,
+) -> None:
+    """`texts` and the SQL in `files`, where that can be read, say what is done. `prints`: it is asked for results."""
     for word in files:
         for value in word.values:
             act.effect("read", value)
+            entry = act.findings.scripts.get(absolute(value, act.folder)) if is_plain(value) else None
+            texts = [*texts, entry.text] if isinstance(entry, Script) else texts
     if stdin:
         texts = [*texts, stdin]
     if named is None:
         return
     name = re.sub(r"^\w+://[^/]*/", "", named.value).partition("?")[0]
-    if not texts:
-        act.effect("write", name, place=place)  # a file, or what comes in on a pipe, is loaded into it
+    if not texts:  # a file, or what comes in on a pipe, is loaded into it
+        act.effect("read" if prints else "write", name, place=place)
     for text in texts:
         for kind, table in touches(text):
             act.effect(kind, f"{name}.{table}" if table else name, place=place)
+        for kind, file in files_of(text):
+            if file.startswith("/") or "\\" in text:  # `\\copy` is the client's, with its own folder
+                act.effect(kind, file)
 
 
 def sqlite(act: Act, words: list[Word], options: Collection[str], stdin: str | None) -> Sequence[Word]:
@@ -80,5 +97,5 @@ def _sqlite_text(act: Act, database: str, text: str) -> None:
         act.effect("read", database)
         act.effect("write", found[1])
         return
-    for kind, _ in touches(text):
-        act.effect("update" if kind == "write" else "read", database)
+    for kind, table in touches(text):
+        act.table(kind, database, table)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from homelab.core.commands.arguments import Act, split
 from homelab.core.commands.effects import Word
 from homelab.core.commands.patterns import ANY, TREE, absolute, globbed, is_plain
+from homelab.core.commands.words import UNKNOWN
 
 _AGES = frozenset({"-mtime", "-mmin", "-ctime", "-cmin", "-atime", "-amin", "-newermt"})
 
@@ -105,15 +106,44 @@ def _deletes(command: Sequence[Word]) -> bool:
 
 
 def xargs(act: Act, words: list[Word], options: Collection[str], stdin: str | None) -> Sequence[Word]:
-    """What comes in on the pipe is not known here; the command it is handed to is."""
+    """The command gets what comes in on the pipe: in place of `{}`, or behind its words."""
     rest = list(words)
+    mark = ""
     while rest and rest[0].value.startswith("-"):
         option = rest.pop(0).value
+        if option == "-I" or option.startswith("-I"):
+            mark = option[2:] or (rest[0].value if rest else "")
         if option in options and rest:
             if option == "-a":
                 act.effect("read", rest[0].value)
             rest.pop(0)
-    return [word for word in rest if "{}" not in word.value and word.value != ":::"]
+    at = next((n for n, word in enumerate(rest) if word.value == ":::"), len(rest))
+    rest, listed = rest[:at], rest[at + 1 :]
+    incoming = tuple(value for word in listed for value in word.values) or act.incoming
+    given = tuple(globbed(value) for value in incoming)
+    mark = mark or ("{}" if act.name == "parallel" else "")
+    if mark and any(mark in word.value for word in rest):
+        return [Word(text=word.text, values=tuple(word.value.replace(mark, value) for value in given)) for word in rest]
+    return [*rest, Word(text="", values=given)] if rest and incoming != UNKNOWN else rest
+
+
+_OUTPUT = re.compile(r"^(?:\w*OUT\w*|\w*DEST\w*|PREFIX|BUILD\w*|TARGET_?DIR)$", re.IGNORECASE)
+
+
+def make(act: Act, words: list[Word], options: Collection[str], stdin: str | None) -> Sequence[Word]:
+    """Builds in its folder, or where a variable on the command line says."""
+    found = split(words, options)
+    for word in found.all("-C", "--directory"):
+        act.folder = absolute(word.value, act.folder)
+    for word in found.all("-f", "--file"):
+        act.effect("read", word.value)
+    act.effect("read", ".", is_tree=True)
+    act.effect("update", ".", is_tree=True, is_guess=True)
+    for word in found.operands:
+        name, equals, value = word.value.partition("=")
+        if equals and "/" in value and _OUTPUT.match(name):
+            act.effect("write", value, is_tree=True, is_guess=True)
+    return ()
 
 
 def logrotate(act: Act, words: list[Word], options: Collection[str], stdin: str | None) -> Sequence[Word]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from homelab.core.commands.arguments import Act, split
 from homelab.core.commands.effects import Kind, Word
+from homelab.core.commands.patterns import ANY, globbed
 
 
 def ffmpeg(act: Act, words: list[Word], options: Collection[str], stdin: str | None) -> Sequence[Word]:
@@ -13,8 +14,8 @@ def ffmpeg(act: Act, words: list[Word], options: Collection[str], stdin: str | N
     for option, value in pairwise(words):
         if option.value == "-i":
             for one in value.values:
-                if "://" not in one:
-                    act.effect("read", one)
+                if "://" not in one:  # its own globs, and numbered pictures: `img%04d.jpg`
+                    act.effect("read", globbed(re.sub(r"%0?\d*d", ANY, one)))
     if words and not words[-1].value.startswith("-"):
         act.play("w", words[-1])
     return ()

@@ -26,7 +26,7 @@ def service(act: Act, words: list[Word], options: Collection[str], stdin: str | 
 
 def _reloaded(act: Act, name: str) -> None:
     folder = {"named": "bind", "bind9": "bind", "httpd": "httpd", "smbd": "samba"}.get(name, name)
-    for path in (f"/etc/{folder}", f"/etc/{folder}.d"):
+    for path in (f"/etc/{folder}", f"/etc/{folder}.d", f"/var/lib/{folder}"):
         act.effect("read", path, is_tree=True)
     act.effect("read", f"/etc/{folder}.conf")
     if name in _WITH_CERTIFICATES:

@@ -190,7 +190,10 @@ def moment_method(reader: Reader, holder: Moment, name: str, first: Value) -> Va
 def parser_method(reader: Reader, holder: Parser, name: str, given: list[Value], named: dict[str, Value]) -> Value:
     """`argparse`: what is added, then what the words of the command line become."""
     if name == "add_argument":
-        add_argument(reader, holder, [word for word in (one(value) for value in given) if word], named)
+        if names := [word for word in (one(value) for value in given) if word]:
+            holder.add(
+                names, default=named.get("default"), dest=one(named.get("dest")) or "", is_flag="action" in named
+            )
     elif name == "add_subparsers":
         holder.parsers_name = one(named.get("dest")) or ""
         return holder
@@ -206,21 +209,6 @@ def parser_method(reader: Reader, holder: Parser, name: str, given: list[Value],
     elif name == "parse_known_args":
         return Items(items=[parse_arguments(holder, [(word,) for word in reader.arguments]), None])
     return None
-
-
-def add_argument(reader: Reader, holder: Parser, names: list[str], named: dict[str, Value]) -> None:
-    if not names:
-        return
-    longest = max(names, key=len)
-    dest = one(named.get("dest")) or longest.lstrip("-").replace("-", "_")
-    if "default" in named:
-        holder.defaults[dest] = named["default"]
-    if not names[0].startswith("-"):
-        holder.operands.append(dest)
-    elif "action" in named:
-        holder.flags.update(dict.fromkeys(names, dest))
-    else:
-        holder.options.update(dict.fromkeys(names, dest))
 
 
 def connect(reader: Reader, place: str, first: Value, named: dict[str, Value]) -> Value:

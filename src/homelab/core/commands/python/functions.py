@@ -1,19 +1,13 @@
 """Functions of the library that give a value the reader can follow."""
 
 import posixpath
+import re
 from collections.abc import Callable
 
 from homelab.core.commands.patterns import SOME, TREE, UNIQUE, absolute, dated, globbed
 from homelab.core.commands.python.reader import Reader
 from homelab.core.commands.python.texts import path_joined
-from homelab.core.commands.python.values import (
-    Handle,
-    Items,
-    Parser,
-    Value,
-    one,
-    text,
-)
+from homelab.core.commands.python.values import Handle, Items, Parser, Table, Value, one, text
 
 _Given = list[Value]
 _NamedArguments = dict[str, Value]
@@ -111,6 +105,36 @@ def _unique(reader: Reader, given: _Given, named: _NamedArguments) -> Value:
     return (f"/tmp/{UNIQUE}",)  # noqa: S108 - a name, not a file of ours
 
 
+def _getopt(reader: Reader, given: _Given, named: _NamedArguments) -> Value:
+    """`getopt.getopt(words, "o:v", ["out="])`: pairs of option and value, and the operands."""
+    words = [found for found in (text(item) for item in reader.elements(given[0])) if found] if given else []
+    letters = one(given[1]) if len(given) > 1 else ""
+    long = [one(item) or "" for item in reader.elements(given[2])] if len(given) > 2 else []
+    valued = {f"-{found}" for found in re.findall(r"(\w):", letters or "")}
+    valued |= {f"--{name[:-1]}" for name in long if name.endswith("=")}
+    options: list[Value] = []
+    operands: list[Value] = []
+    waiting = ""
+    for word in words:
+        name, equals, value = word[0].partition("=")
+        if waiting:
+            options.append(Items(items=[(waiting,), word]))
+            waiting = ""
+        elif name in valued and not equals:
+            waiting = name
+        elif word[0].startswith("-"):
+            options.append(Items(items=[(name,), (value,)]))
+        else:
+            operands.append(word)
+    return Items(items=[Items(items=options), Items(items=operands)])
+
+
+def _dict_of(reader: Reader, given: _Given, named: _NamedArguments) -> Value:
+    pairs = given[0].items if given and isinstance(given[0], Items) else []
+    found = {one(pair.items[0]): pair.items[1] for pair in pairs if isinstance(pair, Items) and len(pair.items) == 2}
+    return Table(items={**{name: value for name, value in found.items() if name is not None}, **named})
+
+
 SPECIAL: dict[str, Callable[[Reader, _Given, _NamedArguments], Value]] = {
     "os.environ.get": _environ_get,
     "os.getenv": _environ_get,
@@ -141,6 +165,9 @@ SPECIAL: dict[str, Callable[[Reader, _Given, _NamedArguments], Value]] = {
     "tempfile.TemporaryDirectory": _unique,
     "uuid.uuid4": lambda reader, given, named: (UNIQUE,),
     "contextlib.closing": lambda reader, given, named: given[0] if given else None,
+    "getopt.getopt": _getopt,
+    "getopt.gnu_getopt": _getopt,
+    "dict": _dict_of,
     "enumerate": lambda reader, given, named: (
         Items(items=[Items(items=[None, item]) for item in reader.elements(given[0])]) if given else None
     ),

@@ -94,7 +94,7 @@ PATH_METHODS: dict[str, tuple[str, str]] = {
 
 # Methods of objects nobody knows, whose argument looks like a path.
 METHODS: dict[str, str] = {
-    **dict.fromkeys(("savefig", "save", "output"), "w"),
+    **dict.fromkeys(("savefig", "save", "output", "write"), "w"),
     **dict.fromkeys(("imread", "load_workbook", "read", "parse", "from_file", "load_from_file"), "r"),
     **dict.fromkeys(
         ("upload_file", "upload", "upload_from_filename", "put", "send_file", "attach", "send_document"), "r"

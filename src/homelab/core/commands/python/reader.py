@@ -20,9 +20,11 @@ from homelab.core.commands.python.values import (
     Items,
     Named,
     Namespace,
+    Parser,
     Table,
     Value,
     one,
+    parse_arguments,
     text,
 )
 from homelab.core.commands.shell import Invocation, Shell
@@ -53,10 +55,12 @@ class Reader:
     expressions: Mapping[type[ast.expr], Callable[["Reader", Any], Value]]
     frames: list[Frame] = field(default_factory=list[Frame])
     modules: dict[str, Namespace] = field(default_factory=dict[str, Namespace])
+    started_in: str = "/"
     called: set[int] = field(default_factory=set[int])
     connections: dict[Database, bool] = field(default_factory=dict[Database, bool])
 
     def script(self, tree: ast.Module, code: str) -> None:
+        self.started_in = self.scope.folder
         module = Namespace(file=self.scope.file, lines=code.splitlines())
         module.names["__name__"] = ("__main__",)
         module.names["__file__"] = (self.scope.file or "/-",)
@@ -146,16 +150,19 @@ class Reader:
 
     def local_module(self, name: str) -> Namespace | None:
         """A module that lies beside the script, read once."""
-        base = posixpath.dirname(self.scope.file)
-        if not self.scope.file or self.scope.place:
+        if self.scope.place:
             return None
-        for ending in (".py", "/__init__.py"):
-            path = absolute(name.replace(".", "/") + ending, base)
-            if path in self.modules:
-                return self.modules[path]
-            script = self.shell.findings.scripts.get(path)
-            if isinstance(script, Script):
-                return self.read_module(path, script)
+        folders = [posixpath.dirname(self.scope.file)] if self.scope.file else []
+        if self.scope.is_known("PYTHONPATH"):
+            folders += self.scope.value("PYTHONPATH")[0].split(":")
+        for folder in dict.fromkeys([*folders, self.started_in]):
+            for ending in (".py", "/__init__.py"):
+                path = absolute(name.replace(".", "/") + ending, folder)
+                if path in self.modules:
+                    return self.modules[path]
+                script = self.shell.findings.scripts.get(path)
+                if isinstance(script, Script):
+                    return self.read_module(path, script)
         return None
 
     def read_module(self, path: str, script: Script) -> Namespace | None:
@@ -258,6 +265,8 @@ class Reader:
         if len(self.frames) > MAX_CALLS or sum(frame.module is function.module for frame in self.frames) > MAX_CALLS:
             return None
         self.called.add(id(node))
+        if not given and not named and not isinstance(node, ast.Lambda) and node.decorator_list:
+            named = self.command_line(node)
         names = dict(function.enclosing)
         parameters = [*node.args.posonlyargs, *node.args.args]
         values = [function.instance, *given] if function.instance is not None else given
@@ -287,6 +296,17 @@ class Reader:
             self.frames.pop()
         return merged(frame.result) if frame.result else None
 
+    def command_line(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, Value]:
+        """Arguments of a function that `click` calls, from its `@option`s and `@argument`s and the command line."""
+        parser = Parser()
+        for decorator in node.decorator_list:
+            if isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute):
+                names = [word for word in (one(self.value(item)) for item in decorator.args) if word]
+                defaults = [item.value for item in decorator.keywords if item.arg == "default"]
+                if decorator.func.attr in ("option", "argument") and names:
+                    parser.add(names, default=self.value(defaults[0]) if defaults else None)
+        return parse_arguments(parser, [(word,) for word in self.arguments]).items
+
     def database(self, holder: Database, found: Iterable[tuple[str, str]]) -> None:
         for kind, table in found:
             self.connections[holder] = True
@@ -296,7 +316,7 @@ class Reader:
                     target = f"{name}.{table}" if table else name
                     act.effect("write" if kind == "write" else "read", target, place=holder.place)
                 else:
-                    act.effect("update" if kind == "write" else "read", name)
+                    act.table("write" if kind == "write" else "read", name, table)
 
     def run(self, command: Value, named: dict[str, Value]) -> None:
         """A command started with literal words, or a text for a shell."""

@@ -92,12 +92,11 @@ def path_changed(found: Text, name: str, given: Sequence[Text | None]) -> Value:
 
 
 def is_path(value: Value) -> bool:
+    """Whether a text looks like a file's name rather than like words."""
     found = one(value)
-    return (
-        found is not None
-        and ("/" in found or re.search(r"\.[A-Za-z]\w{0,5}$", found) is not None)
-        and "://" not in found
-    )
+    if found is None or "://" in found or re.search(r"\s", found):
+        return False
+    return "/" in found or re.search(r"\.[A-Za-z]\w{0,5}$", found) is not None
 
 
 def is_number(node: ast.expr) -> bool:

@@ -92,6 +92,20 @@ class Parser:
     parsers: dict[str, "Parser"] = field(default_factory=dict[str, "Parser"])
     parsers_name: str = ""
 
+    def add(self, names: list[str], *, default: "Value" = None, dest: str = "", is_flag: bool = False) -> None:
+        """An option or operand. `dest`: what it is called; else a name without dashes, else the longest."""
+        plain = [name for name in names if not name.startswith("-")]
+        dest = dest or (plain or [max(names, key=len)])[0].lstrip("-").replace("-", "_")
+        if default is not None:
+            self.defaults[dest] = default
+        options = [name for name in names if name.startswith("-")]
+        if not options:
+            self.operands.append(dest)
+        elif is_flag:
+            self.flags.update(dict.fromkeys(options, dest))
+        else:
+            self.options.update(dict.fromkeys(options, dest))
+
 
 Value = (
     Text
