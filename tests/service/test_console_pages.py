@@ -170,6 +170,25 @@ async def test_runs_are_filtered_by_state_and_by_day_in_the_zone_of_the_lab(site
     assert got.status_code == 400
 
 
+async def test_jobs_that_have_not_begun_and_runs_that_failed_before_any_did_are_listed(site: Site) -> None:
+    newest = (await site.control.runs(job="scan-library", limit=1))[0]
+    assert (newest["state"], newest["id"]) == ("pending", site.past.running["take-in-uploads"])
+    assert newest["id"] in [row["id"] for row in await site.control.runs(state="pending", limit=500)]
+    async with site.control.database.connection() as conn:
+        await conn.execute(
+            b"insert into run (id, flow, due, digest, trigger, jobs, state, reason, created, ended)"
+            b" select 'early', flow, now(), digest, 'schedule', jobs, 'failed', 'no definition', now(), now()"
+            b" from run where flow = 'heartbeat' limit 1"
+        )
+    try:
+        for wanted in ({"job": "heartbeat"}, {"state": "failed"}):
+            row = (await site.control.runs(**wanted, limit=1))[0]
+            assert (row["id"], row["job"], row["reason"]) == ("early", "heartbeat", "no definition")
+    finally:
+        async with site.control.database.connection() as conn:
+            await conn.execute(b"delete from run where id = 'early'")
+
+
 async def test_two_runs_of_a_job_can_be_compared_and_two_of_different_jobs_cannot(site: Site) -> None:
     good, bad = site.past.good["check-services"], site.past.failed["check-services"]
     page = await (await session(site)).get(f"/compare?pick={bad}+check-services&pick={good}+check-services")

@@ -11,9 +11,6 @@ from datetime import datetime
 from homelab.control.store import Row
 from homelab.db.pool import Connection
 
-BARE = "('scheduled', 'pending', 'missed', 'blocked', 'skipped', 'cancelled')"
-"""States of runs of which no job may have begun; in the index `run_bare`."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -116,16 +113,21 @@ def _attempts_sql(wanted: Wanted) -> str:
 
 
 def _bare_sql(wanted: Wanted) -> str:
+    """Jobs of runs in which they have no attempt: not yet, or never. All jobs of a run that succeeded have one, so
+    that the index `run_bare` leaves those out."""
     at = "coalesce(r.started, r.due, r.created)"
-    if wanted.state in ("succeeded", "failed", "timed_out", "crashed", "retrying", "running"):
+    if wanted.state in ("succeeded", "running", "retrying"):
         return ""
-    states = BARE if wanted.state is None else "(%(state)s)"
     where = [
-        f"r.state in {states}" + ("" if wanted.state is None else f" and r.state in {BARE}"),
+        "r.state <> 'succeeded'",
         "not exists (select from job_run a where a.run = r.id and a.job = j.job)",
     ]
     if wanted.state is None:
         where.append("(r.state <> 'scheduled' or r.due is null or r.due <= now())")
+    elif wanted.state == "pending":
+        where.append("r.state in ('pending', 'running')")
+    else:
+        where.append("r.state = %(state)s")
     if wanted.job is not None:
         where.append("j.job = %(job)s and r.jobs ? %(job)s")
     if wanted.since is not None:
