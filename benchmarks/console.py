@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 from tests.service import console_site
-from tests.service.api_site import postgres, wait_for
+from tests.service.postgres_site import postgres
 
 from benchmarks.measuring import Row
 
@@ -26,7 +26,6 @@ def pages(work: Path) -> list[Row]:
 
 async def _with_history(work: Path, then: Callable[[console_site.Site], Awaitable[list[Row]]]) -> list[Row]:
     with postgres() as url:
-        wait_for(url)
         async with console_site.running(url, work, days=30, most=RUNS) as site:
             return await then(site)
 

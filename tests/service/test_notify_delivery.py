@@ -334,7 +334,7 @@ async def test_a_test_message_goes_to_every_target_and_says_what_failed(
     monkeypatch.setenv("HOMELAB_HOME", str(tmp_path))
     results = await watcher_of("log://alerts.jsonl", "env:NOT_SET", "nonsense://s3cr3tcanary").test(conn, T0)
     assert [result["ok"] for result in results] == [True, False, False]
-    assert "env:NOT_SET is empty or not set" in results[1]["error"]
+    assert "env:NOT_SET is not there" in results[1]["error"]
     stored = await (await conn.execute("select * from notification")).fetchall()
     assert "s3cr3tcanary" not in str(stored) + str(results) and len(stored) == 3
     assert (tmp_path / "alerts.jsonl").exists()
