@@ -3,6 +3,8 @@
 import random
 import re
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -209,3 +211,29 @@ def test_many_jobs_are_compared_in_reasonable_time() -> None:
     start = time.process_time()
     read("\n".join(lines) + "\n")
     assert time.process_time() - start < 10
+
+
+def test_the_needs_of_the_example_lab_are_found_in_the_crontab_it_came_from() -> None:
+    folder = Path(__file__).parents[2] / "examples/reference-lab"
+    jobs = parse((folder / "crontab").read_text(), user="lab", home="/home/lab").jobs
+    paths = {f"/srv/reference-lab/scripts/{path.name}": path for path in (folder / "scripts").glob("*.*")}
+    scripts = {name: Script(path=name, text=path.read_text()) for name, path in paths.items()}
+    found = suggest(jobs, [describe(j.command, environment=j.environment, folder=j.cwd, scripts=scripts) for j in jobs])
+    lab = tomllib.loads((folder / "lab.toml").read_text())["jobs"]
+    names = dict(zip([job.line for job in jobs], lab, strict=True))  # in the same order
+    true = {
+        (need if isinstance(need, str) else need["job"], name)
+        for name, job in lab.items()
+        for need in job.get("needs", [])
+    }
+    high = {
+        (names[s.upstream_line or 0], names[s.downstream_line or 0])
+        for s in found
+        if s.kind == "needs" and s.confidence != "low"
+    }
+    assert len(high & true) / len(true) >= 0.80, true - high
+    after = {name: {up for up, down in true if down == name} for name in lab}
+    for _ in lab:  # what follows from the needs
+        after = {name: ups.union(*(after[up] for up in ups)) for name, ups in after.items()}
+    others = {pair for pair in high if pair[0] not in after[pair[1]]}
+    assert others <= {("heartbeat", "hourly-report")}  # true, and not worth a need to who made the lab

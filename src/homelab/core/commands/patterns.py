@@ -128,15 +128,6 @@ def is_plain(pattern: str) -> bool:
     return _PRIVATE.search(pattern) is None
 
 
-def is_dated(pattern: str) -> bool:
-    return any(_DATE < ord(char) < _DATE + 128 for char in pattern)
-
-
-def is_new_each_time(pattern: str) -> bool:
-    """Whether no other command can name it: a temporary name, or one with the minute in it."""
-    return UNIQUE in pattern
-
-
 def has_time_of_day(pattern: str) -> bool:
     return any(char in _NEW_EACH_TIME for char in pattern)
 
@@ -144,10 +135,6 @@ def has_time_of_day(pattern: str) -> bool:
 def is_picked(pattern: str) -> bool:
     """Whether it is some file that the command chooses as it runs."""
     return SOME in pattern or DEEP in pattern
-
-
-def is_other_day(pattern: str) -> bool:
-    return OTHER_DAY in pattern
 
 
 def known_part(pattern: str) -> str:

@@ -6,7 +6,7 @@ Called by `core.commands.shell` for `$(...)` and for what a pipeline hands on.
 import posixpath
 from collections.abc import Callable, Sequence
 
-from homelab.core.commands.patterns import ANY, TREE, UNIQUE, absolute, dated, globbed, is_plain, unset
+from homelab.core.commands.patterns import ANY, SOME, TREE, UNIQUE, absolute, dated, globbed, is_plain, unset
 from homelab.core.commands.words import UNKNOWN, Scope, Values
 
 # They hand on lines of what they get as they are.
@@ -20,6 +20,7 @@ def printed(words: Sequence[Values], scope: Scope, incoming: Values) -> Values:
     if name in ("sudo", "command", "nice") and arguments:
         return printed(arguments, scope, incoming)
     if name in _FILTERS:
+        incoming = tuple(value.replace(ANY, SOME) for value in incoming)  # some of them
         files = [word for word in arguments if not word[0].startswith(("-", "+")) and not word[0].isdigit()]
         return incoming if not files or name.endswith("grep") or incoming != UNKNOWN else UNKNOWN
     printer = _PRINTERS.get(name)

@@ -102,9 +102,20 @@ def _prefer_exact(found: dict[tuple[int, int], list[Link]]) -> None:
 def _is_mutual(product: Product, use: Use, mine: Traces, theirs: Traces) -> bool:
     """Both read it and both write it: common state, not something handed over."""
     made, taken = product.effect, use.effect
+    if is_look(taken) and _keeps_in_order(theirs, taken):
+        return True
     if made.target != taken.target or made.is_tree != taken.is_tree:
         return False
     return mine.takes(made.target, made.place) and theirs.produces(made.target, made.place)
+
+
+def _keeps_in_order(found: Traces, look: Effect) -> bool:
+    """It lists the folder only to tidy up there: it removes or writes files in it itself."""
+    own = [product.effect for product in found.products] + [u.effect for u in found.uses if u.effect.kind == "delete"]
+    return any(
+        effect.place == look.place and (below(effect.target, look.target) or match(effect.target, look.target))
+        for effect in own
+    )
 
 
 def _cleared(parties: Sequence[_Party]) -> Iterable[tuple[tuple[int, int], Link]]:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, pairwise
 
-from homelab.core.crontab import CronJob
 from homelab.core.schedule import Schedule, ScheduleError, parse
 
 _MONDAY = datetime(2026, 1, 5, tzinfo=UTC)  # in no zone a day of a clock change
@@ -21,10 +20,6 @@ def _schedule(expression: str, timezone: str) -> Schedule | None:
         return parse(expression, timezone)
     except ScheduleError:
         return None
-
-
-def schedule_of(job: CronJob) -> Schedule | None:
-    return _schedule(job.schedule, job.timezone)
 
 
 @lru_cache(maxsize=8192)

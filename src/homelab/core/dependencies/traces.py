@@ -128,6 +128,8 @@ def _takes_all(removal: Effect, effect: Effect) -> bool:
     """Whether a removal surely takes this; one that picks some of many files (`upload-*`) leaves others."""
     if removal.is_tree and below(effect.target, removal.target) >= Match.GLOB and not is_picked(removal.target):
         return True
+    if effect.target == removal.target:
+        return True
     how = match(effect.target, removal.target)
     return how is Match.SAME or (how >= Match.GLOB and is_plain(effect.target) and not is_picked(removal.target))
 

@@ -159,6 +159,7 @@ SPECIAL: dict[str, Callable[[Reader, _Given, _NamedArguments], Value]] = {
     "fcntl.flock": _fcntl_lock,
     "fcntl.lockf": _fcntl_lock,
     "len": _length,
+    "os.getpid": lambda reader, given, named: (UNIQUE,),
     "tempfile.mkdtemp": _unique,
     "tempfile.mkstemp": _unique,
     "tempfile.NamedTemporaryFile": _unique,
