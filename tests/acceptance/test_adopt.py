@@ -6,6 +6,7 @@ Cron and its tables are real and the test's own (`tests.crond`); where no cron d
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Generator
@@ -28,12 +29,22 @@ MAILTO=""
 """
 
 
+def free_ports() -> tuple[int, int]:
+    """Two ports that nobody listens on, far from those that a lab takes by itself: other labs may start beside this."""
+    with socket.socket() as one, socket.socket() as two:
+        for each in (one, two):
+            each.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
 class Place:
     """A lab and a cron daemon's tables, with commands that see both."""
 
     def __init__(self, root: Path) -> None:
         self.lab = Lab(root)
         self.cron = Cron()
+        control, prefect = free_ports()
+        self.text = f'[lab]\nname = "adopting"\n[control]\nport = {control}\n[prefect]\nport = {prefect}\n'
         self.judge = root / "times"
         self.crontab = CRONTAB.format(judge=self.judge, stdin=root / "stdin", boot=root / "boot")
         self.backups = self.lab.home / "backups" / "crontab"
@@ -83,7 +94,7 @@ def _state(path: Path) -> str:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Generator[Place]:
     place = Place(tmp_path_factory.mktemp("adopt"))
     try:
-        place.lab.write('[lab]\nname = "adopting"\n')
+        place.lab.write(place.text)
         yield place
     finally:
         place.lab.down()
@@ -283,12 +294,11 @@ def ready(place: Place) -> str:
     for path in place.backups.glob("*/adoption.json"):
         assert _state(path) in ("undone", "released")
         path.unlink()
-    text = '[lab]\nname = "adopting"\n'
-    place.lab.write(text)
+    place.lab.write(place.text)
     if not place.lab.homelab("status", ok=(0, 3)).stdout:
         place.lab.up()
     place.lab.homelab("apply", "--yes")
-    return text
+    return place.text
 
 
 def _states(place: Place) -> list[str]:

@@ -18,6 +18,8 @@ from homelab.home import labedit
 from homelab.home.paths import Home
 
 Say = Callable[[str], None]
+_WORKER_S = 25.0
+"""Two heartbeats of a worker and a little more."""
 
 
 def lab_if_running(home: Home) -> Client | None:
@@ -42,16 +44,21 @@ def lab_if_running(home: Home) -> Client | None:
 
 
 def running_lab() -> Client:
-    """The lab that would run the jobs: control answers and a worker is at work. NotFoundError, RefusedError if not."""
-    try:
-        client = Client.of_home()
-        nodes = client.get("/api/v1/lab")["nodes"]
-    except NotFoundError as error:
-        hint = "Start it with: homelab up -d"
-        raise NotFoundError("the lab is not running, so that nobody would run the jobs", hint=hint) from error
-    if not any(node["state"] == "ready" for node in nodes):
-        raise RefusedError("no worker of the lab is at work: nothing would run", hint="See: homelab status")
-    return client
+    """The lab that would run the jobs: control answers and a worker is at work, or says so within its next heartbeats.
+    NotFoundError, RefusedError if not."""
+    deadline = time.monotonic() + _WORKER_S
+    while True:
+        try:
+            client = Client.of_home()
+            nodes = client.get("/api/v1/lab")["nodes"]
+        except NotFoundError as error:
+            hint = "Start it with: homelab up -d"
+            raise NotFoundError("the lab is not running, so that nobody would run the jobs", hint=hint) from error
+        if any(node["state"] == "ready" for node in nodes):
+            return client
+        if time.monotonic() > deadline:
+            raise RefusedError("no worker of the lab is at work: nothing would run", hint="See: homelab status")
+        time.sleep(0.5)
 
 
 def await_moment(say: Say, check: Callable[[], None]) -> None:
