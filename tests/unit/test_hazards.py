@@ -112,6 +112,7 @@ def test_an_ordinary_line_has_no_hazard(command: str) -> None:
         ("tool --password=hunter22 run", "secret"),
         ("tool --api-key hunter22 run", "secret"),
         ("wget -qO- 'https://example.org/cron?token=hunter22'", "secret"),
+        ("wget -qO- https://example.org/cron?token=hunter22", "secret"),
         ("wget -qO- https://ada:hunter22@example.org/", "secret"),
         ("curl -sS -o /tmp/x -H 'Authorization: Bearer hunter22' https://example.org", "secret"),
         ("PGPASSWORD=hunter22 pg_dump app > /b/app.sql", "secret"),

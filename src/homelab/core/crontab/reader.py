@@ -153,7 +153,7 @@ class _Reader:
             return
         assignment = read_assignment(body)
         if assignment is not None:
-            self.assign(number, indent + 1, *assignment)
+            self.assign(number, indent + 1, *assignment, is_quoted=body.rstrip().endswith(('"', "'")))
             return
         self.entries += 1
         count = len(self.jobs)
@@ -166,7 +166,7 @@ class _Reader:
                 hint="It is kept as a job here. Add a newline at the end of the file.",
             )
 
-    def assign(self, number: int, column: int, name: str, value: str) -> None:
+    def assign(self, number: int, column: int, name: str, value: str, *, is_quoted: bool) -> None:
         self.assignments += 1
         if not name:
             self.report.warn(number, "bad-name", "an assignment without a name has no effect", column=column)
@@ -199,7 +199,7 @@ class _Reader:
                 f"cron starts the jobs below up to {shown(value)} minutes late, at random; here they start on time",
                 column=column,
             )
-        if value == "":
+        if value == "" and not is_quoted:
             self.report.note(
                 number,
                 "debian-empty-value",

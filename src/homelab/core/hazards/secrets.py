@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from homelab.core.commands import SimpleCommand
+from homelab.core.commands.patterns import ONE
 from homelab.core.hazards.found import Facts, Hazard, Subject
 
 _NAME = re.compile(
@@ -20,7 +21,7 @@ _OPTION = re.compile(
     re.IGNORECASE,
 )
 _QUERY = re.compile(
-    r"[?&;]((?:[\w-]*[_-])?(?:pass(?:word|wd)?|pwd|secret|token|api_?key|access_?key|cron_?key|auth(?:_?key)?|sig|key))="
+    rf"[?&;{ONE}]((?:[\w-]*[_-])?(?:pass(?:word|wd)?|pwd|secret|token|api_?key|access_?key|cron_?key|auth(?:_?key)?|sig|key))="
     r"([^&#\s'\"]{4,})",
     re.IGNORECASE,
 )
