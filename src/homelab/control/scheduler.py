@@ -35,6 +35,7 @@ LATE = timedelta(seconds=60)
 """An instant that is later than this when it is decided was missed; up to it, the run merely starts late."""
 LOOK_S = 5.0
 """At least so often the scheduler notes that it is at work: how exactly an outage or an old backup is known."""
+RETRY_S = 3.0
 CHECK_OVERDUE = timedelta(minutes=1)
 STARTING = timedelta(seconds=2)
 """A run that is due so soon is not taken back any more: its worker may have begun."""
@@ -60,15 +61,8 @@ class Scheduler:
 
     async def serve(self) -> None:
         """Decide until cancelled. While database or Prefect are away it waits; nothing is decided in that time."""
-        pause_s = 0.0
         while True:
-            if pause_s:
-                self._shared.changed.clear()
-                try:
-                    async with asyncio.timeout(pause_s):
-                        await self._shared.changed.wait()
-                except TimeoutError:
-                    pass
+            self._shared.changed.clear()
             try:
                 async with self._shared.applying:
                     pause_s = await self.tick(self._shared.clock())
@@ -77,7 +71,12 @@ class Scheduler:
                 self._shared.unsettled = True
                 self._shared.notes["scheduler-waits"] = f"no runs are created: {error}".strip().splitlines()[0]
                 log.warning("scheduler.waits", error=str(error).strip())
-                pause_s = 3.0
+                pause_s = RETRY_S
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._shared.changed.wait()
+            except TimeoutError:
+                pass
 
     async def tick(self, now: datetime) -> float:
         """Do what remains to be done, then decide what can be decided at `now`; seconds until the next look."""
@@ -90,8 +89,8 @@ class Scheduler:
         await self._settle(now)
         await self._note_alive(now)
         soonest = min((s.check_at for s in self._shared.flows.values() if s.schedule is not None), default=None)
-        if self._shared.unsettled:
-            return 1.0
+        if self._shared.unsettled:  # something was refused, or came in meanwhile
+            return RETRY_S
         if soonest is None:
             return LOOK_S
         return min(LOOK_S, max(0.02, (soonest - self._shared.clock()).total_seconds()))
@@ -306,12 +305,12 @@ class Scheduler:
     async def _judge_late(self, late: Sequence[Mapping[str, Any]], now: datetime) -> None:
         for name, rows in _by_flow(late):
             scheduled = self._shared.flows.get(name)
-            if scheduled is None or scheduled.schedule is None:
+            if scheduled is None:
                 continue
             known = self._shared.known_until
             dues = [row["due"] for row in rows if known is None or row["due"] > known]
-            after = next(iter(islice(scheduled.schedule.fires(rows[-1]["due"]), 1)), None)
-            later = after is not None and after <= now
+            fires = () if scheduled.schedule is None else scheduled.schedule.fires(rows[-1]["due"])
+            later = any(instant <= now for instant in islice(fires, 1))
             why = rows[0]["reason"] or self._why_missed(rows[0]["due"])
             entries = self._judged(scheduled, dues, why, later=later)
             done = "the database was restored; this instant was over"
