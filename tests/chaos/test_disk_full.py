@@ -59,6 +59,26 @@ def test_jobs_end_with_their_own_status_on_a_full_disk_and_logging_comes_back(la
     assert lab.service("postgres")["restarts"] == 0
 
 
+def test_a_folder_that_turns_read_only_is_named_and_jobs_go_on(lab: Lab) -> None:
+    def problems() -> str:
+        return str(lab.json("status")["problems"])
+
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(lab.home / "runs")], check=True)
+
+    before = len(lab.judge("small-1"))
+    remount("ro")
+    try:
+        lab.homelab("job", "run", "small-1", "--wait", ok=(1,))
+        assert len(lab.judge("small-1")) == before + 1
+        until(lambda: f"{lab.home / 'runs'} cannot be written" in problems(), timeout=30, what=problems)
+    finally:
+        remount("rw")
+    until(lambda: "cannot be written" not in problems(), timeout=30, what=problems)
+    again = lab.json("job", "run", "small-1", "--wait", ok=(1,))["run"]["id"]
+    assert "line 1" in lab.homelab("run", "logs", again).stdout
+
+
 def test_a_state_folder_that_cannot_be_used_is_named(tmp_path_factory: pytest.TempPathFactory) -> None:
     other = Lab(tmp_path_factory.mktemp("unusable"))
     other.write('[lab]\nname = "x"\n')

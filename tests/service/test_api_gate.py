@@ -235,8 +235,17 @@ async def test_a_database_that_is_away_is_said_and_not_a_crash(tmp_path: Path) -
         async with running(url, tmp_path) as site:
             await site.access.pool.close()  # type: ignore[attr-defined]
             assert (await site.http.get("/readyz")).status_code == 503
+            assert (await site.http.get("/readyz", headers=site.bearer("node"))).status_code == 503
             assert (await site.http.get("/healthz")).status_code == 200
             got = await site.http.get("/api/v1/jobs", headers=site.bearer("read"))
             assert got.status_code == 503
             assert isinstance(got, httpx.Response)
             assert got.json()["error"]["code"] == "unavailable"
+
+
+async def test_readiness_tells_a_foreign_token_from_one_of_this_lab(site: Running) -> None:
+    """What listens where the lab should may be another lab."""
+    assert (await site.http.get("/readyz")).status_code == 200
+    assert (await site.http.get("/readyz", headers=site.bearer("node"))).status_code == 200
+    for token in ("not-of-this-lab", "x" * 5000):
+        assert (await site.http.get("/readyz", headers={"Authorization": f"Bearer {token}"})).status_code == 401

@@ -119,6 +119,7 @@ class Control:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(10)
+            await self._check_home()
             try:
                 await self._bury_silent_workers()
                 async with self._shared.database.connection() as conn:
@@ -133,6 +134,11 @@ class Control:
             except Exception as error:  # a fault of ours in watching must not end what schedules
                 log.exception("watch.broken")
                 self._shared.notes["watch-broken"] = f"late, stuck and silent jobs are not noticed: {error}"
+
+    async def _check_home(self) -> None:
+        self._shared.notes.pop("output-lost", None)
+        if trouble := await asyncio.to_thread(self._shared.home.trouble):
+            self._shared.notes["output-lost"] = f"{trouble}: jobs run, but what they print is lost"
 
     async def _bury_silent_workers(self) -> None:
         async with self._shared.database.connection() as conn:

@@ -1,13 +1,16 @@
 """The folders and files of one lab on one machine. Everything of a lab lies below one root; two roots share nothing.
 
-Pure path arithmetic apart from `ensure`. Called by every process of the lab.
+Pure path arithmetic apart from `ensure` and `trouble`. Called by every process of the lab.
 """
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from homelab.core.errors import InputError
+
+_FULL_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,15 @@ class Home:
 
     def run_folder(self, run_id: str) -> Path:
         return self.runs / run_id[:2] / run_id
+
+    def trouble(self) -> str:
+        """Why what jobs print cannot be kept now; "" when it can."""
+        for folder in (self.runs, self.logs):
+            if not os.access(folder, os.W_OK):
+                return f"{folder} cannot be written"
+            if shutil.disk_usage(folder).free < _FULL_BYTES:
+                return f"the disk of {folder} is full"
+        return ""
 
     def ensure(self) -> "Home":
         """Make the folders. InputError names the path and the remedy when that is not possible."""

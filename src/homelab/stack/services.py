@@ -16,7 +16,7 @@ from typing import Literal
 from homelab.core.labfile import Lab
 from homelab.home import endpoints, references
 from homelab.home.paths import Home
-from homelab.home.secrets import keep_prefect_auth, prefect_auth
+from homelab.home.secrets import keep_prefect_auth, prefect_auth, read_or_create
 from homelab.stack import children, ports, postgres, programs
 from homelab.stack.plan import Probe, Service
 
@@ -153,7 +153,11 @@ def _control(home: Home, lab: Lab | None, url: str, host: str, port: int) -> Ser
         cwd=str(home.root),
         url=url,
         needs=("prefect",),
-        ready=Probe(kind="http", target=f"http://{_shown_host(host)}:{port}/readyz"),
+        ready=Probe(
+            kind="http",
+            target=f"http://{_shown_host(host)}:{port}/readyz",
+            headers={"Authorization": f"Bearer {read_or_create(home, 'token-node')}"},
+        ),
     )
 
 

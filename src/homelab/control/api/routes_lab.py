@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from homelab.control.api import metrics as exposition
 from homelab.control.api.answers import HttpError, answer, moment, number, read_json, text_field, texts
+from homelab.control.api.auth import bearer
 from homelab.control.api.routes_jobs import wrapped
 from homelab.control.api.routing import Asked, Route
 
@@ -69,9 +70,14 @@ async def healthz(_: Asked) -> Response:
 
 
 async def readyz(asked: Asked) -> Response:
-    """Ready when the database answers. Says no more than that: it is open to everyone."""
+    """Ready when the database answers. Says no more than that: it is open to everyone. Who shows a token is told
+    whether it is one of this lab: another lab may listen where this one should."""
+    token = bearer(asked.request.headers)
     try:
-        await asked.site.access.ping()
+        if token is None:
+            await asked.site.access.ping()
+        elif len(token) > 200 or await asked.site.access.by_token(token) is None:
+            return answer({"status": "not yours"}, 401)
     except Exception:  # any failure of the database means the same here
         return answer({"status": "not ready", "database": "unreachable"}, 503)
     return answer({"status": "ready"})
