@@ -40,7 +40,10 @@ def main(names: list[str]) -> None:
             print(f"... {name}", file=sys.stderr, flush=True)
             work = Path(folder) / name
             work.mkdir()
-            rows += benchmark(work)
+            found = benchmark(work)
+            for row in found:
+                print(f"    {row.what}: {row.measured}", file=sys.stderr, flush=True)
+            rows += found
     text = _table(rows)
     print(text)
     if not names:

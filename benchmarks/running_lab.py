@@ -174,7 +174,11 @@ def _process_worker_cpu(lab: Lab, tree: Tree, work: Path) -> float:
         return (both.cpu_s() - before - idle * (time.monotonic() - began)) / runs
     finally:
         worker.terminate()
-        worker.wait(30)
+        try:
+            worker.wait(30)
+        except subprocess.TimeoutExpired:  # it waits for its server's events now and then
+            worker.kill()
+            worker.wait()
 
 
 def five_hundred_at_once(work: Path) -> list[Row]:
