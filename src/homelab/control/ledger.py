@@ -94,10 +94,6 @@ async def last_decided(conn: Connection) -> dict[str, datetime]:
     return {row["flow"]: row["due"] for row in rows}
 
 
-async def is_decided(conn: Connection, flow: str, due: datetime) -> bool:
-    return await one_row(conn, "select 1 as yes from instant where flow = %s and due = %s", (flow, due)) is not None
-
-
 async def overdue(conn: Connection, *, before: datetime, limit: int = 200) -> list[Row]:
     """Runs (id, flow, due) created for instants before then of which no worker has said anything."""
     return await all_rows(

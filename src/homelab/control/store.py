@@ -170,26 +170,13 @@ left join lateral (
 """
 
 
-async def job_rows(
-    conn: Connection,
-    *,
-    job: str | None = None,
-    state: str | None = None,
-    since: datetime | None = None,
-    run: str | None = None,
-    limit: int = 50,
-) -> list[Row]:
-    """Rows of job runs, the newest first. Runs that were created ahead are only given when `state` asks for them."""
+async def job_rows(conn: Connection, *, run: str, limit: int) -> list[Row]:
+    """Rows of the job runs of one run, the newest first."""
     return await all_rows(
         conn,
-        f"select * from ({_ROWS} where (%(run)s::text is null or r.id = %(run)s)"  # noqa: S608 - no value in it
-        " and (%(job)s::text is null or r.jobs ? %(job)s)"
-        " and (%(since)s::timestamptz is null or coalesce(r.due, r.created) >= %(since)s)"
-        " and (%(run)s::text is not null or %(state)s::text = 'scheduled' or r.state <> 'scheduled'"
-        "      or r.due is null or r.due <= now())"
-        ") rows where (%(job)s::text is null or job = %(job)s) and (%(state)s::text is null or state = %(state)s)"
-        " order by coalesce(started, due, created) desc, created desc, id limit %(limit)s",
-        {"job": job, "state": state, "since": since, "run": run, "limit": limit},
+        f"select * from ({_ROWS} where r.id = %s) rows"  # noqa: S608 - no value in it
+        " order by coalesce(started, due, created) desc, created desc, id limit %s",
+        (run, limit),
     )
 
 
