@@ -39,9 +39,9 @@ test: $(VENV)/.installed-dev ## Everything: check, service, acceptance and chaos
 check: $(VENV)/.installed-dev ## Formatting, lint, types, import contracts, unit tests (under a minute)
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/ruff check -q .
-	@$(BIN)/basedpyright --level error
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
-	@$(BIN)/pytest -q tests/unit
+	@# One process each, so two cores do both at once.
+	@said=$$(mktemp); { $(BIN)/basedpyright --level error && { $(BIN)/lint-imports --no-logo || $(BIN)/lint-imports; }; } > $$said 2>&1 & other=$$!; \
+	$(BIN)/pytest -q tests/unit; first=$$?; wait $$other; second=$$?; cat $$said; rm -f $$said; exit $$((first + second))
 
 unit service acceptance chaos: $(VENV)/.installed-dev ## One kind of tests
 	@$(BIN)/pytest -q tests/$@
