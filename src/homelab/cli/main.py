@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("homelab.cli.run:run", "List, show, retry, cancel runs; their logs."),
     "notify": ("homelab.cli.notify:notify", "Test and inspect notifications."),
     "token": ("homelab.cli.token:token", "Make and revoke access tokens."),
+    "feed": ("homelab.cli.feed:feed", "Addresses for calendars, badges and menu bars."),
     "completion": ("homelab.cli.completion:completion", "Print shell completion for bash, zsh or fish."),
 }
 ANYWHERE = ("--debug", "--quiet", "--no-pager")
