@@ -1,9 +1,17 @@
 """The shortest way through the product: a lab file, up, a job, its log, down."""
 
+import json
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
-from tests.lab import Lab
+from tests.lab import HOMELAB, Lab
+from tests.screen import on_terminal, shown
+
+from homelab.cli.tables import width
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +34,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         [jobs.flaky]
         run = '''{lab.mark("try")}; test "$HOMELAB_ATTEMPT" = 2'''
         retries = {{ max = 2, delay = "1s" }}
+
+        [jobs.slow]
+        run = "sleep 3"
 
         [jobs.broken]
         run = "echo last words; exit 7"
@@ -91,3 +102,81 @@ def test_retry_of_what_failed_is_the_same_run_and_pause_keeps_a_job_from_its_tim
     assert "paused" in str(lab.json("job", "why", "hello")["reasons"])
     lab.homelab("job", "resume", "hello")
     assert next(j for j in lab.json("job", "ls")["jobs"] if j["name"] == "hello")["next_due"]
+
+
+# On a terminal
+
+
+def test_on_a_terminal_lists_fit_eighty_columns_and_name_the_next_command(lab: Lab) -> None:
+    lab.homelab("job", "run", "broken", "--wait", ok=(1,))
+    for arguments in (["job", "ls"], ["run", "ls", "--no-pager"], ["run", "show", "broken"], ["status"]):
+        text = shown(lab, *arguments)
+        tables = [line for line in text.split("\n") if not line.startswith("→")]
+        assert all(width(line) <= 80 for line in tables), text
+        assert "→" in text, text
+        assert "→" not in shown(lab, *arguments, "--quiet")
+        assert "→" not in shown(lab, *arguments, HOMELAB_HINTS="0")
+    assert "see why: homelab run logs" in shown(lab, "run", "ls", "--no-pager")
+    assert "ago" in shown(lab, "run", "ls", "--no-pager")
+    assert "ago" not in lab.homelab("run", "ls").stdout
+    assert shown(lab, "job", "ls", LC_ALL="C").isascii()
+
+
+def test_a_watched_run_is_shown_until_it_has_ended(lab: Lab) -> None:
+    run = lab.run_job("slow")
+    screen = on_terminal(lab, "run", "show", "--watch", run)
+    screen.until(lambda text: "running" in text)
+    assert screen.end(timeout=30) == 0
+    assert "\x1b[?1049h" in screen.text and screen.text.count("\x1b[?1049l") == 1
+    assert "succeeded" in screen.text.rpartition("\x1b[?1049l")[2]
+
+
+def test_a_watch_follows_what_happens_and_ctrl_c_ends_it_with_130(lab: Lab) -> None:
+    screen = on_terminal(lab, "run", "ls", "--job", "hello", "--watch", "60", "--limit", "1")
+    screen.until(lambda text: "hello" in text)
+    run = lab.run_job("hello")
+    started = time.monotonic()
+    screen.until(lambda text: run[:18] in text, timeout=10)
+    assert time.monotonic() - started < 5, "it waited for its sixty seconds"
+    screen.interrupt()
+    assert screen.end(timeout=10) == 130
+    assert "Traceback" not in screen.text and screen.text.endswith("\x1b[?25h\x1b[?1049l")
+
+
+def test_in_a_pipe_a_watch_prints_each_change_once(lab: Lab) -> None:
+    lab.until_state(lab.run_job("hello"), "hello", "succeeded")
+    command = [str(HOMELAB), "run", "ls", "--job", "hello", "--limit", "1", "--watch", "0.2", "--json"]
+    with subprocess.Popen(command, env=lab.environment, cwd=lab.root, text=True, stdout=subprocess.PIPE) as watcher:
+        assert watcher.stdout is not None
+        before = json.loads(watcher.stdout.readline())
+        run = lab.run_job("hello")
+        after = json.loads(watcher.stdout.readline())
+        assert before != after and after["runs"][0]["id"] == run
+        watcher.send_signal(signal.SIGINT)
+        watcher.stdout.read()
+        assert watcher.wait(10) == 130
+
+
+def test_a_log_of_200_mb_goes_through_the_pager_without_being_held_in_memory(lab: Lab) -> None:
+    run = lab.json("job", "run", "hello", "--wait")["run"]["id"]
+    log = next(lab.home.glob(f"runs/*/{run}/hello.1.log"))
+    line = b"1767225600.000000 o " + b"x" * 180 + b"\n"
+    with log.open("ab") as file:
+        for _ in range(200):
+            file.write(line * (2**20 // len(line) + 1))
+    started = time.monotonic()
+    pager = on_terminal(lab, "run", "logs", run, "--task", "hello", HOMELAB_PAGER="head -n 3", NO_COLOR="1")
+    assert pager.end(timeout=60) == 0
+    assert time.monotonic() - started < 10, "it read what nobody looked at"
+    assert pager.text.count("\n") == 3 and pager.text.startswith("hello from hello")
+    assert pager.peak_bytes < 80e6
+    os.truncate(log, 20 * 2**20)  # read to its end now: memory would show it as well
+    counting = on_terminal(lab, "run", "logs", run, "--task", "hello", HOMELAB_PAGER="tail -c 20", NO_COLOR="1")
+    assert counting.end(timeout=120) == 0
+    assert counting.peak_bytes < 80e6
+    piped = subprocess.run(
+        f"{HOMELAB} run logs {run} | head -n 1; echo ${{PIPESTATUS[0]}}", shell=True, executable="/bin/bash",
+        env=lab.environment, cwd=lab.root, text=True, capture_output=True,
+    )  # fmt: skip
+    assert piped.stdout.splitlines()[1] == "0" and piped.stderr == ""
+    log.unlink()

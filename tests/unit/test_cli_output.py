@@ -40,7 +40,8 @@ def test_durations_have_at_most_two_units(seconds: float, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "said"), [(0, "now"), (-5, "5s ago"), (-180, "3m ago"), (7800, "in 2h 10m"), (None, "-")]
+    ("offset", "said"),
+    [(0, "now"), (-5, "5 s ago"), (-180, "3 min ago"), (7800, "in 2 h"), (7100, "in 118 min"), (None, "-")],
 )
 def test_times_are_said_relative_to_now(offset: int | None, said: str) -> None:
     text = None if offset is None else (NOW + timedelta(seconds=offset)).isoformat().replace("+00:00", "Z")

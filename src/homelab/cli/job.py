@@ -3,11 +3,11 @@
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import click
 
-from homelab.cli import output
+from homelab.cli import output, watching
 from homelab.cli.client import Client, NoAnswerError, segment
 from homelab.cli.names import JobType, parameters, with_nearest_job
 from homelab.core.errors import NotFoundError, TimedOutError
@@ -38,54 +38,40 @@ def _asked(client: Client, method: str, name: str, path: str = "", body: dict[st
         raise with_nearest_job(client, name, error) from error
 
 
-@job.command()
+@job.command(cls=watching.Command)
 @as_json
-def ls(as_json: bool) -> None:
-    """All jobs with their last run and the next."""
-    answer = Client.of_home().get("/api/v1/jobs")
+def ls(as_json: bool, watch: float | None) -> None:
+    """All jobs with their last run and the next. On a terminal also their last runs, a bar for each: as high as it
+    took against the usual, a cross for one that failed."""
+    client = Client.of_home()
+    watching.shown(watch, lambda: _list(client, as_json), client=lambda: client)
+
+
+def _list(client: Client, as_json: bool) -> None:
+    from homelab.cli import jobview
+
+    answer = client.get("/api/v1/jobs")
     if as_json:
         output.json_document(answer)
-        return
-    now = datetime.now(UTC)
-    rows: list[list[str]] = []
-    for item in answer["jobs"]:
-        last: dict[str, Any] = item.get("last_run") or {}
-        held = "paused" if item.get("paused") else "shadow" if item.get("shadow") else ""
-        shown = held or str(last.get("state") or "-")
-        rows.append(
-            [
-                output.safe(str(item["name"])),
-                output.state(shown),
-                output.relative(last.get("started"), now=now),
-                "-" if item.get("paused") else output.relative(item.get("next_due"), now=now),
-                output.text_of(item.get("schedule")),
-                output.safe(", ".join(need_name(n) for n in cast("list[object]", item.get("needs") or []))) or "-",
-            ]
-        )
-    output.table(["job", "last", "started", "next", "schedule", "needs"], rows, empty="The lab has no jobs.")
-
-
-def need_name(need: object) -> str:
-    """The job a need names, as control writes needs: a name, or an object with `job`."""
-    return str(need["job"]) if isinstance(need, dict) else str(need)  # pyright: ignore[reportUnknownArgumentType]
+    else:
+        jobview.listing(answer["jobs"], now=datetime.now(UTC))
 
 
 @job.command()
 @job_name
 @as_json
 def show(name: str, as_json: bool) -> None:
-    """One job in full: its definition, where it is defined, its statistics."""
-    answer = _asked(Client.of_home(), "GET", name)
+    """One job in full: where it stands, its schedule, what it needs, what it does, where it is defined, its last
+    runs."""
+    from homelab.cli import jobview
+
+    client = Client.of_home()
+    answer = _asked(client, "GET", name)
     if as_json:
         output.json_document(answer)
         return
-    flat: list[tuple[str, str]] = []
-    for key, value in answer.items():
-        if isinstance(value, dict):
-            flat += [(f"{key}.{k}", output.text_of(v)) for k, v in value.items() if v not in (None, "", [], {})]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        elif value not in (None, "", [], {}):
-            flat.append((str(key), output.text_of(value)))
-    output.fields(flat)
+    graph = client.get("/api/v1/graph")
+    jobview.card(answer["job"], graph, now=datetime.now(UTC))
 
 
 @job.command()
@@ -134,7 +120,7 @@ def run(name: str, wait: bool, timeout: float | None, params: tuple[str, ...], o
         output.line(f"{made['id']}\t{made['state']}")
     failed = made["state"] in _FINAL - {"succeeded"}
     if failed and not as_json:
-        output.note(f"see why: homelab run logs {output.short_id(str(made['id']))}")
+        output.hint(f"see why: homelab run logs {output.short_id(str(made['id']))}")
     return 1 if failed else 0
 
 
@@ -192,16 +178,10 @@ def _switch(name: str, verb: str, as_json: bool) -> None:
 @as_json
 def why(name: str, as_json: bool) -> None:
     """Why it ran or did not: schedule, pause, dependencies, missed runs, placement."""
+    from homelab.cli import jobview
+
     answer = _asked(Client.of_home(), "GET", name, "/why")
     if as_json:
         output.json_document(answer)
-        return
-    pairs: list[tuple[str, str]] = []
-    for key, value in answer.items():
-        if isinstance(value, list):
-            for item in value:  # pyright: ignore[reportUnknownVariableType]
-                words = item.get("message") or item.get("reason") if isinstance(item, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-                output.line(f"- {output.text_of(words or item)}")
-        elif value not in (None, "") and not isinstance(value, dict):
-            pairs.append((str(key), output.text_of(value)))
-    output.fields(pairs)
+    else:
+        jobview.reasons(answer, now=datetime.now(UTC))

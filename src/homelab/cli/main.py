@@ -5,6 +5,7 @@ three lines and set the exit status of the contract; a traceback only appears wi
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,8 +34,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("homelab.cli.run:run", "List, show, retry, cancel runs; their logs."),
     "notify": ("homelab.cli.notify:notify", "Test and inspect notifications."),
     "token": ("homelab.cli.token:token", "Make and revoke access tokens."),
+    "feed": ("homelab.cli.feed:feed", "Addresses for calendars, badges and menu bars."),
     "completion": ("homelab.cli.completion:completion", "Print shell completion for bash, zsh or fish."),
 }
+ANYWHERE = ("--debug", "--quiet", "--no-pager")
+"""Flags of the root that are taken anywhere on the line: nobody remembers which level a flag is of."""
 HIDDEN: dict[str, str] = {
     # roles: what the supervisor starts
     "control": "homelab.cli.roles:control",
@@ -42,8 +46,20 @@ HIDDEN: dict[str, str] = {
 }
 
 
+class ReaderGoneError(Exception):
+    """What read our output has ended (`homelab run logs X | head`). Click would make a failure of it."""
+
+
 class LazyGroup(click.Group):
     """Resolves a command by the table; listing needs no import."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
+        return result
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -78,22 +94,37 @@ class LazyGroup(click.Group):
 @click.option("--lab", "lab_file", metavar="FILE", help="The lab file (default: ./lab.toml, else the last one used).")
 @click.option("--home", metavar="DIR", help="The state folder of the lab (default: HOMELAB_HOME).")
 @click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
+@click.option("--quiet", is_flag=True, help="No hints at the next command.")
+@click.option("--no-pager", is_flag=True, help="Long output goes straight to the terminal.")
 @click.pass_context
-def cli(ctx: click.Context, lab_file: str | None, home: str | None, debug: bool) -> None:
+def cli(ctx: click.Context, lab_file: str | None, home: str | None, debug: bool, quiet: bool, no_pager: bool) -> None:
     """Your cron jobs, services and agents as one running lab."""
     # The environment is how options reach the commands and the processes they start.
     if lab_file:
         os.environ["HOMELAB_LAB"] = os.path.abspath(lab_file)  # noqa: PTH100
+    if quiet:
+        os.environ["HOMELAB_HINTS"] = "0"
+    if no_pager:
+        os.environ["HOMELAB_PAGER"] = "cat"
     if home:
         os.environ["HOMELAB_HOME"] = os.path.abspath(home)  # noqa: PTH100
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the flags of `ANYWHERE` moved to the front, those behind `--` left alone."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags = [a for a in arguments[:end] if a in ANYWHERE]
+    return [*flags, *(a for a in arguments[:end] if a not in ANYWHERE), *arguments[end:]]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point; exits with the status of the contract."""
     arguments: list[str] = list(sys.argv[1:] if argv is None else argv)
+    arguments = flags_first(arguments)
     debug = "--debug" in arguments
-    if debug:  # accepted anywhere on the line
-        arguments = ["--debug", *[a for a in arguments if a != "--debug"]]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a letter that the locale lacks is no reason to fail
     try:
         result: Any = cli.main(args=arguments, prog_name="homelab", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
@@ -112,7 +143,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_status)
-    except BrokenPipeError:
-        # The reader went away (`homelab run logs X | head`): nothing to say, and nothing to flush to.
+    except ReaderGoneError:  # nothing to say, and nothing to flush to
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)

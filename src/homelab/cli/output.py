@@ -1,31 +1,37 @@
-"""What commands print: JSON, aligned tables, times and states for people; progress on standard error.
+"""What commands print: JSON, aligned tables, times and states for people; progress and hints on standard error.
 
-Data goes to stdout, the rest to stderr. Tables, colours and escape codes only on a terminal (`NO_COLOR` is honoured);
-elsewhere the same rows are separated by tabs, for `cut` and `awk`. Text of jobs is made harmless before it is shown.
-Nothing heavy is imported.
+Data goes to stdout, the rest to stderr. On a terminal tables are aligned and times relative; elsewhere the same rows
+are separated by tabs with exact times and seconds, for `cut` and `awk`. Text of jobs is made harmless before it is
+shown. Nothing heavy is imported.
 """
 
 import json
 import os
 import re
-import shutil
 import sys
 import threading
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from homelab.cli import bars, tables
+from homelab.cli.tables import aligned, width
+from homelab.cli.terminal import columns, has_colour, is_terminal, is_unicode
 from homelab.worker import runlog
 
+__all__ = ["aligned", "has_colour", "is_terminal", "is_unicode", "width"]
+
 _COLOURS: Mapping[str, str] = {
-    "succeeded": "32", "ready": "32", "ok": "32", "failed": "31", "timed_out": "31", "crashed": "31", "missed": "31",
-    "late": "31", "failing": "31", "running": "33", "retrying": "33", "pending": "33", "blocked": "35",
+    "succeeded": "32", "ready": "32", "ok": "32", "sent": "32", "failed": "31", "timed_out": "31", "crashed": "31",
+    "missed": "31", "late": "31", "failing": "31", "running": "33", "retrying": "33", "pending": "33", "blocked": "35",
     "cancelled": "2", "skipped": "2", "scheduled": "2", "paused": "2",
     "shadow": "2",
 }  # fmt: skip
 SPIN_AFTER_S = 2.0
 """Shorter waits need no excuse."""
+RUNS_WIDE, RUNS_NARROW = 30, 10
+"""Runs that a row of marks shows, and on a terminal of less than `WIDE` columns."""
+WIDE = 110
 
 
 def safe(text: str) -> str:
@@ -33,19 +39,10 @@ def safe(text: str) -> str:
     return runlog.safe(text).encode("utf-8", "replace").decode()
 
 
-def is_terminal(stream: TextIO | None = None) -> bool:
-    return (stream or sys.stdout).isatty()
-
-
 def short_id(run: str) -> str:
     """Enough of a run's id to type it back. Ids begin with their time, so the first group is shared by the runs of a
     minute; the third begins to be random."""
     return run[:18]
-
-
-def has_colour(stream: TextIO | None = None) -> bool:
-    """True when escape codes may be written there (https://no-color.org)."""
-    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def painted(text: str, codes: str, *, stream: TextIO | None = None) -> str:
@@ -100,32 +97,71 @@ def duration(seconds: float) -> str:
     return f"{whole}s"
 
 
+def roughly(seconds: float) -> str:
+    """A length of time in one unit, fine enough to be of use: `42 s`, `119 min`, `47 h`, `12 d`."""
+    for limit, size, unit in ((120, 1, "s"), (120 * 60, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds // 86400)} d"
+
+
 def relative(text: object, *, now: datetime) -> str:
-    """A time as people say it: `3m ago`, `in 2h 10m`, `now`; `-` for none."""
+    """A time as people say it: `3 min ago`, `in 2 h`, `now`; `-` for none."""
     at = moment(text)
     if at is None:
         return "-"
     seconds = (at - now).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    said = duration(float(int(abs(seconds)))).replace(".0s", "s")
-    return f"in {said}" if seconds > 0 else f"{said} ago"
+    return f"in {roughly(seconds)}" if seconds > 0 else f"{roughly(-seconds)} ago"
+
+
+def when(text: object, *, now: datetime) -> str:
+    """A time for a table: relative on a terminal, else as the API gives it."""
+    return relative(text, now=now) if is_terminal() else str(text or "-")
+
+
+_STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
+
+
+def said(sentence: str, *, now: datetime) -> str:
+    """A sentence of the API with its times as a person reads them, in the zone of this terminal."""
+
+    def local(found: "re.Match[str]") -> str:
+        at = moment(found[0])
+        return found[0] if at is None else f"{at.astimezone():%Y-%m-%d %H:%M} ({relative(found[0], now=now)})"
+
+    return _STAMP.sub(local, sentence) if is_terminal() else sentence
 
 
 def took(started: object, ended: object, *, now: datetime) -> str:
-    """How long something ran, or has been running."""
-    start = moment(started)
-    return duration(max(0.0, ((moment(ended) or now) - start).total_seconds())) if start else "-"
+    """How long something ran, or has been running: in words on a terminal, else in seconds, `-` while it runs."""
+    start, end = moment(started), moment(ended)
+    if start is None:
+        return "-"
+    if is_terminal():
+        return duration(max(0.0, ((end or now) - start).total_seconds()))
+    return "-" if end is None else f"{max(0.0, (end - start).total_seconds()):.3f}"
 
 
-def width(text: str) -> int:
-    """Columns that text takes on a terminal: escape codes none, wide characters two, combining ones none."""
-    plain = re.sub("\x1b\\[[0-9;]*m", "", text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in plain)
+def runs_bar(states: Sequence[str], durations_s: Sequence[float | None]) -> str:
+    """The last runs as a row of marks, the newest at the right end; both given the newest first."""
+    most = RUNS_WIDE if columns() >= WIDE else RUNS_NARROW
+    marks = bars.bar(states[:most], durations_s[:most], unicode=is_unicode())
+    codes = {"succeeded": "32", "missed": "35", "blocked": "35"} | dict.fromkeys(bars.BAD, "1;31")
+    return "".join(painted(mark, codes.get(state_, "2")) for mark, state_ in reversed(marks))
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "") -> None:
-    """Aligned columns with a header on a terminal; elsewhere rows with tabs and no header."""
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    empty: str = "",
+    optional: Sequence[str] = (),
+    whole: Collection[str] = (),
+) -> None:
+    """Aligned columns with a header on a terminal; elsewhere rows with tabs and no header. A narrow terminal is not
+    given the `optional` columns, and cuts others but those that are `whole`."""
     made = [list(row) for row in rows]
     if not is_terminal():
         for row in made:
@@ -134,23 +170,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = 
     if not made:
         note(empty)
         return
-    for text in aligned(header, made, columns=shutil.get_terminal_size().columns):
-        line(text)
-
-
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, columns: int) -> list[str]:
-    """The lines of a table. Only the last column is cut to fit."""
     head = [painted(name.upper(), "2") for name in header]
-    widths = [max(width(row[i]) for row in (head, *rows)) for i in range(len(header))]
-    lines: list[str] = []
-    for row in (head, *rows):
-        cells = [cell + " " * (widths[i] - width(cell)) for i, cell in enumerate(row[:-1])]
-        room = columns - sum(widths[:-1]) - 2 * len(cells)
-        last = row[-1]
-        if width(last) > max(room, 12) and "\x1b" not in last:
-            last = last[: max(room, 12) - 1] + "…"
-        lines.append("  ".join([*cells, last]).rstrip())
-    return lines
+    mark = "…" if is_unicode() else ">"
+    for text in tables.aligned(head, made, columns=columns(), optional=optional, whole=whole, mark=mark):
+        line(text)
 
 
 def fields(pairs: Iterable[tuple[str, str]]) -> None:
@@ -174,6 +197,12 @@ def text_of(value: Any) -> str:
     return safe(json.dumps(value, ensure_ascii=False))
 
 
+def hint(text: str) -> None:
+    """The next command a person may want, on stderr of a terminal only; not with `--quiet` or `HOMELAB_HINTS=0`."""
+    if is_terminal(sys.stderr) and os.environ.get("HOMELAB_HINTS") != "0":
+        note(painted(f"{'→' if is_unicode(sys.stderr) else '->'} {text}", "2", stream=sys.stderr))
+
+
 class progress:  # noqa: N801 - reads as what it is: `with progress("waiting")`
     """A spinner on stderr while something takes longer than two seconds; silent where stderr is no terminal."""
 
@@ -194,7 +223,7 @@ class progress:  # noqa: N801 - reads as what it is: `with progress("waiting")`
     def _spin(self) -> None:
         if self._done.wait(SPIN_AFTER_S):
             return
-        marks = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if (sys.stderr.encoding or "").lower().startswith("utf") else "|/-\\"
+        marks = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏" if is_unicode(sys.stderr) else "|/-\\"
         step = 0
         while not self._done.wait(0.12):
             step += 1

@@ -43,7 +43,9 @@ def commands() -> str:
         "# Commands",
         "",
         "Data goes to standard output, everything else to standard error. Reading commands take `--json`. Options of",
-        "`homelab` itself come first: `--lab FILE`, `--home DIR`; `--debug` (a traceback) may stand anywhere.",
+        "`homelab` itself come first: `--lab FILE`, `--home DIR`; `--debug` (a traceback), `--quiet` (no hints) and",
+        "`--no-pager` may stand anywhere. Tables are for terminals: in a pipe the same rows come without a header,",
+        "separated by tabs, with exact times and seconds.",
         "",
         EXIT_STATUS,
     ]

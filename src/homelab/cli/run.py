@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import click
 
-from homelab.cli import output
+from homelab.cli import output, paging, watching
 from homelab.cli.client import Client, NoAnswerError, segment
 from homelab.cli.job import as_json, wait_for
 from homelab.cli.names import JobType, RunType, find_run
@@ -26,64 +26,49 @@ def run() -> None:
     """List, show, retry, cancel runs; their logs. ID: a run's id, its first characters, a job's name, or `last`."""
 
 
-@run.command()
+@run.command(cls=watching.Command)
 @click.option("--job", type=JobType(), metavar="NAME", help="Only of this job.")
 @click.option("--state", type=click.Choice([s.value for s in RunState]), help="Only in this state.")
 @click.option("--since", metavar="TIME", help="Only since then: ISO 8601, or an age such as 15m, 2h, 7d.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @as_json
-def ls(job: str | None, state: str | None, since: str | None, limit: int, as_json: bool) -> None:
+def ls(job: str | None, state: str | None, since: str | None, limit: int, as_json: bool, watch: float | None) -> None:
     """Runs of jobs, newest first."""
-    answer = Client.of_home().get("/api/v1/runs", {"job": job, "state": state, "since": since, "limit": limit})
-    if as_json:
-        output.json_document(answer)
-        return
-    now = datetime.now(UTC)
-    rows = [
-        [
-            output.short_id(str(r["id"])) if output.is_terminal() else str(r["id"]),
-            output.safe(str(r.get("job") or "-")),
-            output.state(str(r.get("state"))),
-            output.relative(r.get("started") or r.get("due"), now=now),
-            output.took(r.get("started"), r.get("ended"), now=now),
-            output.text_of(r.get("attempt")),
-            output.text_of(r.get("exit_code")),
-            output.safe(str(r.get("reason") or "")),
-        ]
-        for r in answer["runs"]
-    ]
-    output.table(["run", "job", "state", "when", "took", "attempt", "exit", "reason"], rows, empty="No runs.")
+    from homelab.cli import runview
+
+    client = Client.of_home()
+
+    def draw() -> None:
+        answer = client.get("/api/v1/runs", {"job": job, "state": state, "since": since, "limit": limit})
+        if as_json:
+            output.json_document(answer)
+        else:
+            runview.listing(answer["runs"], now=datetime.now(UTC))
+
+    with paging.paged(wanted=not as_json and watch is None):
+        watching.shown(watch, draw, client=lambda: client)
 
 
-@run.command()
+@run.command(cls=watching.Command)
 @run_id
 @as_json
-def show(id: str, as_json: bool) -> None:  # noqa: A002
-    """One run: its state, its jobs, its reason."""
+def show(id: str, as_json: bool, watch: float | None) -> None:  # noqa: A002
+    """One run: its state, its jobs, its reason. With --watch until it has ended."""
+    from homelab.cli import runview
+
     client = Client.of_home()
-    answer = client.get(f"/api/v1/runs/{segment(find_run(client, id))}")
-    if as_json:
-        output.json_document(answer)
-        return
-    found = cast("dict[str, Any]", answer.get("run", answer))
-    jobs = cast("list[dict[str, Any]]", found.get("jobs") or [])
-    output.fields((str(k), output.text_of(v)) for k, v in found.items() if k != "jobs" and v not in (None, "", [], {}))
-    now = datetime.now(UTC)
-    rows = [
-        [
-            output.safe(str(j.get("job") or j.get("name"))),
-            output.state(str(j.get("state"))),
-            output.took(j.get("started"), j.get("ended"), now=now),
-            output.text_of(j.get("attempt")),
-            output.text_of(j.get("exit_code")),
-            output.safe(str(j.get("reason") or "")),
-        ]
-        for j in jobs
-        if isinstance(j, dict)  # pyright: ignore[reportUnnecessaryIsInstance]
-    ]
-    if rows:
-        output.line()
-        output.table(["job", "state", "took", "attempt", "exit", "reason"], rows)
+    identity = find_run(client, id)
+
+    def draw() -> bool:
+        answer = client.get(f"/api/v1/runs/{segment(identity)}")
+        found: dict[str, Any] = answer.get("run", answer)
+        if as_json:
+            output.json_document(answer)
+        else:
+            runview.card(found, now=datetime.now(UTC))
+        return RunState(found["state"]).is_final
+
+    watching.shown(watch, draw, client=lambda: client)
 
 
 @run.command()
@@ -155,7 +140,7 @@ class Printer:
 @click.option("--raw", is_flag=True, help="The bytes as the job wrote them. Not for terminals.")
 @click.option("--json", "as_json", is_flag=True, help="One object a line: {time, stream, line, job, attempt}.")
 def logs(id: str, follow: bool, task: str | None, tail: int | None, raw: bool, as_json: bool) -> None:  # noqa: A002
-    """The output of a run, each line as the job wrote it, made safe to look at."""
+    """The output of a run, each line as the job wrote it, made safe to look at. On a terminal through your pager."""
     client = Client.of_home()
     identity = find_run(client, id)
     path = f"/api/v1/runs/{segment(identity)}/logs"
@@ -173,14 +158,15 @@ def logs(id: str, follow: bool, task: str | None, tail: int | None, raw: bool, a
     jobs: list[Any] = found.get("run", found).get("jobs") or []
     printer = Printer(prefix=task is None and len(jobs) > 1)
     records = _followed(client, identity, path, query) if follow else map(json.loads, client.lines(path, query))
-    for record in records:
-        if as_json:
+    if as_json:
+        for record in records:
             output.json_line(record)
-        else:
+        return
+    with paging.paged(wanted=not follow):
+        for record in records:
             sys.stdout.write(printer.text(record))
             if follow:
                 sys.stdout.flush()
-    if not as_json:
         sys.stdout.write(printer.end())
 
 

@@ -1,19 +1,26 @@
 """`homelab status`: the services of this home, its nodes and what is wrong."""
 
+import sys
 from typing import Any
 
 import click
 
+from homelab.cli import output, watching
 from homelab.cli.job import as_json
 from homelab.core.errors import HomelabError
 from homelab.home.paths import Home
 
 
-@click.command()
+@click.command(cls=watching.Command)
 @as_json
-def status(as_json: bool) -> None:
+def status(as_json: bool, watch: float | None) -> None:
     """Services, nodes and problems."""
-    from homelab.cli import output
+    from homelab.cli.client import Client
+
+    watching.shown(watch, lambda: _draw(as_json), client=lambda: Client.of_home(timeout_s=10))
+
+
+def _draw(as_json: bool) -> None:
     from homelab.stack import control_socket
 
     home = Home.default()
@@ -34,17 +41,31 @@ def status(as_json: bool) -> None:
     if as_json:
         output.json_document({"lab": lab, "services": services, "nodes": nodes, "problems": problems, "shadow": shadow})
         return
+    is_terminal = output.is_terminal()
     rows = [
         [s["name"], output.state(s["state"]), str(s["pid"] or "-"), _size(s["memory_bytes"]), str(s["restarts"]),
-         s["url"] or "-", s["message"]]
+         output.safe(_shown_url(s["url"]) if is_terminal else s["url"] or "-"), output.safe(s["message"])]
         for s in services
     ]  # fmt: skip
-    output.table(["SERVICE", "STATE", "PID", "MEMORY", "RESTARTS", "URL", "MESSAGE"], rows)
+    header = ["service", "state", "pid", "memory", "restarts", "url", "message"]
+    if is_terminal and not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    output.table(header, rows, optional=["restarts", "pid"])
     for problem in problems:
-        output.note(f"{problem['severity']}: {problem['subject']}: {problem['message']}")
+        word = output.painted(problem["severity"], "31" if problem["severity"] == "error" else "33", stream=sys.stderr)
+        output.note(f"{word}: {output.safe(problem['subject'])}: {output.safe(problem['message'])}")
+        if problem.get("hint"):
+            output.hint(output.safe(problem["hint"]))
     if shadow:
         jobs = f"{len(shadow)} job{'s' if len(shadow) > 1 else ''}"
         output.note(f"note: {jobs} in shadow: cron runs them, the lab notes when it would have (homelab cron compare)")
+    if not problems:
+        output.hint("homelab job ls, homelab run ls; in the browser: homelab open")
+
+
+def _shown_url(url: str | None) -> str:
+    """An address as a person needs it: where a socket lies is a long parameter that clients get by `homelab env`."""
+    return (url or "-").partition("?")[0]
 
 
 def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str]]:

@@ -18,8 +18,9 @@ def token() -> None:
 @token.command()
 @as_json
 def ls(as_json: bool) -> None:
-    """All valid tokens, without their secrets."""
-    answer = Client.of_home().get("/api/v1/tokens")
+    """All valid tokens, and those of feeds, without their secrets."""
+    client = Client.of_home()
+    answer = {**client.get("/api/v1/tokens"), **client.get("/api/v1/feeds")}
     if as_json:
         output.json_document(answer)
         return
@@ -29,13 +30,26 @@ def ls(as_json: bool) -> None:
             str(t["id"]),
             output.safe(str(t["name"])),
             str(t["scope"]),
-            output.relative(t.get("created"), now=now),
-            output.relative(t.get("last_used"), now=now),
-            output.relative(t.get("expires"), now=now),
+            output.when(t.get("created"), now=now),
+            output.when(t.get("last_used"), now=now),
+            output.when(t.get("expires"), now=now),
         ]
         for t in answer["tokens"]
     ]
-    output.table(["id", "name", "scope", "created", "used", "expires"], rows, empty="No tokens.")
+    rows += [
+        [
+            f"f{f['id']}",
+            output.safe(str(f["name"] or "-")),
+            output.safe(f"feed {f['feed']}"),
+            output.when(f.get("created"), now=now),
+            output.when(f.get("last_used"), now=now),
+            "-",
+        ]
+        for f in answer["feeds"]
+    ]
+    output.table(["id", "name", "scope", "created", "used", "expires"], rows, empty="No tokens.", optional=["expires"])
+    if answer["feeds"]:
+        output.hint("revoke one: homelab token revoke ID, homelab feed revoke ID")
 
 
 @token.command()
@@ -61,6 +75,11 @@ def create(name: str, scope: str, ttl: float | None, as_json: bool) -> None:
 def revoke(which: str, as_json: bool) -> None:
     """Make a token useless, at once."""
     client = Client.of_home()
+    if which[:1] == "f" and which[1:].isdecimal():
+        from homelab.cli.feed import revoked
+
+        revoked(client, which[1:], as_json)
+        return
     known = client.get("/api/v1/tokens")["tokens"]
     found = [t for t in known if which in (str(t["id"]), t["name"])]
     if not found:

@@ -15,6 +15,7 @@ TYPES = {
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
+    "png": "image/png",
     "webmanifest": "application/manifest+json",
 }
 
@@ -24,7 +25,12 @@ def contents(name: str) -> bytes:
     """The bytes of one file. KeyError when there is none of that name."""
     if name not in names():
         raise KeyError(name)
-    return files("homelab.console").joinpath("client", name).read_bytes()
+    found = files("homelab.console").joinpath("client", name).read_bytes()
+    if name.endswith(".webmanifest"):  # it names pictures beside it: they are kept for good, by their addresses
+        for other in sorted(names()):
+            if other.endswith((".png", ".svg")):
+                found = found.replace(f'"{other}"'.encode(), f'"{address(other)}"'.encode())
+    return found
 
 
 @cache
@@ -50,7 +56,7 @@ async def asset(asked: Asked) -> Response:
         raise HttpError(404, "not_found", "no such file")
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
     body = contents(name)
-    if "gzip" in asked.request.headers.get("accept-encoding", ""):
+    if not name.endswith(".png") and "gzip" in asked.request.headers.get("accept-encoding", ""):
         body, headers["Content-Encoding"] = _packed(name), "gzip"
     return Response(body, media_type=TYPES[name.rpartition(".")[2]], headers=headers)
 

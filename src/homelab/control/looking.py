@@ -5,11 +5,11 @@ One object of `Control` (`Control.looking`), so that the API and the console ask
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from homelab.control import applying, history, runview, store
+from homelab.control import applying, calendar, history, runview, store
 from homelab.control import now as present
 from homelab.control.plan import plan as plan_of
 from homelab.control.plan import written
@@ -99,6 +99,25 @@ class Looking:
             self._days.clear()
         self._days[job] = (clock, found)
         return found
+
+    async def due(self, now: datetime, *, url: str) -> list[calendar.Entry]:
+        """What is due in the next days, and what failed in the last week, for a calendar. `url`: of the console."""
+        shared = self._shared
+        flows = [
+            s for s in shared.flows.values() if s.schedule is not None and len(shared.skipped(s.flow)) < len(s.jobs)
+        ]
+        wanted = [
+            history.Wanted(state=state, since=now - timedelta(days=7), limit=200)
+            for state in ("failed", "timed_out", "crashed")
+        ]
+        async with shared.database.connection() as conn:
+            results = await history.results(conn, [job for s in flows for job in s.jobs])
+            failed = [row for one in wanted for row in await history.job_runs(conn, one)]
+        usual = {job: took for job, rows in results.items() if (took := present.usual_s(rows)) is not None}
+        due = [calendar.Due(flow=s.flow, schedule=s.schedule, usual_s=usual) for s in flows if s.schedule]
+        ahead = await asyncio.to_thread(calendar.upcoming, due, now=now, timezone=self.timezone, url=url)
+        failed.sort(key=lambda row: row["at"], reverse=True)
+        return [*ahead, *calendar.failures(failed, timezone=self.timezone, url=url)]
 
     async def runs_like(self, text: str) -> list[str]:
         async with self._shared.database.connection() as conn:

@@ -3,6 +3,7 @@
 Reads only. Times are ISO 8601 UTC with Z; durations seconds. Called by `control.service`.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -12,8 +13,11 @@ from typing import Any
 from homelab.control import history, ledger, store
 from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
+from homelab.core.errors import HomelabError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso
+from homelab.home import adoptions
+from homelab.home.paths import Home
 
 Json = dict[str, Any]
 SILENT_WORKER_S = 40.0
@@ -80,14 +84,30 @@ def _from_result(results: Sequence[Mapping[str, Any]]) -> Json | None:
 
 
 def health(results: Sequence[Mapping[str, Any]]) -> Json:
-    """Of the newest results (newest first): the states, and the share of runs that succeeded (None: no runs)."""
+    """Of the newest results (newest first): the states, what each took (None: it did not run), and the share of runs
+    that succeeded (None: no runs)."""
     final = [r for r in results if RunState(r["state"]).is_final and r["retry_at"] is None]
     good = sum(r["state"] == "succeeded" for r in final)
     return {
         "states": [r["state"] for r in final],
+        "durations_s": [_seconds(r) for r in final],
         "success_ratio": round(good / len(final), 3) if final else None,
         "runs": len(final),
     }
+
+
+def _seconds(row: Mapping[str, Any]) -> float | None:
+    started, ended = row["started"], row["ended"]
+    return None if not started or not ended else round((ended - started).total_seconds(), 3)
+
+
+def adoption_of(home: Home, job: str) -> Json | None:
+    """From which crontab a job was taken over, and since when; None for one that was not. Blocking."""
+    try:
+        found = [a for a in adoptions.active(home) if job in a.jobs]
+    except HomelabError:  # a journal that nobody can read: `homelab status` says so
+        return None
+    return {"crontab": found[-1].target.label, "since": iso(found[-1].since or found[-1].at)} if found else None
 
 
 async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) -> Json:
@@ -108,6 +128,7 @@ async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         "job": {
             **listed,
             "definition": definition,
+            "adopted": await asyncio.to_thread(adoption_of, shared.home, name),
             "file": file or None,
             "line": int(line) if line.isdigit() else None,
             "schedule_words": schedules.describe(scheduled.schedule) if scheduled.schedule else None,
@@ -283,8 +304,10 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         reasons.append("the lab file says paused = true")
     if job_.shadow:
         reasons.append("it is in shadow: cron runs it, the lab notes when it would have (homelab cron compare, adopt)")
+    if adopted := await asyncio.to_thread(adoption_of, shared.home, name):
+        reasons.append(f"it was taken over from {adopted['crontab']} at {adopted['since']} (homelab cron release)")
     held = [n.job for n in job_.needs if n.job in shared.paused]
-    if held and not reasons:
+    if held and name not in shared.paused and not job_.paused and not job_.shadow:
         reasons.append(f"it needs {held[0]}, which is paused")
     for need in job_.needs:
         if not job_.shadow and need.job in scheduled.jobs and flow.job(need.job).shadow:

@@ -18,6 +18,7 @@ from starlette.routing import WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from homelab.control import feeds
 from homelab.control.access import Access, Identity
 from homelab.control.api import (
     auth,
@@ -25,6 +26,7 @@ from homelab.control.api import (
     openapi,
     prefect_proxy,
     routes_access,
+    routes_feeds,
     routes_jobs,
     routes_lab,
     routes_look,
@@ -55,6 +57,7 @@ ROUTES: tuple[Route, ...] = (
     *routes_look.ROUTES,
     *routes_worker.ROUTES,
     *routes_access.ROUTES,
+    *routes_feeds.ROUTES,
     Route(method="GET", path="/api/v1/openapi.json", scope="read", handler=describe, summary="This document."),
 )
 """Every route but the pages and the passage to Prefect. Order matters only where paths overlap, and none do."""
@@ -136,7 +139,7 @@ def _endpoint(site: Site, route: Route) -> Callable[[Request], Awaitable[Respons
             identity = _NOBODY
             changes = request.method not in ("GET", "HEAD")
             if route.scope != "open":
-                identity = await site.gate.admit(request, route.scope, method=request.method)
+                identity = await _admitted(site, route, request)
                 if changes and route.path.startswith("/api/"):
                     site.gate.check_intent(request, identity)
             response = await route.handler(Asked(site=site, request=request, identity=identity))
@@ -151,6 +154,18 @@ def _endpoint(site: Site, route: Route) -> Callable[[Request], Awaitable[Respons
             return _refusal(site, route, request, _unexpected(error, route))
 
     return endpoint
+
+
+async def _admitted(site: Site, route: Route, request: Request) -> Identity:
+    """Who asks; 401 or 403 for who may not. A feed's own token counts alone: beside it no session does."""
+    secret = request.query_params.get("feed") if route.feed else None
+    if secret is None:
+        return await site.gate.admit(request, route.scope, method=request.method)
+    feed = route.feed.format(**request.path_params)
+    holder = await feeds.holder(site.access.pool, secret, feed) if len(secret) <= 200 else None
+    if holder is None:
+        raise HttpError(401, "unauthorized", "this is no token for this feed", "Make one with: homelab feed add")
+    return holder
 
 
 def _check_names(request: Request) -> None:

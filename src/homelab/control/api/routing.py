@@ -84,6 +84,8 @@ class Route:
     summary: str
     parameters: dict[str, str] = field(default_factory=dict[str, str])
     fields: dict[str, str] = field(default_factory=dict[str, str])
+    feed: str = ""
+    """The feed (`control.feeds`) whose tokens open it too, as `?feed=TOKEN`; may name parts of the path."""
     page: bool = False
     audited: bool = True
     """Only for what changes state; the worker's reports are their own record."""

@@ -1,0 +1,40 @@
+"""The last runs of a job as a row of marks: how it went and how long it took. Pure; called by `job ls` and `job show`.
+
+A run that succeeded is a bar as high as it took against the usual: three eighths are usual, so that one twice as long
+stands out and noise does not. One that failed is a cross; the others have a small mark of their own.
+"""
+
+from collections.abc import Sequence
+from statistics import median
+
+HEIGHTS, PLAIN_HEIGHTS = "▁▂▃▄▅▆▇█", "_.,-~=+#"
+USUAL = 2
+"""The place in the heights of a run that took as long as they mostly do."""
+MARKS = {
+    "failed": "✗", "timed_out": "✗", "crashed": "✗",
+    "missed": "!", "blocked": "!",
+    "skipped": "·", "cancelled": "·",
+}  # fmt: skip
+_PLAIN = {"✗": "x", "·": "'"}
+BAD = frozenset({"failed", "timed_out", "crashed"})
+
+
+def height(took_s: float, usual_s: float) -> int:
+    """0 to 7: the place in `HEIGHTS` of a run that took so long."""
+    if usual_s <= 0:
+        return USUAL
+    return max(0, round(min(len(HEIGHTS), (USUAL + 1) * took_s / usual_s)) - 1)
+
+
+def bar(states: Sequence[str], durations_s: Sequence[float | None], *, unicode: bool = True) -> list[tuple[str, str]]:
+    """(mark, state) of each run, in the order given. Both sequences are of one length; a duration may be None."""
+    good = [d for s, d in zip(states, durations_s, strict=True) if s == "succeeded" and d is not None]
+    usual_s = median(good) if good else 0.0
+    heights = HEIGHTS if unicode else PLAIN_HEIGHTS
+    marks: list[tuple[str, str]] = []
+    for state, took_s in zip(states, durations_s, strict=True):
+        mark = MARKS.get(state, "")
+        if not mark:
+            mark = heights[USUAL if took_s is None else height(took_s, usual_s)]
+        marks.append((mark if unicode else _PLAIN.get(mark, mark), state))
+    return marks
