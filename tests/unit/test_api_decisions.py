@@ -143,7 +143,7 @@ def test_sign_ins_are_limited_for_one_caller_and_for_all() -> None:
 @given(st.sets(st.integers(1, 30)), st.sets(st.integers(1, 30)))
 def test_events_behind_a_gap_wait_until_it_is_filled_or_old(fresh: set[int], old: set[int]) -> None:
     now = datetime(2026, 5, 1, tzinfo=UTC)
-    ages = {number: 0.1 for number in fresh} | {number: questions.GAP_S for number in old}
+    ages = dict.fromkeys(fresh, 0.1) | dict.fromkeys(old, questions.GAP_S)
     rows = [{"id": number, "time": now - timedelta(seconds=ages[number])} for number in sorted(ages)]
     told = [row["id"] for row in rows[: questions.settled(0, rows, now=now)]]
     assert told == sorted(ages)[: len(told)]
