@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,10 @@ class SmallLooking:
     async def now(self) -> dict[str, Any]:
         empty: list[Any] = []
         return {"jobs": 2, "paused": 0, "attention": empty, "running": empty, "next": empty, "nodes": empty}
+
+    async def events_kept(self) -> tuple[int, int]:
+        numbers = [event["id"] for event in self.lab.sent]
+        return min(numbers, default=1), max(numbers, default=0)
 
     async def services(self) -> list[Any]:
         return []
@@ -130,7 +134,7 @@ class SmallLab:
             raise NotFoundError(f"no run '{id[:50]}'")
         return {"run": await self._run()}
 
-    async def events(self, after: int | None) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, after: int | None) -> AsyncGenerator[dict[str, Any]]:
         for event in self.sent:
             if event["id"] > (after or 0):
                 yield event

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homelab.control import questions
 from homelab.control.access import allows
 from homelab.control.api import auth, events, metrics
 from homelab.control.api.answers import HttpError, parse
@@ -136,3 +138,18 @@ def test_sign_ins_are_limited_for_one_caller_and_for_all() -> None:
     assert limit.take("b", now=1.0)
     assert limit.take("a", now=12.0)
     assert sum(limit.take(f"c{i}", now=12.0) for i in range(50)) == 19
+
+
+@given(st.sets(st.integers(1, 30)), st.sets(st.integers(1, 30)))
+def test_events_behind_a_gap_wait_until_it_is_filled_or_old(fresh: set[int], old: set[int]) -> None:
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    ages = dict.fromkeys(fresh, 0.1) | dict.fromkeys(old, questions.GAP_S)
+    rows = [{"id": number, "time": now - timedelta(seconds=ages[number])} for number in sorted(ages)]
+    told = [row["id"] for row in rows[: questions.settled(0, rows, now=now)]]
+    assert told == sorted(ages)[: len(told)]
+    for number in told:
+        assert number in old or number == 1 or number - 1 in told
+    if len(told) < len(rows):
+        held = sorted(ages)[len(told)]
+        assert held not in old
+        assert held - 1 not in {0, *told}

@@ -82,7 +82,7 @@ class Hub:
         if name.partition(":")[0] not in self._makers:
             raise HttpError(404, "not_found", "there is no such page to follow")
         after = last_id(asked) or 0
-        return live.stream(asked.site.streams, "text/event-stream", self._frames(asked.site, name, after))
+        return live.stream(asked, "text/event-stream", self._frames(asked.site, name, after))
 
     async def _frames(self, site: Site, name: str, after: int) -> AsyncIterator[bytes]:
         yield b"retry: 1500\n: welcome\n\n"

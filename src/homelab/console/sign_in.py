@@ -5,8 +5,9 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from homelab.console import words
 from homelab.console.forms import read
-from homelab.console.rendering import page
+from homelab.console.rendering import page, url_part
 from homelab.control.access import SESSION_TTL
 from homelab.control.api.answers import HttpError, read_bytes
 from homelab.control.api.auth import caller_of, same_origin
@@ -55,10 +56,10 @@ def failure(request: Request, error: HttpError) -> Response:
         "templates/failure.html",
         title="Not found" if error.status == 404 else "Not done",
         status=error.status,
-        message=error.message,
-        hint=error.hint,
+        message=error.message[:1].upper() + error.message[1:],
+        hint="" if error.nearest else error.hint,
         code=error.status,
-        nearest=getattr(error, "nearest", ()),
+        nearest=[(words.short(name), f"/{error.kind}s/{url_part(name)}") for name in error.nearest],
     )
     for name, value in error.headers.items():
         response.headers[name] = value

@@ -89,6 +89,13 @@ class Access:
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self._seen: dict[str, tuple[float, Identity | None]] = {}
+        self.ended = asyncio.Event()
+        """Set when a token or a session ends here; ask again for the next time. What stays open looks again then."""
+
+    def _forget(self) -> None:
+        self._seen.clear()
+        self.ended.set()
+        self.ended = asyncio.Event()
 
     async def ping(self) -> None:
         """Raises what the database raises when it does not answer."""
@@ -149,7 +156,7 @@ class Access:
             )
             if done.rowcount == 0:
                 raise NotFoundError(f"no token {identity}", hint="List them with: homelab token ls")
-        self._seen.clear()
+        self._forget()
 
     async def by_token(self, secret: str) -> Identity | None:
         """Who holds this token; None when it is unknown, expired or revoked.
@@ -229,6 +236,7 @@ class Access:
         """End a session, named by its hash (`Identity.session`)."""
         async with self.pool.connection() as connection:
             await connection.execute("delete from session where hash = %s", (session,))
+        self._forget()
 
     # --- audit
 

@@ -12,7 +12,6 @@ from typing import Any
 from homelab.control import applying, calendar, history, runview, store
 from homelab.control import now as present
 from homelab.control.plan import plan as plan_of
-from homelab.control.plan import written
 from homelab.control.state import Shared, utc_now
 from homelab.core import labfile
 from homelab.core.errors import HomelabError
@@ -65,11 +64,6 @@ class Looking:
         paused = {j.name for s in flows for j in s.flow.jobs if j.paused} | self._shared.paused.keys()
         return {n: "paused" if n in paused else str(newest[n]["state"]) if n in newest else "" for n, _ in pairs}
 
-    def settings(self, job: str) -> dict[str, str]:
-        """All settings of a job as text, by their names in the lab file; none for a job that is not there."""
-        scheduled = self._shared.flow_of(job)
-        return written(scheduled.flow.job(job)) if scheduled else {}
-
     async def now(self) -> Json:
         return await present.now(self._shared, await self._problems(), utc_now())
 
@@ -119,14 +113,10 @@ class Looking:
         failed.sort(key=lambda row: row["at"], reverse=True)
         return [*ahead, *calendar.failures(failed, timezone=self.timezone, url=url)]
 
-    async def runs_like(self, text: str) -> list[str]:
+    async def events_kept(self) -> tuple[int, int]:
+        """The numbers of the oldest event that is kept and of the newest; (1, 0) without any."""
         async with self._shared.database.connection() as conn:
-            return await history.runs_like(conn, text)
-
-    async def event(self) -> int:
-        """The number of the newest event."""
-        async with self._shared.database.connection() as conn:
-            return await store.last_event(conn)
+            return await store.events_kept(conn)
 
     async def lab_file(self) -> Json:
         """The lab file as applied and as it lies on disk now, with its problems and what applying it would change.

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from homelab.control import history, ledger, store
+from homelab.control.plan import written
 from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
 from homelab.core.errors import HomelabError
@@ -21,6 +22,8 @@ from homelab.home.paths import Home
 
 Json = dict[str, Any]
 SILENT_WORKER_S = 40.0
+GAP_S = 3.0
+"""No transaction of ours that tells an event takes longer."""
 
 
 def time_text(value: Any) -> str | None:
@@ -129,6 +132,7 @@ async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
             **listed,
             "definition": definition,
             "adopted": await asyncio.to_thread(adoption_of, shared.home, name),
+            "settings": written(scheduled.flow.job(name)),
             "file": file or None,
             "line": int(line) if line.isdigit() else None,
             "schedule_words": schedules.describe(scheduled.schedule) if scheduled.schedule else None,
@@ -246,6 +250,16 @@ def shown_event(row: Mapping[str, Any]) -> Json:
         "subject": row["subject"],
         "body": row["body"],
     }
+
+
+def settled(last: int, rows: Sequence[Mapping[str, Any]], *, now: datetime) -> int:
+    """How many of these events (by number, after `last`) can be told. Numbers are given out before they are committed:
+    what lies behind a gap waits for `GAP_S`, then the missing number was one that was taken back."""
+    for place, row in enumerate(rows):
+        if row["id"] != last + 1 and now - row["time"] < timedelta(seconds=GAP_S):
+            return place
+        last = row["id"]
+    return len(rows)
 
 
 def nodes(workers: Sequence[Mapping[str, Any]]) -> list[Json]:

@@ -5,16 +5,18 @@ It wires the parts: `apply`, `scheduler`, `reports`, `answers`; the alerts are `
 """
 
 import asyncio
+import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Any
 
 import psutil
 import structlog
 
-from homelab.control import applying, ledger, questions, reports, store
+from homelab.control import applying, history, ledger, questions, reports, store
 from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
 from homelab.control.scheduler import LOOK_S, Scheduler
@@ -23,7 +25,7 @@ from homelab.core import labfile
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
 from homelab.db.migrate import migrate
-from homelab.db.pool import AWAY, Database
+from homelab.db.pool import AWAY, UNFIT, Database
 from homelab.flows import records
 from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home import adoptions
@@ -226,7 +228,8 @@ class Control:
     def _find(self, job: str) -> Scheduled:
         scheduled = self._shared.flow_of(job)
         if scheduled is None:
-            raise NotFoundError(f"there is no job '{job}'")
+            near = get_close_matches(job[:100], self.looking.jobs(), n=3, cutoff=0.5)
+            raise NotFoundError(f"there is no job '{job[:80]}'", nearest=near, kind="job")
         return scheduled
 
     # -- runs -----------------------------------------------------------------------------------------------------
@@ -305,15 +308,21 @@ class Control:
         if len(alike) > 1:
             raise InputError(f"'{run}' is the beginning of several runs", hint="Such as " + ", ".join(alike))
         if row is None:
-            raise NotFoundError(f"there is no run '{run}'", hint="See: homelab run ls")
+            async with self._shared.database.connection() as conn:
+                near = await history.runs_like(conn, run)
+            hint = "" if near else "Runs are kept for 60 days. See: homelab run ls"
+            raise NotFoundError(f"there is no run '{run[:80]}'", hint=hint, nearest=near, kind="run")
         return row
 
     # -- workers --------------------------------------------------------------------------------------------------
 
     async def take_reports(self, taken: list[Json]) -> Json:
         """Enter what a worker reports; each report once."""
-        async with self._shared.database.connection() as conn:
-            ended = await reports.take(conn, taken, self._watcher)
+        try:
+            async with self._shared.database.connection() as conn:
+                ended = await reports.take(conn, taken, self._watcher)
+        except (KeyError, TypeError, ValueError, *UNFIT) as error:
+            raise InputError(f"a report cannot be entered: {error}".strip()[:300]) from error
         self._shared.tell()
         if any(name in ended or any(c.job in ended for c in s.conditions) for name, s in self._shared.flows.items()):
             self._shared.unsettled = True
@@ -322,11 +331,14 @@ class Control:
 
     async def heartbeat(self, body: Json) -> Json:
         """A worker is alive; the answer holds what it should know. RefusedError: another of its name is alive."""
-        async with self._shared.database.connection() as conn:
-            other = await store.beat(conn, body)
-            if other is not None and not _runs_here(int(other["pid"])):
-                await store.forget_worker(conn, body["worker"])
+        try:
+            async with self._shared.database.connection() as conn:
                 other = await store.beat(conn, body)
+                if other is not None and not _runs_here(int(other["pid"])):
+                    await store.forget_worker(conn, body["worker"])
+                    other = await store.beat(conn, body)
+        except (KeyError, *UNFIT) as error:
+            raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
         if other is not None:
             raise RefusedError(
                 f"worker '{body['worker']}' is already at work (pid {other['pid']} on {other['node']})",
@@ -381,23 +393,24 @@ class Control:
     async def run(self, id: str) -> Json:  # noqa: A002 - the name is the contract's
         return await questions.run(self._shared, await self._run_row(id))
 
-    async def events(self, after: int | None) -> AsyncIterator[Json]:
-        """Events as they are entered, from `after` on (None: from now). Never ends by itself."""
+    async def events(self, after: int | None) -> AsyncGenerator[Json]:
+        """Events in the order of their numbers, from `after` on (None: from now). Never ends by itself."""
         async with self._shared.database.connection() as conn:
             last = await store.last_event(conn) if after is None else after
         while True:
             news = self._shared.news
             async with self._shared.database.connection() as conn:
                 found = await store.events_after(conn, last)
-            for row in found:
+            settled = questions.settled(last, found, now=utc_now())
+            for row in found[:settled]:
                 last = row["id"]
                 yield questions.shown_event(row)
-            if not found:
-                try:
+            with contextlib.suppress(TimeoutError):
+                if not found:
                     async with asyncio.timeout(10):
                         await news.wait()
-                except TimeoutError:
-                    pass
+                elif settled < len(found):
+                    await asyncio.sleep(0.1)
 
     async def problems(self) -> list[Json]:
         async with self._shared.database.connection() as conn:

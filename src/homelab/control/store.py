@@ -263,6 +263,11 @@ async def last_event(conn: Connection) -> int:
     return 0 if row is None else int(row["id"])
 
 
+async def events_kept(conn: Connection) -> tuple[int, int]:
+    row = await one_row(conn, "select coalesce(min(id), 1) as oldest, coalesce(max(id), 0) as newest from event")
+    return (1, 0) if row is None else (int(row["oldest"]), int(row["newest"]))
+
+
 async def note(conn: Connection, *, who: str, action: str, subject: str, body: Mapping[str, Any] | None = None) -> None:
     await conn.execute(
         "insert into audit (who, origin, action, subject, body) values (%s, 'control', %s, %s, %s)",

@@ -4,6 +4,8 @@ Raised anywhere; shown by `cli` without a traceback. `exit_status` is the contra
 1 ran and failed, 2 wrong usage or input, 3 not found or nothing running, 4 timed out, 5 refused.
 """
 
+from collections.abc import Sequence
+
 
 class HomelabError(Exception):
     """Base of all errors with a remedy. `hint` names what to do next; `where` is `file:line` when there is one."""
@@ -31,6 +33,16 @@ class NotFoundError(HomelabError):
     """The named thing does not exist, or nothing is running here."""
 
     exit_status = 3
+
+    def __init__(
+        self, message: str, *, hint: str = "", where: str = "", nearest: Sequence[str] = (), kind: str = ""
+    ) -> None:
+        """`nearest`: names that may have been meant, of things of that `kind` (`job`, `run`)."""
+        if nearest and not hint:
+            hint = f"Did you mean {' or '.join(nearest)}?"
+        super().__init__(message, hint=hint, where=where)
+        self.nearest = tuple(nearest)
+        self.kind = kind
 
 
 class TimedOutError(HomelabError):

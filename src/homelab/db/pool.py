@@ -16,6 +16,9 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 """What an outage looks like; anything else psycopg raises is a mistake of ours."""
 
+UNFIT = (psycopg.DataError, psycopg.IntegrityError, psycopg.ProgrammingError)
+"""What a value looks like that no column can hold. Caught only where values come from another program."""
+
 Connection = psycopg.AsyncConnection[Any]
 
 

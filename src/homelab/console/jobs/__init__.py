@@ -1,7 +1,6 @@
 """*Jobs*: all of them as a list and as one graph; one job with its past, its definition and why it did not run."""
 
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
@@ -16,26 +15,11 @@ from homelab.console.screen import Parts, Screen, change, look
 from homelab.control.api.answers import HttpError
 from homelab.control.api.routes_jobs import check_param
 from homelab.control.api.routing import Asked, Site
-from homelab.core.errors import HomelabError, NotFoundError
+from homelab.core.errors import HomelabError
 
 HERE = "Jobs"
 TOLD = ("run", "flow", "schedule", "timezone", "needs", "description", "paused")
 """Settings that a job's page has a place of its own for."""
-
-
-class UnknownError(HttpError):
-    """A name that is not there, with those it may have meant: (name, address)."""
-
-    def __init__(self, message: str, nearest: list[tuple[str, str]], hint: str = "") -> None:
-        super().__init__(404, "not_found", message, hint)
-        self.nearest = nearest
-
-
-def unknown_job(asked: Asked, name: str) -> UnknownError:
-    close = get_close_matches(name[:100], asked.site.control.looking.jobs(), n=3, cutoff=0.5)
-    return UnknownError(
-        f"There is no job “{words.short(name, 80)}”", [(near, f"/jobs/{url_part(near)}") for near in close]
-    )
 
 
 def matching(jobs: list[dict[str, Any]], query: str) -> list[dict[str, Any]]:
@@ -127,10 +111,7 @@ async def job_parts(site: Site, name: str) -> Parts:
 async def show_job(asked: Asked) -> Response:
     at, name = version(), asked.path("name")
     control, looking = asked.site.control, asked.site.control.looking
-    try:
-        job = (await control.job(name))["job"]
-    except NotFoundError as error:
-        raise unknown_job(asked, name) from error
+    job = (await control.job(name))["job"]
     why = await control.why(name)
     runs: Any = await control.runs(job=name, limit=20)
     now = datetime.now(UTC)
@@ -144,7 +125,7 @@ async def show_job(asked: Asked) -> Response:
         "pick": False,
         "calendar": calendar(await looking.days(name), today=now.date(), link=f"/runs?job={url_part(name)}&day="),
         "needed_by": [e["to"] for e in graph["edges"] if e["from"] == name],
-        "settings": [pair for pair in looking.settings(name).items() if pair[0] not in TOLD and pair[1]],
+        "settings": [pair for pair in job["settings"].items() if pair[0] not in TOLD and pair[1]],
         "around": await graph_of(asked.site, opened=["all"], only={name, *near}, selected=name) if near else None,
         "now": now,
     }
@@ -155,10 +136,7 @@ async def show_job(asked: Asked) -> Response:
 
 
 async def _job(asked: Asked) -> dict[str, Any]:
-    try:
-        return (await asked.site.control.job(asked.path("name")))["job"]
-    except NotFoundError as error:
-        raise unknown_job(asked, asked.path("name")) from error
+    return (await asked.site.control.job(asked.path("name")))["job"]
 
 
 async def run_question(asked: Asked, problem: str = "", typed: dict[str, str] | None = None) -> Response:

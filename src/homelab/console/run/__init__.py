@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from homelab.console import forms, words
 from homelab.console.forms import Question
-from homelab.console.jobs import UnknownError
 from homelab.console.live import version
 from homelab.console.picture import Edge, Node, svg
 from homelab.console.rendering import fragment, respond, url_part
@@ -20,7 +19,7 @@ from homelab.console.screen import Parts, Screen, change, look
 from homelab.control.api import logs, logwindow
 from homelab.control.api.routes_look import shown_line
 from homelab.control.api.routing import Asked, Site
-from homelab.core.errors import HomelabError, InputError, NotFoundError
+from homelab.core.errors import HomelabError, NotFoundError
 from homelab.core.jobs import RunState
 
 HERE = "Runs"
@@ -99,24 +98,15 @@ async def parts(site: Site, topic: str) -> Parts:
 
 
 async def run_of(asked: Asked) -> dict[str, Any]:
-    """The run of the path; a page that names the nearest when there is none."""
-    wanted = asked.path("id")
-    try:
-        return (await asked.site.control.looking.run(wanted))["run"]
-    except (NotFoundError, InputError) as error:
-        near = await asked.site.control.looking.runs_like(wanted)
-        raise UnknownError(
-            f"There is no run “{words.short(wanted, 60)}”",
-            [(found[:8], f"/runs/{url_part(found)}") for found in near],
-            "Runs are kept for 60 days.",
-        ) from error
+    """The run of the path."""
+    return (await asked.site.control.looking.run(asked.path("id")))["run"]
 
 
 async def show(asked: Asked) -> Response:
     at, query = version(), asked.request.query_params
     run = await run_of(asked)
     if not run["jobs"]:
-        raise UnknownError("That run has no jobs", [])
+        raise NotFoundError("that run has no jobs")
     now = datetime.now(UTC)
     found = told(run, query.get("job"), now)
     chosen = found["chosen"]

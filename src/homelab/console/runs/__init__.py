@@ -9,14 +9,12 @@ from starlette.responses import Response
 
 from homelab.console import words
 from homelab.console.charts import calendar
-from homelab.console.jobs import UnknownError, unknown_job
 from homelab.console.live import version
 from homelab.console.rendering import fragment, respond
 from homelab.console.screen import Parts, Screen, look
 from homelab.control.api.answers import HttpError
 from homelab.control.api.routes_runs import since_of
 from homelab.control.api.routing import Asked, Site
-from homelab.core.errors import HomelabError
 from homelab.core.jobs import RunState
 
 HERE = "Runs"
@@ -77,7 +75,7 @@ async def show_list(asked: Asked) -> Response:
     at, filters = version(), filters_of(asked.request.query_params)
     looking = asked.site.control.looking
     if filters["job"] and filters["job"] not in looking.jobs():
-        raise unknown_job(asked, filters["job"])
+        await asked.site.control.job(filters["job"])  # says that there is none, and the nearest
     found = await listed(asked.site, filters)
     is_live = not (filters["until"] or filters["day"] or filters["since"])
     today = datetime.now(ZoneInfo(looking.timezone)).date()
@@ -106,10 +104,7 @@ async def compare(asked: Asked) -> Response:
             400, "input", "Pick two runs of the same job to compare.", "Go back and tick two rows of one job."
         )
     (later, job), (earlier, _) = picked
-    try:
-        found = await asked.site.control.looking.difference(later, job, earlier)
-    except HomelabError as error:
-        raise UnknownError(error.message, []) from error
+    found = await asked.site.control.looking.difference(later, job, earlier)
     return respond(
         asked, "runs/compare.html", title="Two runs", here=HERE, found=found, now=datetime.now(UTC)
     )  # fmt: skip

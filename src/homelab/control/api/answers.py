@@ -4,7 +4,7 @@ Called by every route. Never shows an unexpected error's text to a caller: that 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -29,13 +29,25 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
 class HttpError(Exception):
     """An answer other than success that has no counterpart in `core.errors`."""
 
-    def __init__(self, status: int, code: str, message: str, hint: str = "", headers: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        hint: str = "",
+        headers: Mapping[str, str] | None = None,
+        nearest: Sequence[str] = (),
+        kind: str = "",
+    ):
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.hint = hint
         self.headers = dict(headers or {})
+        self.nearest = tuple(nearest)
+        """Names that an unknown one may have meant, of things of this `kind` (`core.errors.NotFoundError`)."""
+        self.kind = kind
 
 
 def _default(value: object) -> object:
@@ -74,7 +86,10 @@ def answer(body: object, status: int = 200) -> Response:
 
 
 def failure(error: HttpError) -> Response:
-    response = answer({"error": {"code": error.code, "message": error.message, "hint": error.hint}}, error.status)
+    body: dict[str, object] = {"code": error.code, "message": error.message, "hint": error.hint}
+    if error.nearest:
+        body["nearest"] = error.nearest
+    response = answer({"error": body}, error.status)
     for name, value in error.headers.items():
         response.headers[name] = value
     return response
@@ -85,6 +100,8 @@ def as_http(error: HomelabError) -> HttpError:
     message = f"{error.where}: {error.message}" if error.where else error.message
     for kind, status, code in _STATUS:
         if isinstance(error, kind):
+            if isinstance(error, NotFoundError):
+                return HttpError(status, code, message, error.hint, nearest=error.nearest, kind=error.kind)
             return HttpError(status, code, message, error.hint)
     if isinstance(error, PrefectUnavailable):
         return HttpError(503, "unavailable", message, error.hint, {"Retry-After": "5"})

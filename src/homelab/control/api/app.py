@@ -4,7 +4,7 @@ Made and served by the `control` role. Never logs a request's URL: a sign-in lin
 """
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from urllib.parse import urlsplit
 
 import structlog
@@ -32,6 +32,7 @@ from homelab.control.api import (
     routes_look,
     routes_runs,
     routes_worker,
+    shapes,
 )
 from homelab.control.api.answers import HttpError, answer, as_http, failure
 from homelab.control.api.ports import Control
@@ -42,6 +43,7 @@ from homelab.home.paths import Home
 
 log = structlog.get_logger()
 
+Endpoint = Callable[[Request], Awaitable[Response]]
 _NOBODY = Identity(name="nobody", scope="read")
 
 
@@ -58,7 +60,14 @@ ROUTES: tuple[Route, ...] = (
     *routes_worker.ROUTES,
     *routes_access.ROUTES,
     *routes_feeds.ROUTES,
-    Route(method="GET", path="/api/v1/openapi.json", scope="read", handler=describe, summary="This document."),
+    Route(
+        method="GET",
+        path="/api/v1/openapi.json",
+        scope="read",
+        handler=describe,
+        summary="This document.",
+        gives=shapes.Document,
+    ),
 )
 """Every route but the pages and the passage to Prefect. Order matters only where paths overlap, and none do."""
 
@@ -118,7 +127,7 @@ def app(
 
     starlette = Starlette(
         routes=[
-            *(_mount(site, r) for r in (*ROUTES, *(pages.routes if pages else ()), *prefect_proxy.routes(proxy))),
+            *_mounted(site, (*ROUTES, *(pages.routes if pages else ()), *prefect_proxy.routes(proxy))),
             WebSocketRoute("/prefect/{path:path}", socket),
         ],
         exception_handlers={HTTPException: _unknown(pages)},
@@ -128,11 +137,22 @@ def app(
     return _Shell(starlette, gate)
 
 
-def _mount(site: Site, route: Route) -> StarletteRoute:
-    return StarletteRoute(route.path, _endpoint(site, route), methods=[route.method])
+def _mounted(site: Site, routes: Iterable[Route]) -> list[StarletteRoute]:
+    """One for each path, so that the answer to a method that it has not names all that it has."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for route in routes:
+        by_path.setdefault(route.path, {})[route.method] = _endpoint(site, route)
+    return [StarletteRoute(path, _choice(methods), methods=list(methods)) for path, methods in by_path.items()]
 
 
-def _endpoint(site: Site, route: Route) -> Callable[[Request], Awaitable[Response]]:
+def _choice(methods: Mapping[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await methods["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
+
+
+def _endpoint(site: Site, route: Route) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
             _check_names(request)
@@ -216,7 +236,7 @@ def _unknown(pages: Pages | None) -> Callable[[Request, Exception], Awaitable[Re
         if status == 404:
             code, message = "not_found", "there is no such page" if is_page else "no such path"
         hint = "" if is_page else "The paths are in /api/v1/openapi.json."
-        told = HttpError(status, code, message, hint)
+        told = HttpError(status, code, message, hint, error.headers if isinstance(error, HTTPException) else None)
         return pages.failure(request, told) if pages is not None and is_page else failure(told)
 
     return unknown

@@ -1,22 +1,32 @@
-"""Server-sent events: what happens in the lab, as it happens; a reader that comes back gets what it missed.
+"""Server-sent events: the lab as it is, then what happens in it; a reader that comes back gets what it missed.
 
-One bounded queue a reader: when it is full the source waits, and a reader that does not read is closed (`live`).
+The first event is a `snapshot` ({now, jobs}, as the routes of these names give them), with the id of the newest event
+that is in it. A reader that resumes gets the events after its `Last-Event-ID` and no snapshot, unless those are no
+longer kept or too many: then it is told afresh. One bounded queue a reader: when it is full the source waits, and a
+reader that does not read is closed (`live`).
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import structlog
 from starlette.responses import Response
 
 from homelab.control.api import live
 from homelab.control.api.answers import HttpError, dump
-from homelab.control.api.routing import Asked, Route
+from homelab.control.api.ports import Control
+from homelab.control.api.routes_jobs import wrapped
+from homelab.control.api.routing import Asked, Route, whole
+
+log = structlog.get_logger()
 
 KEEP_ALIVE_S = 15.0
 """Below the idle limits of proxies and of browsers' own patience."""
 _QUEUE = 256
+MOST_BEHIND = 5000
+"""Events that a reader may have missed and still get one by one; beyond that a snapshot is less to read."""
 
 
 def frame(event: dict[str, Any]) -> bytes:
@@ -44,6 +54,8 @@ async def frames(source: AsyncIterator[dict[str, Any]], *, keep_alive_s: float =
         try:
             async for event in source:
                 await queue.put(event)
+        except Exception as error:  # the reader comes back and resumes; the log says why it had to
+            log.warning("events.ended", error=str(error).strip()[:200])
         finally:
             with contextlib.suppress(asyncio.QueueFull):
                 queue.put_nowait(None)
@@ -66,11 +78,24 @@ async def frames(source: AsyncIterator[dict[str, Any]], *, keep_alive_s: float =
     finally:
         filler.cancel()
         await asyncio.gather(filler, return_exceptions=True)
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+async def told(control: Control, after: int | None) -> AsyncIterator[dict[str, Any]]:
+    """See the module. Closing it closes what it reads from."""
+    oldest, newest = await control.looking.events_kept()
+    if after is None or not oldest - 1 <= after <= newest or newest - after > MOST_BEHIND:
+        now, jobs = await control.looking.now(), await control.jobs()
+        after = newest  # what happens meanwhile is in the snapshot and comes once more
+        yield {"id": after, "kind": "snapshot", "body": {"now": now, **wrapped("jobs", jobs)}}
+    async with contextlib.aclosing(control.events(after)) as source:
+        async for event in source:
+            yield event
 
 
 async def events(asked: Asked) -> Response:
-    source = asked.site.control.events(last_id(asked))
-    return live.stream(asked.site.streams, "text/event-stream", frames(source))
+    return live.stream(asked, "text/event-stream", frames(told(asked.site.control, last_id(asked))))
 
 
 ROUTES = (
@@ -79,7 +104,8 @@ ROUTES = (
         path="/api/v1/events",
         scope="read",
         handler=events,
-        summary="Server-sent events of the lab; resumes after Last-Event-ID.",
-        parameters={"after": "resume after this id (as the header Last-Event-ID does)"},
+        summary="Server-sent events of the lab: a snapshot, then what happens; resumes after Last-Event-ID.",
+        parameters={"after": whole("resume after this id (as the header Last-Event-ID does)")},
+        media=("text/event-stream",),
     ),
 )

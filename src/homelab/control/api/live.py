@@ -12,18 +12,24 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from homelab.control.api.routing import Raw, Streams
+from homelab.control.access import allows
+from homelab.control.api.routing import Asked, Raw
 
 Item = TypeVar("Item")
 
 SEND_TIMEOUT_S = 60.0
 """A reader that takes nothing for a minute is gone or stuck; it can come back and resume."""
 MOST_S = 3600.0
-"""Then the reader must come back and show its credentials again: a revoked token loses its streams too."""
+"""Then the reader must come back and show its credentials again."""
+LOOK_S = 30.0
+"""A token or a session that ends elsewhere, or by its time, loses its streams within this; one that is ended here, at
+once."""
 
 
-def stream(streams: Streams, media_type: str, chunks: AsyncIterator[bytes]) -> Response:
-    """A response that sends each chunk at once, until the source ends, the reader goes, or an hour has passed."""
+def stream(asked: Asked, media_type: str, chunks: AsyncIterator[bytes]) -> Response:
+    """A response that sends each chunk at once, until the source ends, the reader goes or takes nothing, its token or
+    session ends, or an hour has passed."""
+    streams = asked.site.streams
 
     async def run(_: Scope, receive: Receive, send: Send) -> None:
         with streams:
@@ -31,13 +37,15 @@ def stream(streams: Streams, media_type: str, chunks: AsyncIterator[bytes]) -> R
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             sender = asyncio.create_task(_send_all(chunks, send))
             leaver = asyncio.create_task(_gone(receive))
+            shut_out = asyncio.create_task(_shut_out(asked))
+            tasks = (sender, leaver, shut_out)
             try:
-                await asyncio.wait({sender, leaver}, timeout=MOST_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, timeout=MOST_S, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 finished = sender.done() and not sender.cancelled() and sender.exception() is None
-                for task in (sender, leaver):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(sender, leaver, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
                 if isinstance(chunks, _Closable):
                     with contextlib.suppress(Exception):
                         await chunks.aclose()
@@ -66,6 +74,19 @@ async def _send_all(chunks: AsyncIterator[bytes], send: Send) -> None:
     async for chunk in chunks:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+async def _shut_out(asked: Asked) -> None:
+    """Returns when whoever asked may not look any more."""
+    while True:
+        ended = asked.site.access.ended
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await ended.wait()
+        with contextlib.suppress(Exception):  # a database that is away for a moment must not end what is open
+            identity = await asked.site.gate.identify(asked.request)
+            if identity is None or not allows(identity.scope, "read"):
+                return
 
 
 async def _gone(receive: Receive) -> None:

@@ -3,6 +3,7 @@
 from starlette.responses import Response
 
 from homelab.control.access import SIGN_IN_TTL
+from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, read_json, text_field
 from homelab.control.api.routing import Asked, Route
 
@@ -44,16 +45,34 @@ ROUTES = (
         scope="admin",
         handler=sign_in_link,
         summary="A link that opens one browser session within ten minutes.",
-        fields={"scope": "read, operate or admin (default)"},
+        takes=shapes.NewLink,
+        gives=shapes.Link,
+        status=201,
     ),
-    Route(method="GET", path="/api/v1/tokens", scope="admin", handler=tokens, summary="Tokens, without their secrets."),
+    Route(
+        method="GET",
+        path="/api/v1/tokens",
+        scope="admin",
+        handler=tokens,
+        summary="Tokens, without their secrets.",
+        gives=shapes.Tokens,
+    ),
     Route(
         method="POST",
         path="/api/v1/tokens",
         scope="admin",
         handler=create_token,
         summary="A new token; its secret is shown once.",
-        fields={"name": "for people", "scope": "read (default), operate, admin or node", "ttl_s": "seconds it lives"},
+        takes=shapes.NewToken,
+        gives=shapes.Made,
+        status=201,
     ),
-    Route(method="DELETE", path="/api/v1/tokens/{id}", scope="admin", handler=revoke_token, summary="Revoke a token."),
+    Route(
+        method="DELETE",
+        path="/api/v1/tokens/{id}",
+        scope="admin",
+        handler=revoke_token,
+        summary="Revoke a token.",
+        gives=shapes.Revoked,
+    ),
 )

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from homelab.control import badge, feeds
+from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, dump, read_json, text_field
 from homelab.control.api.routing import Asked, Route
 from homelab.control.glance import glance
@@ -99,9 +100,9 @@ ROUTES = (
         scope="read",
         feed="status",
         handler=status,
-        summary="The lab in a few stable fields: `{lab, state: ok/warning/failing, summary, failing, late, warnings,"
-        " running, jobs, next_due, next, url, attention: [{kind, subject, reason, url}]}`.",
+        summary="The lab in a few stable fields.",
         parameters=_TOKEN,
+        gives=shapes.Glance,
     ),
     Route(
         method="GET",
@@ -111,6 +112,7 @@ ROUTES = (
         handler=lab_badge,
         summary="How the lab stands, as a picture.",
         parameters=_TOKEN,
+        media=("image/svg+xml",),
     ),
     Route(
         method="GET",
@@ -120,6 +122,7 @@ ROUTES = (
         handler=job_badge,
         summary="How a job stands, as a picture.",
         parameters=_TOKEN,
+        media=("image/svg+xml",),
     ),
     Route(
         method="GET",
@@ -129,6 +132,7 @@ ROUTES = (
         handler=due,
         summary="What is due in the next 14 days and what failed in the last 7, as an iCalendar.",
         parameters=_TOKEN,
+        media=("text/calendar",),
     ),
     Route(
         method="GET",
@@ -136,6 +140,7 @@ ROUTES = (
         scope="admin",
         handler=listing,
         summary="Feed tokens, without their secrets.",
+        gives=shapes.Feeds,
     ),
     Route(
         method="POST",
@@ -143,7 +148,9 @@ ROUTES = (
         scope="admin",
         handler=create,
         summary="A token for one feed; its address is shown once.",
-        fields={"feed": "status, due, badge or badge/JOB", "name": "for people: where it is used"},
+        takes=shapes.NewFeed,
+        gives=shapes.FeedMade,
+        status=201,
     ),
     Route(
         method="DELETE",
@@ -151,5 +158,6 @@ ROUTES = (
         scope="admin",
         handler=revoke,
         summary="Revoke a feed token.",
+        gives=shapes.Revoked,
     ),
 )

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from starlette.responses import Response
 
+from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, flag, read_json, texts
 from homelab.control.api.routing import Asked, Route
 
@@ -79,20 +80,65 @@ def fields_of(value: object) -> dict[str, Any]:
 
 
 ROUTES = (
-    Route(method="GET", path="/api/v1/jobs", scope="read", handler=jobs, summary="All jobs, with their last run."),
-    Route(method="GET", path="/api/v1/jobs/{name}", scope="read", handler=job, summary="One job in full."),
     Route(
-        method="GET", path="/api/v1/jobs/{name}/why", scope="read", handler=why, summary="Why it did or did not run."
+        method="GET",
+        path="/api/v1/jobs",
+        scope="read",
+        handler=jobs,
+        summary="All jobs, with their last run.",
+        gives=shapes.Jobs,
     ),
-    Route(method="GET", path="/api/v1/graph", scope="read", handler=graph, summary="Nodes and edges of all jobs."),
+    Route(
+        method="GET",
+        path="/api/v1/jobs/{name}",
+        scope="read",
+        handler=job,
+        summary="One job in full.",
+        gives=shapes.OneJob,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/jobs/{name}/why",
+        scope="read",
+        handler=why,
+        summary="Why it did or did not run.",
+        gives=shapes.Why,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/graph",
+        scope="read",
+        handler=graph,
+        summary="Nodes and edges of all jobs.",
+        gives=shapes.Graph,
+    ),
     Route(
         method="POST",
         path="/api/v1/jobs/{name}/run",
         scope="operate",
         handler=run,
         summary="Run a job now, with what it needs and what needs it.",
-        fields={"params": "object of strings, passed as environment", "only": "true: just this job"},
+        takes=shapes.RunJob,
+        gives=shapes.StartedRun,
+        status=201,
+        refuses=(409,),
     ),
-    Route(method="POST", path="/api/v1/jobs/{name}/pause", scope="operate", handler=pause, summary="Pause a job."),
-    Route(method="POST", path="/api/v1/jobs/{name}/resume", scope="operate", handler=resume, summary="Resume a job."),
+    Route(
+        method="POST",
+        path="/api/v1/jobs/{name}/pause",
+        scope="operate",
+        handler=pause,
+        summary="Pause a job.",
+        takes=shapes.Empty,
+        gives=shapes.Switched,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/jobs/{name}/resume",
+        scope="operate",
+        handler=resume,
+        summary="Resume a job.",
+        takes=shapes.Empty,
+        gives=shapes.Switched,
+    ),
 )

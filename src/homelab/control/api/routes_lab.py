@@ -6,10 +6,11 @@ from typing import Any
 from starlette.responses import Response
 
 from homelab.control.api import metrics as exposition
+from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, moment, number, read_json, text_field, texts
 from homelab.control.api.auth import bearer
 from homelab.control.api.routes_jobs import wrapped
-from homelab.control.api.routing import Asked, Route
+from homelab.control.api.routing import Asked, Route, whole
 
 MAX_LAB_BYTES = 8 * 1024 * 1024
 
@@ -89,21 +90,41 @@ async def metrics(asked: Asked) -> Response:
 
 
 ROUTES = (
-    Route(method="GET", path="/healthz", scope="open", handler=healthz, summary="The process answers."),
-    Route(method="GET", path="/readyz", scope="open", handler=readyz, summary="It can do its work; 503 when not."),
-    Route(method="GET", path="/api/v1/lab", scope="read", handler=lab, summary="The lab, its nodes, what is wrong."),
-    Route(method="GET", path="/metrics", scope="read", handler=metrics, summary="Prometheus text."),
+    Route(
+        method="GET",
+        path="/healthz",
+        scope="open",
+        handler=healthz,
+        summary="The process answers.",
+        gives=shapes.Status,
+    ),
+    Route(
+        method="GET",
+        path="/readyz",
+        scope="open",
+        handler=readyz,
+        summary="It can do its work; 503 when not.",
+        gives=shapes.Status,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/lab",
+        scope="read",
+        handler=lab,
+        summary="The lab, its nodes, what is wrong.",
+        gives=shapes.Lab,
+    ),
+    Route(
+        method="GET", path="/metrics", scope="read", handler=metrics, summary="Prometheus text.", media=("text/plain",)
+    ),
     Route(
         method="POST",
         path="/api/v1/plan",
         scope="operate",
         handler=plan,
         summary="What applying these lab files would change.",
-        fields={
-            "files": "object: displayed path to text",
-            "main": "which of them is the lab file",
-            "folder": "where it lies: relative working folders are below it",
-        },
+        takes=shapes.LabFiles,
+        gives=shapes.Plan,
         audited=False,
     ),
     Route(
@@ -112,22 +133,26 @@ ROUTES = (
         scope="admin",
         handler=apply,
         summary="Change the lab to what these lab files say.",
-        fields={
-            "files": "object: displayed path to text",
-            "main": "which of them is the lab file",
-            "folder": "where it lies: relative working folders are below it",
-            "since": "a time: jobs that come in or leave shadow were cron's until then, and are the lab's after it",
-            "deadline": "with since: a time after which it is refused",
-        },
+        takes=shapes.Apply,
+        gives=shapes.Plan,
+        refuses=(409,),
     ),
-    Route(method="GET", path="/api/v1/problems", scope="read", handler=problems, summary="What is wrong now."),
+    Route(
+        method="GET",
+        path="/api/v1/problems",
+        scope="read",
+        handler=problems,
+        summary="What is wrong now.",
+        gives=shapes.Problems,
+    ),
     Route(
         method="GET",
         path="/api/v1/notifications",
         scope="read",
         handler=notifications,
         summary="What was told to whom, newest first.",
-        parameters={"limit": "at most so many (100)"},
+        parameters={"limit": whole("at most so many (100)")},
+        gives=shapes.Notifications,
     ),
     Route(
         method="POST",
@@ -135,6 +160,9 @@ ROUTES = (
         scope="operate",
         handler=test_notification,
         summary="Send a test notification to every target.",
+        takes=shapes.Empty,
+        gives=shapes.Test,
+        status=202,
     ),
     Route(
         method="GET",
@@ -142,6 +170,7 @@ ROUTES = (
         scope="admin",
         handler=audit,
         summary="Who changed what, newest first.",
-        parameters={"limit": "at most so many (100)"},
+        parameters={"limit": whole("at most so many (100)")},
+        gives=shapes.Audit,
     ),
 )

@@ -5,15 +5,24 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from homelab.control.api import ansi, logs, logwindow
+from homelab.control.api import ansi, logs, logwindow, shapes
 from homelab.control.api.answers import HttpError, answer, number
 from homelab.control.api.routes_runs import run_id_of, truth
-from homelab.control.api.routing import Asked, Route
+from homelab.control.api.routing import Asked, Query, Route, switch, whole
 from homelab.worker import runlog
 
 
 async def now(asked: Asked) -> Response:
     return answer(await asked.site.control.looking.now())
+
+
+async def names(asked: Asked) -> Response:
+    looking = asked.site.control.looking
+    return answer({"lab": looking.lab_name, "timezone": looking.timezone, "jobs": looking.jobs()})
+
+
+async def states(asked: Asked) -> Response:
+    return answer({"states": await asked.site.control.looking.states()})
 
 
 async def services(asked: Asked) -> Response:
@@ -82,11 +91,11 @@ async def find(asked: Asked) -> Response:
     return answer({"at": found.at, "scanned": found.scanned, "is_over": found.is_over})
 
 
-_OF_LOG = {
+_OF_LOG: dict[str, str | Query] = {
     "job": "of this job",
-    "attempt": "which attempt (the newest)",
-    "from": "a byte of the log, as `at`, `next`, `start` and `end` give them",
-    "back": "1: before that byte, not after it",
+    "attempt": whole("which attempt (the newest)"),
+    "from": whole("a byte of the log, as `at`, `next`, `start` and `end` give them"),
+    "back": switch("1: before that byte, not after it"),
 }
 
 ROUTES = (
@@ -96,6 +105,23 @@ ROUTES = (
         scope="read",
         handler=now,
         summary="What needs a person, what runs, what comes next.",
+        gives=shapes.Now,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/names",
+        scope="read",
+        handler=names,
+        summary="The names of the lab and of its jobs, and its zone.",
+        gives=shapes.Names,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/states",
+        scope="read",
+        handler=states,
+        summary="The state of each job.",
+        gives=shapes.States,
     ),
     Route(
         method="GET",
@@ -103,6 +129,7 @@ ROUTES = (
         scope="read",
         handler=services,
         summary="The services of the lab with their state and restarts.",
+        gives=shapes.Services,
     ),
     Route(
         method="GET",
@@ -111,6 +138,7 @@ ROUTES = (
         handler=days,
         summary="Job runs and failures of each day, in the lab's zone.",
         parameters={"job": "only of this job"},
+        gives=shapes.Days,
     ),
     Route(
         method="GET",
@@ -118,6 +146,7 @@ ROUTES = (
         scope="admin",
         handler=lab_file,
         summary="The lab file as applied and as it is on disk, its problems, what applying it would change.",
+        gives=shapes.LabFile,
     ),
     Route(
         method="GET",
@@ -125,7 +154,8 @@ ROUTES = (
         scope="read",
         handler=lines,
         summary="Some lines of a log, with their colours; any place of it costs the same.",
-        parameters={**_OF_LOG, "lines": "at most so many (200; no more than 2000)"},
+        parameters={**_OF_LOG, "lines": whole("at most so many (200; no more than 2000)")},
+        gives=shapes.Lines,
     ),
     Route(
         method="GET",
@@ -133,6 +163,14 @@ ROUTES = (
         scope="read",
         handler=find,
         summary="The next line of a log that holds a text; answers within about a second with how far it came.",
-        parameters={**_OF_LOG, "text": "what to look for, case aside"},
+        parameters={
+            **_OF_LOG,
+            "text": Query(
+                text="what to look for, case aside",
+                schema={"type": "string", "minLength": 1, "maxLength": 200},
+                is_required=True,
+            ),
+        },
+        gives=shapes.Found,
     ),
 )

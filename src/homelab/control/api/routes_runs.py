@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 from starlette.responses import Response, StreamingResponse
 
-from homelab.control.api import live, logs
+from homelab.control.api import live, logs, shapes
 from homelab.control.api.answers import HttpError, answer, flag, number, read_json
 from homelab.control.api.routes_jobs import wrapped
-from homelab.control.api.routing import Asked, Route
+from homelab.control.api.routing import Asked, Query, Route, one_of, switch, whole
 from homelab.core.jobs import RunState
 
 
@@ -94,9 +94,7 @@ async def log(asked: Asked) -> Response:
                 return state_is_final(await asked.site.control.run(run_id))
             return False
 
-        return live.stream(
-            asked.site.streams, media, _chunks(logs.follow(folder, task, tail=tail, has_ended=has_ended), write)
-        )
+        return live.stream(asked, media, _chunks(logs.follow(folder, task, tail=tail, has_ended=has_ended), write))
     return StreamingResponse(
         live.in_thread(logs.written(logs.merged(folder, task, tail=tail), write)), media_type=media
     )
@@ -125,6 +123,9 @@ def state_is_final(found: object) -> bool:
     return state in set(RunState) and RunState(state).is_final
 
 
+MOMENT = {"type": "string", "pattern": "^([0-9]{1,8}[smhdw]|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8]))$"}
+"""An age or a day; ISO 8601 with a time of day is taken too."""
+
 ROUTES = (
     Route(
         method="GET",
@@ -134,20 +135,32 @@ ROUTES = (
         summary="Runs of jobs, newest first.",
         parameters={
             "job": "only of this job",
-            "state": "only in this state",
-            "since": "ISO 8601 or an age such as 2h",
-            "until": "before this; the `at` of the last row gives what comes after it",
-            "limit": "at most so many (50; no more than 1000)",
+            "state": one_of("only in this state", list(RunState)),
+            "since": Query(text="ISO 8601 or an age such as 2h", schema=MOMENT),
+            "until": Query(text="before this; the `at` of the last row gives what comes after it", schema=MOMENT),
+            "limit": whole("at most so many (50; no more than 1000)"),
         },
+        gives=shapes.Runs,
     ),
-    Route(method="GET", path="/api/v1/runs/{id}", scope="read", handler=run, summary="One run with its jobs."),
+    Route(
+        method="GET",
+        path="/api/v1/runs/{id}",
+        scope="read",
+        handler=run,
+        summary="One run with its jobs.",
+        gives=shapes.OneRun,
+    ),
     Route(
         method="GET",
         path="/api/v1/runs/{id}/difference",
         scope="read",
         handler=difference,
         summary="How a job of this run differs from its last good run, or from another run.",
-        parameters={"job": "which job of the run", "to": "the run to compare with"},
+        parameters={
+            "job": Query(text="which job of the run", schema={"type": "string", "minLength": 1}, is_required=True),
+            "to": "the run to compare with",
+        },
+        gives=shapes.Differences,
     ),
     Route(
         method="POST",
@@ -155,9 +168,20 @@ ROUTES = (
         scope="operate",
         handler=retry,
         summary="Run it again: the same run, jobs that succeeded stay.",
-        fields={"failed": "true: only the jobs that did not succeed"},
+        takes=shapes.Retry,
+        gives=shapes.ChangedRun,
+        refuses=(409,),
     ),
-    Route(method="POST", path="/api/v1/runs/{id}/cancel", scope="operate", handler=cancel, summary="Cancel a run."),
+    Route(
+        method="POST",
+        path="/api/v1/runs/{id}/cancel",
+        scope="operate",
+        handler=cancel,
+        summary="Cancel a run.",
+        takes=shapes.Empty,
+        gives=shapes.ChangedRun,
+        refuses=(409,),
+    ),
     Route(
         method="GET",
         path="/api/v1/runs/{id}/logs",
@@ -166,10 +190,11 @@ ROUTES = (
         summary="The output of a run, each line with its time and stream.",
         parameters={
             "task": "only of this job",
-            "tail": "only the last N lines",
-            "follow": "1: stay and send lines as they are written, until the run has ended",
-            "format": "text (default) or ndjson: {time, stream, line, job, attempt}",
-            "raw": "1: the bytes as the job wrote them",
+            "tail": whole("only the last N lines"),
+            "follow": switch("1: stay and send lines as they are written, until the run has ended"),
+            "format": one_of("text (default) or ndjson: {time, stream, line, job, attempt}", ("text", "ndjson")),
+            "raw": switch("1: the bytes as the job wrote them"),
         },
+        media=("text/plain", "application/x-ndjson", "application/octet-stream"),
     ),
 )

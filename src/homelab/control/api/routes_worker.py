@@ -5,8 +5,9 @@ from typing import Any, cast
 
 from starlette.responses import Response
 
+from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, read_json, without_nul
-from homelab.control.api.routing import Asked, Route
+from homelab.control.api.routing import Asked, Query, Route
 
 MAX_REPORTS_BYTES = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -52,6 +53,9 @@ ROUTES = (
         scope="node",
         handler=heartbeat,
         summary="A worker is alive; 409 when another of its name is.",
+        takes=shapes.Heartbeat,
+        gives=shapes.Heard,
+        refuses=(409,),
         audited=False,
     ),
     Route(
@@ -60,7 +64,12 @@ ROUTES = (
         scope="node",
         handler=wake,
         summary="Commands for a worker; waits up to 25 s for one.",
-        parameters={"worker": "its name"},
+        parameters={
+            "worker": Query(
+                text="its name", schema={"type": "string", "minLength": 1, "maxLength": 200}, is_required=True
+            )
+        },
+        gives=shapes.Commands,
     ),
     Route(
         method="POST",
@@ -68,7 +77,8 @@ ROUTES = (
         scope="node",
         handler=reports,
         summary="What attempts did; each report is taken once.",
-        fields={"reports": "list of objects, each with an id"},
+        takes=shapes.Reports,
+        gives=shapes.Taken,
         audited=False,
     ),
     Route(
@@ -77,5 +87,6 @@ ROUTES = (
         scope="node",
         handler=definition,
         summary="A flow as JSON; never changes.",
+        gives=dict[str, Any],
     ),
 )

@@ -3,9 +3,9 @@
 The server, the OpenAPI document and the tests are all made from it, so that no route can exist without a scope.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -73,17 +73,46 @@ Handler = Callable[[Asked], Awaitable[Response]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Query:
+    """A parameter of the query string that is more than any text: `schema` is its JSON Schema."""
+
+    text: str
+    schema: Mapping[str, Any]
+    is_required: bool = False
+
+
+def whole(text: str) -> Query:
+    """A whole number."""
+    return Query(text=text, schema={"type": "integer", "minimum": 0, "maximum": 10**15 - 1})
+
+
+def one_of(text: str, values: Sequence[str]) -> Query:
+    return Query(text=text, schema={"type": "string", "enum": [str(v) for v in values]})
+
+
+def switch(text: str) -> Query:
+    """On with `1`."""
+    return one_of(text, ("0", "1"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Route:
-    """One row of the table. `parameters` maps a query parameter to its description; `fields` a body field likewise.
-    `page` routes answer in HTML, and a missing sign-in there is a page, not JSON. `audited` changes are recorded."""
+    """One row of the table. `parameters` maps a query parameter to its description; `takes` is the shape of the JSON
+    body, `gives` that of the answer (`shapes`), or `media` its type when it is no JSON; `status` that of success;
+    `refuses` statuses beyond those that every route has. `page` routes answer in HTML, and a missing sign-in there is a
+    page, not JSON. `audited` changes are recorded."""
 
     method: Literal["GET", "POST", "DELETE", "PATCH", "PUT"]
     path: str
     scope: RouteScope
     handler: Handler
     summary: str
-    parameters: dict[str, str] = field(default_factory=dict[str, str])
-    fields: dict[str, str] = field(default_factory=dict[str, str])
+    parameters: Mapping[str, str | Query] = field(default_factory=dict[str, str | Query])
+    takes: Any = None
+    gives: Any = None
+    media: tuple[str, ...] = ("application/json",)
+    status: int = 200
+    refuses: tuple[int, ...] = ()
     feed: str = ""
     """The feed (`control.feeds`) whose tokens open it too, as `?feed=TOKEN`; may name parts of the path."""
     page: bool = False

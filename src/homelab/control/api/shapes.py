@@ -1,0 +1,650 @@
+"""What the API takes and gives, as types: the OpenAPI document is made of them, and tests hold the answers to them.
+
+Times are ISO 8601 in UTC. An answer may gain fields; none is renamed or dropped within a version of the API. Nothing is
+checked against these at run time: each route reads its body by `answers`.
+"""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from homelab.core.jobs import RunState
+
+Role = Literal["read", "operate", "admin"]
+Text = str
+Moment = datetime
+
+# -- jobs -------------------------------------------------------------------------------------------------------------
+
+
+class LastRun(TypedDict):
+    id: str
+    state: RunState
+    reason: str
+    started: datetime | None
+    ended: datetime | None
+
+
+class Health(TypedDict):
+    states: Annotated[list[RunState], Field(description="of the last runs, the newest first")]
+    durations_s: Annotated[list[float | None], Field(description="of the same runs, in the same order")]
+    success_ratio: float | None
+    runs: int
+
+
+class Job(TypedDict):
+    name: str
+    flow: str
+    schedule: str | None
+    schedule_words: str | None
+    timezone: str
+    next_due: datetime | None
+    needs: list[str]
+    node: str | None
+    paused: bool
+    shadow: Annotated[bool, Field(description="cron runs it")]
+    description: str
+    source: Annotated[str, Field(description="FILE:LINE")]
+    last_run: LastRun | None
+    health: Health
+
+
+class Jobs(TypedDict):
+    jobs: list[Job]
+
+
+class Spread(TypedDict):
+    """Robust: `middle` is the median, `spread` a scaled median deviation."""
+
+    count: int
+    middle: float
+    spread: float
+    largest: float
+    smallest: float
+
+
+class Statistics(TypedDict):
+    runs: int
+    duration_s: Spread | None
+    output_bytes: Spread | None
+
+
+class Adopted(TypedDict):
+    crontab: str
+    since: datetime
+
+
+class WholeJob(Job):
+    adopted: Annotated[Adopted | None, Field(description="the live crontab that it was taken over from")]
+    definition: Annotated[dict[str, Any], Field(description="every setting, as the lab has it")]
+    settings: Annotated[dict[str, str], Field(description="the same as text, by the names of the lab file")]
+    file: str | None
+    line: int | None
+    statistics: Statistics
+
+
+class OneJob(TypedDict):
+    job: WholeJob
+
+
+class RunRow(TypedDict):
+    """One job in one run: its newest attempt."""
+
+    id: str
+    job: str
+    flow: str
+    state: RunState
+    due: datetime | None
+    started: datetime | None
+    ended: datetime | None
+    duration_s: float | None
+    node: str | None
+    attempt: Annotated[int, Field(description="0: it has not begun")]
+    exit_code: int | None
+    signal: int | None
+    reason: str
+    trigger: str
+    retry_at: datetime | None
+    output_bytes: int | None
+
+
+class Why(TypedDict):
+    job: str
+    reasons: list[str]
+    next_due: datetime | None
+    last_run: RunRow | None
+
+
+class Node(TypedDict):
+    name: str
+    flow: str
+    schedule: str | None
+
+
+Edge = TypedDict("Edge", {"from": str, "to": str, "when": str, "kind": Literal["task", "freshness"]})
+
+
+class Graph(TypedDict):
+    nodes: list[Node]
+    edges: list[Edge]
+
+
+class States(TypedDict):
+    states: Annotated[dict[str, str], Field(description="job to `paused`, the state of its newest run, or ''")]
+
+
+class Names(TypedDict):
+    lab: str
+    timezone: str
+    jobs: Annotated[list[str], Field(description="in the order of the lab file")]
+
+
+class RunJob(TypedDict):
+    params: NotRequired[Annotated[dict[str, str | int | float | bool], Field(description="passed as environment")]]
+    only: NotRequired[Annotated[bool, Field(description="just this job, without what it needs and what needs it")]]
+
+
+class Started(TypedDict):
+    id: str
+    job: str
+    flow: str
+    jobs: list[str]
+    state: RunState
+
+
+class StartedRun(TypedDict):
+    run: Started
+
+
+class Switched(TypedDict):
+    job: str
+    paused: bool
+
+
+class Empty(TypedDict):
+    """Nothing."""
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+class ListedRun(RunRow):
+    at: Annotated[datetime, Field(description="when it was last written; as `until` it gives what comes after")]
+
+
+class Runs(TypedDict):
+    runs: list[ListedRun]
+
+
+class Attempt(TypedDict):
+    attempt: int
+    state: RunState
+    started: datetime | None
+    ended: datetime | None
+    exit_code: int | None
+    signal: int | None
+    reason: str
+    output_bytes: int | None
+    output_lines: int | None
+    tail: Annotated[list[str], Field(description="the last lines of its output")]
+    node: str | None
+    worker: str | None
+    retry_at: datetime | None
+
+
+class JobOfRun(RunRow):
+    attempts: list[Attempt]
+    needs: list[str]
+    usual_s: float | None
+    ending: Annotated[str, Field(description="how it ended, in one sentence")]
+    source: str
+
+
+class WholeRun(TypedDict):
+    id: str
+    flow: str
+    state: RunState
+    due: datetime | None
+    created: datetime
+    started: datetime | None
+    ended: datetime | None
+    node: str | None
+    worker: str | None
+    reason: str
+    trigger: str
+    by: str
+    params: dict[str, str]
+    jobs: list[JobOfRun]
+    why: Annotated[str, Field(description="what started it, in one sentence")]
+    digest: Annotated[str, Field(description="of the definition it runs under")]
+
+
+class OneRun(TypedDict):
+    run: WholeRun
+
+
+class Other(TypedDict):
+    id: str
+    state: RunState
+    ended: datetime | None
+
+
+class Difference(TypedDict):
+    what: str
+    before: str
+    now: str
+    is_changed: bool
+    note: str
+
+
+class Differences(TypedDict):
+    job: str
+    run: str
+    to: Annotated[Other | None, Field(description="None: there is no run to compare with")]
+    differences: list[Difference]
+
+
+class Retry(TypedDict):
+    failed: NotRequired[Annotated[bool, Field(description="only the jobs that did not succeed")]]
+
+
+class Changed(TypedDict):
+    id: str
+    flow: str
+    state: RunState
+
+
+class ChangedRun(TypedDict):
+    run: Changed
+
+
+class Line(TypedDict):
+    at: Annotated[int, Field(description="its first byte in the log")]
+    next: int
+    time: float
+    stream: Literal["out", "err", "lab"]
+    pieces: Annotated[list[tuple[str, str]], Field(description="(text, names of styles)")]
+    partial: NotRequired[bool]
+    cut: NotRequired[bool]
+
+
+class Lines(TypedDict):
+    attempt: int
+    lines: list[Line]
+    start: int
+    end: int
+    size: int
+
+
+class Found(TypedDict):
+    at: Annotated[int | None, Field(description="where the line begins; None: not found so far")]
+    scanned: int
+    is_over: bool
+
+
+# -- the lab ----------------------------------------------------------------------------------------------------------
+
+
+class Machine(TypedDict):
+    name: str
+    worker: str
+    state: Literal["ready", "unreachable"]
+    heartbeat_age_s: float
+    slots: int
+    running: list[dict[str, Any]]
+
+
+class Problem(TypedDict):
+    code: str
+    severity: Literal["error", "warning", "note"]
+    subject: str
+    message: str
+    hint: str
+    since: NotRequired[datetime]
+
+
+class Lab(TypedDict):
+    lab: str | None
+    nodes: list[Machine]
+    problems: list[Problem]
+    shadow: Annotated[list[str], Field(description="jobs that cron runs")]
+
+
+class Problems(TypedDict):
+    problems: list[Problem]
+
+
+class Entry(TypedDict):
+    """One thing that needs a person."""
+
+    kind: str
+    subject: str
+    reason: str
+    since: datetime | None
+    job: str | None
+    run: str | None
+    waiting: list[str]
+    actions: list[str]
+    hint: str
+    said: Annotated[str, Field(description="the line of its output that tells most")]
+
+
+class Going(TypedDict):
+    id: str
+    job: str
+    flow: str
+    state: RunState
+    attempt: int
+    started: datetime | None
+    retry_at: datetime | None
+    usual_s: float | None
+    node: str | None
+    trigger: str
+    by: str
+
+
+class Upcoming(TypedDict):
+    flow: str
+    due: datetime
+    jobs: int
+
+
+class Now(TypedDict):
+    lab: str | None
+    time: datetime
+    event: Annotated[int, Field(description="the newest event that this answer has in it")]
+    jobs: int
+    paused: int
+    attention: list[Entry]
+    running: list[Going]
+    next: list[Upcoming]
+    nodes: list[Machine]
+
+
+class Service(TypedDict):
+    name: str
+    kind: str
+    state: str
+    url: str | None
+    pid: int | None
+    memory_bytes: int | None
+    restarts: int
+    crash_loop: NotRequired[bool]
+    message: str
+
+
+class Services(TypedDict):
+    services: list[Service]
+
+
+class Day(TypedDict):
+    day: date
+    runs: int
+    failures: int
+
+
+class Days(TypedDict):
+    days: list[Day]
+
+
+class LabFiles(TypedDict):
+    files: Annotated[dict[str, str], Field(description="displayed path to text")]
+    main: Annotated[str, Field(description="which of them is the lab file")]
+    folder: NotRequired[Annotated[str, Field(description="where it lies: relative working folders are below it")]]
+
+
+class Apply(LabFiles):
+    since: NotRequired[
+        Annotated[
+            datetime, Field(description="jobs that come in or leave shadow were cron's until then, the lab's after it")
+        ]
+    ]
+    deadline: NotRequired[Annotated[datetime, Field(description="with `since`: refused after this time")]]
+
+
+class FieldChange(TypedDict):
+    field: str
+    old: str
+    new: str
+
+
+class Change(TypedDict):
+    kind: Literal["added", "removed", "renamed", "changed"]
+    name: str
+    old_name: str
+    fields: list[FieldChange]
+
+
+class Plan(TypedDict):
+    jobs: list[Change]
+    flows: list[Change]
+    settings: list[FieldChange]
+    unchanged_jobs: int
+    unchanged_flows: int
+    replaced_flows: list[str]
+    restarts: list[str]
+    is_empty: bool
+    summary: str
+
+
+class LabProblem(TypedDict):
+    file: str
+    line: int
+    column: int
+    severity: Literal["error", "warning", "note"]
+    code: str
+    message: str
+    hint: str
+
+
+class LabFile(TypedDict):
+    path: str | None
+    folder: NotRequired[str]
+    applied: datetime | None
+    files: dict[str, str]
+    disk: Annotated[dict[str, str] | None, Field(description="None, with `error`, when it cannot be read")]
+    main: NotRequired[str]
+    problems: list[LabProblem]
+    plan: Plan | None
+    error: str
+
+
+class Notification(TypedDict):
+    id: int
+    created: datetime
+    kind: str
+    job: str | None
+    run: str | None
+    title: str
+    body: str
+    target: str
+    state: Literal["queued", "sent", "failed", "suppressed"]
+    attempts: int
+    error: str
+    sent: datetime | None
+    next_attempt: datetime | None
+
+
+class Notifications(TypedDict):
+    notifications: list[Notification]
+
+
+class Delivered(TypedDict):
+    target: str
+    ok: bool
+    error: str
+
+
+class Test(TypedDict):
+    notifications: list[Delivered]
+
+
+class AuditEntry(TypedDict):
+    id: int
+    time: datetime
+    who: str
+    origin: str
+    action: str
+    subject: str
+    body: dict[str, Any]
+
+
+class Audit(TypedDict):
+    audit: list[AuditEntry]
+
+
+class Status(TypedDict):
+    status: str
+    database: NotRequired[str]
+
+
+# -- access -----------------------------------------------------------------------------------------------------------
+
+
+class NewLink(TypedDict):
+    scope: NotRequired[Role]
+
+
+class Link(TypedDict):
+    url: str
+    expires_s: int
+    scope: Role
+
+
+class Token(TypedDict):
+    id: int
+    name: str
+    scope: Role | Literal["node"]
+    created: datetime
+    expires: datetime | None
+    last_used: datetime | None
+
+
+class Tokens(TypedDict):
+    tokens: list[Token]
+
+
+class NewToken(TypedDict):
+    name: Annotated[str, Field(min_length=1, max_length=100, description="for people")]
+    scope: NotRequired[Role | Literal["node"]]
+    ttl_s: NotRequired[Annotated[float | None, Field(gt=0, description="seconds it lives")]]
+
+
+class MadeToken(TypedDict):
+    id: int
+    name: str
+    scope: Role | Literal["node"]
+    created: datetime
+    expires: datetime | None
+    token: Annotated[str, Field(description="the secret; shown this once")]
+
+
+class Made(TypedDict):
+    token: MadeToken
+
+
+class Revoked(TypedDict):
+    revoked: int
+
+
+# -- where people are -------------------------------------------------------------------------------------------------
+
+
+class Noticed(TypedDict):
+    kind: str
+    subject: str
+    reason: str
+    url: str
+
+
+class Glance(TypedDict):
+    """The lab in a few stable fields."""
+
+    lab: str | None
+    state: Literal["ok", "warning", "failing"]
+    summary: str
+    failing: int
+    late: int
+    warnings: int
+    running: int
+    jobs: int
+    next_due: datetime | None
+    next: str | None
+    url: str
+    attention: list[Noticed]
+
+
+class Feed(TypedDict):
+    id: int
+    name: str
+    feed: str
+    created: datetime
+    last_used: datetime | None
+
+
+class Feeds(TypedDict):
+    feeds: list[Feed]
+
+
+class NewFeed(TypedDict):
+    feed: Annotated[str, Field(min_length=1, max_length=200, description="status, due, badge or badge/JOB")]
+    name: NotRequired[Annotated[str, Field(max_length=100, description="for people: where it is used")]]
+
+
+class MadeFeed(TypedDict):
+    id: int
+    name: str
+    feed: str
+    created: datetime
+    url: Annotated[str, Field(description="its address with the secret; shown this once")]
+
+
+class FeedMade(TypedDict):
+    feed: MadeFeed
+
+
+# -- workers ----------------------------------------------------------------------------------------------------------
+
+
+class Heartbeat(TypedDict):
+    worker: Annotated[str, Field(min_length=1, max_length=200)]
+    node: Annotated[str, Field(max_length=200)]
+    pid: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    started: datetime
+    slots: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    running: NotRequired[list[dict[str, Any]]]
+
+
+class Heard(TypedDict):
+    ok: bool
+    queues: NotRequired[dict[str, int]]
+
+
+class Commands(TypedDict):
+    commands: list[dict[str, str]]
+
+
+class Reports(TypedDict):
+    reports: Annotated[list[dict[str, Any]], Field(description="each with an id")]
+
+
+class Taken(TypedDict):
+    taken: int
+
+
+class Error(TypedDict):
+    code: str
+    message: str
+    hint: Annotated[str, Field(description="what to do next, or ''")]
+    nearest: NotRequired[Annotated[list[str], Field(description="what an unknown name may have meant")]]
+
+
+class Failure(TypedDict):
+    """Every answer that is not a success."""
+
+    error: Error
+
+
+Document = dict[str, Any]
