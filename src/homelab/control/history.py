@@ -186,6 +186,18 @@ async def results(conn: Connection, jobs: Sequence[str], *, each: int = 30) -> d
     return found
 
 
+async def outcomes(conn: Connection, jobs: Sequence[str], *, each: int = 30) -> dict[str, list[str]]:
+    """For each job the states of its newest final results, the newest first: what a list of all jobs shows of them."""
+    rows = await _all(
+        conn,
+        "select j.job, array(select state from job_run where job_run.job = j.job and retry_at is null"
+        " and state <> 'running' order by recorded desc limit %(each)s) as states"
+        " from unnest(%(jobs)s::text[]) as j(job)",
+        {"jobs": list(jobs), "each": each},
+    )
+    return {row["job"]: row["states"] for row in rows}
+
+
 async def open_conditions(conn: Connection) -> list[Row]:
     """What the watcher has noticed and still holds: (job, kind, since, run, body)."""
     return await _all(conn, "select job, kind, since, run, body from watch order by since", {})
