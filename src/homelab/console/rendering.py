@@ -101,6 +101,7 @@ def environment() -> jinja2.Environment:
         "clock": clock,
         "mark": words.mark,
         "counted": words.counted,
+        "tally": words.tally,
         "health": charts.health,
         "bar": charts.bar,
         "progress": charts.progress,
@@ -130,7 +131,7 @@ def page(
     template: str, *, title: str, here: str = "", status: int = 200, packed: bool = False, **values: Any
 ) -> Response:
     """A whole page without anybody signed in, such as a refusal. `packed`: the browser takes gzip."""
-    values = {"live": "", "version": 0, "form_token": "", "lab": "", "may": _nobody_may, **values}
+    values = {"live": "", "version": 0, "form_token": "", "lab": "", "may": _nobody_may, "framed": False, **values}
     body = fragment(template, title=words.short(title, 100), here=here, **values).encode("utf-8", "replace")
     headers = {"Content-Security-Policy": POLICY, "Vary": "Accept-Encoding"}
     if packed and len(body) > PACK_ABOVE:

@@ -58,6 +58,7 @@ def failure(request: Request, error: HttpError) -> Response:
         message=error.message,
         hint=error.hint,
         code=error.status,
+        framed=True,
         nearest=getattr(error, "nearest", ()),
     )
     for name, value in error.headers.items():

@@ -46,11 +46,23 @@ async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetim
         "time": iso(at),
         "event": seen,
         "jobs": len(jobs),
+        "states": states(shared, newest),
         "paused": sum(job.paused for job in jobs),
         "attention": [shown_entry(entry) for entry in entries],
         "running": [_going(row, usual.get(row["job"])) for row in going],
         "next": upcoming(shared, at),
         "nodes": questions.nodes(workers),
+    }
+
+
+def states(shared: Shared, newest: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The state of each job, in the order of its flow: paused, else that of its newest run; "" without any."""
+    return {
+        job.name: "paused"
+        if job.paused or job.name in shared.paused
+        else str(newest.get(job.name, {}).get("state", ""))
+        for scheduled in shared.flows.values()
+        for job in scheduled.flow.jobs
     }
 
 
