@@ -50,6 +50,26 @@ def reference_lab() -> tuple[labfile.Lab, str]:
     return lab, text
 
 
+def large_lab(jobs: int = 500) -> str:
+    """A lab file of so many jobs: groups of thirty that need one another, and a fifth of them alone."""
+    chance = random.Random(3)
+    lines = ["[lab]", 'name = "large"']
+    for n in range(jobs):
+        group, place = divmod(n, 30)
+        is_alone = n >= jobs * 4 // 5
+        lines += [
+            "",
+            f"[jobs.check-host-{n:03}]" if is_alone else f"[jobs.team-{group:02}-step-{place:02}]",
+            'run = "true"',
+        ]
+        if is_alone or place == 0:
+            lines.append(f'schedule = "{n % 60} {"*" if is_alone else group} * * *"')
+        else:
+            near = {chance.randrange(max(0, place - 8), place) for _ in range(chance.choice((1, 1, 2)))}
+            lines.append("needs = [" + ", ".join(f'"team-{group:02}-step-{p:02}"' for p in sorted(near)) + "]")
+    return "\n".join(lines) + "\n"
+
+
 def write(
     url: str,
     home: Home,

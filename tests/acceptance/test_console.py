@@ -3,21 +3,15 @@
 import asyncio
 import json
 import re
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
+from tests.browser import chromium, needed, tab
 from tests.lab import Lab, until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: tests/system-packages.sh installs one")
+pytestmark = needed
 
 TEXT = """
 [lab]
@@ -51,15 +45,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @asynccontextmanager
 async def signed_in(lab: Lab) -> AsyncIterator[tuple[Page, str]]:
     """A browser that came in by the link of the command line: its page, and the address of the lab."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = await browser.new_page()
-        link = str(lab.json("open")["url"])
+    link = str(lab.json("open")["url"])
+    url = link.split("/sign-in", 1)[0]
+    async with chromium() as browser, tab(browser, url) as page:
         await page.goto(link)
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-        yield page, link.split("/sign-in", 1)[0]
-        await browser.close()
+        yield page, url
 
 
 def alert(lab: Lab, job: str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,10 +10,11 @@ from typing import Any
 
 import httpx
 from psycopg_pool import AsyncConnectionPool
+from tests.service.serving import listening, served
 
 from homelab.console.site import Console
 from homelab.control.access import Access
-from homelab.control.api.app import app, server
+from homelab.control.api.app import app
 from homelab.core.errors import NotFoundError, RefusedError
 from homelab.db.migrate import available
 from homelab.home import secrets
@@ -189,21 +189,13 @@ async def running(
         access = Access(pool)
         tokens = {s: (await access.create_token(f"test {s}", s))["token"] for s in ("read", "operate", "admin", "node")}
         lab = SmallLab()
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with listening() as (where, url):
             made = app(
                 lab, access=access, home=home, prefect_url=prefect_url, prefect_auth="homelab:secret", own_url=url,
                 pages=Console(),
             )  # fmt: skip
-            serving = server(made, host="127.0.0.1", port=0)
-            task = asyncio.create_task(serving.serve(sockets=[listening]))
-            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http:
-                while not serving.started:
-                    assert not task.done(), task.exception()
-                    await asyncio.sleep(0.01)
+            async with served(made, where, url) as http:
                 yield Running(url, home, lab, access, http, tokens)
-            serving.should_exit = True
-            await task
 
 
 def admin_file_token(home: Home) -> str:

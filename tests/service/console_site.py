@@ -5,7 +5,6 @@ Prefect is not there: what only reads never asks it. What acts is tested with a 
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,10 +12,11 @@ from pathlib import Path
 
 import httpx
 from tests import history
+from tests.service.serving import listening, served
 
 from homelab.console.site import Console
 from homelab.control.access import Access
-from homelab.control.api.app import app, server
+from homelab.control.api.app import app
 from homelab.control.service import Control
 from homelab.db.migrate import migrate
 from homelab.db.pool import Database
@@ -57,16 +57,17 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def running(database: str, folder: Path, *, days: float = 1.3, most: int = 100_000) -> AsyncIterator[Site]:
-    """`database`: URL of an empty one. The lab has `BROKEN` jobs and a `RUNNING` flow."""
+async def running(
+    database: str, folder: Path, *, days: float = 1.3, most: int = 100_000, text: str | None = None
+) -> AsyncIterator[Site]:
+    """`database`: URL of an empty one. The reference lab with `BROKEN` jobs and a `RUNNING` flow, or the lab of `text`,
+    where all is well."""
     home = Home(folder / "home").ensure()
     async with Database(database, password=None) as pool:
         await migrate(pool)
-    past = await asyncio.to_thread(history.write, database, home, days=days, most=most, broken=BROKEN, running=RUNNING)
-    # The protocol is named so that asyncio sends without delay, as it does for sockets that uvicorn opens.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    ill = {"broken": BROKEN, "running": RUNNING} if text is None else {}
+    past = await asyncio.to_thread(history.write, database, home, days=days, most=most, text=text, **ill)
+    with listening() as (where, url):
         async with (
             PrefectApi("http://127.0.0.1:1/api", "homelab:none") as prefect,
             Control.open(home, database, prefect, own_url=url) as control,
@@ -76,12 +77,5 @@ async def running(database: str, folder: Path, *, days: float = 1.3, most: int =
                 control, access=access, home=home, prefect_url="http://127.0.0.1:1", prefect_auth="homelab:none",
                 own_url=url, pages=Console(),
             )  # fmt: skip
-            serving = server(made, host="127.0.0.1", port=0)
-            task = asyncio.create_task(serving.serve(sockets=[listening]))
-            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http:
-                while not serving.started:
-                    assert not task.done(), task.exception()
-                    await asyncio.sleep(0.01)
+            async with served(made, where, url) as http:
                 yield Site(url, home, control, access, past, http)
-            serving.should_exit = True
-            await task

@@ -2,8 +2,8 @@
 host, no script error, nothing that axe finds wrong. Pictures are kept where HOMELAB_SCREENSHOTS says, if it does."""
 
 import asyncio
+import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 from tests import history
+from tests.browser import LOOKS, chromium, needed, scrolls_sideways_by, tab
 from tests.service import console_site
 from tests.service.console_site import Site
 from tests.service.postgres_site import postgres
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 PICTURES = os.environ.get("HOMELAB_SCREENSHOTS")
-LOOKS: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1366, "height": 860}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1366, "height": 860}},
-    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
-    "plain": {"color_scheme": "dark", "viewport": {"width": 1366, "height": 860}, "java_script_enabled": False},
-}
 RULES: dict[str, dict[str, Any]] = {
     "light": {"resultTypes": ["violations"]},
     "dark": {"resultTypes": ["violations"], "runOnly": ["color-contrast", "link-in-text-block"]},
@@ -39,10 +29,7 @@ RULES: dict[str, dict[str, Any]] = {
 }
 """What axe looks for: everything once, and again what another theme or a small page can spoil."""
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: tests/system-packages.sh installs one"),
-]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), needed]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -54,29 +41,17 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        made = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    async with chromium() as made:
         yield made
-        await made.close()
 
 
-class Watched:
-    """A page of which everything is noted that should not be: script errors, refused policies, foreign requests."""
-
-    def __init__(self, page: Page, site: Site) -> None:
-        self.page = page
-        self.wrong: list[str] = []
-        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
-        page.on(
-            "console", lambda m: self.wrong.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None
-        )
-        page.on("request", lambda r: None if r.url.startswith((site.url, "data:")) else self.wrong.append(r.url))
-
-
-async def context(site: Site, browser: Browser, look: str, scope: str = "admin") -> BrowserContext:
-    made = await browser.new_context(**LOOKS[look], reduced_motion="reduce")
-    await made.add_cookies([{**await site.sign_in(scope), "url": site.url}])  # type: ignore[list-item]
-    return made
+@contextlib.asynccontextmanager
+async def seen(
+    site: Site, browser: Browser, look: str = "light", scope: str = "admin", **more: Any
+) -> AsyncIterator[Page]:
+    """A page of somebody who is signed in."""
+    async with tab(browser, site.url, look=look, cookie=await site.sign_in(scope), **more) as page:
+        yield page
 
 
 def screens(site: Site) -> dict[str, str]:
@@ -95,14 +70,12 @@ def screens(site: Site) -> dict[str, str]:
 async def judged(site: Site, browser: Browser, look: str) -> list[str]:
     """What is wrong with any screen in one look."""
     wrong: list[str] = []
-    async with await context(site, browser, look) as made:
-        watched = Watched(await made.new_page(), site)
-        page = watched.page
+    async with seen(site, browser, look) as page:
         for name, path in screens(site).items():
             await page.goto(site.url + path)
             await expect(page.locator("h1")).to_be_visible()
             if look != "plain":
-                wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+                wide = await scrolls_sideways_by(page)
                 wrong += [f"{name}, {look}: scrolls sideways by {wide} px"] if wide > 0 else []
             if rules := RULES.get(look):
                 found = await Axe().run(page, options=rules)
@@ -110,7 +83,7 @@ async def judged(site: Site, browser: Browser, look: str) -> list[str]:
             if PICTURES:
                 Path(PICTURES).mkdir(parents=True, exist_ok=True)
                 await page.screenshot(path=Path(PICTURES) / f"{name}-{look}.png")
-        return wrong + [f"{look}: {problem}" for problem in watched.wrong]
+    return wrong
 
 
 async def test_every_screen_is_right_in_every_look(site: Site, browser: Browser) -> None:
@@ -119,8 +92,7 @@ async def test_every_screen_is_right_in_every_look(site: Site, browser: Browser)
 
 
 async def test_a_page_that_is_not_there_and_the_door_are_right_too(site: Site, browser: Browser) -> None:
-    async with await browser.new_context(**LOOKS["dark"]) as made:
-        page = await made.new_page()
+    async with tab(browser, site.url, look="dark", forgiven=["401"]) as page:
         for path, words in (("/sign-in?token=x", "Sign in"), ("/", "This browser is not signed in")):
             await page.goto(site.url + path)
             await expect(page.locator("h1")).to_have_text(words)
@@ -128,8 +100,7 @@ async def test_a_page_that_is_not_there_and_the_door_are_right_too(site: Site, b
 
 
 async def test_a_link_signs_in_and_the_button_signs_out(site: Site, browser: Browser) -> None:
-    async with await browser.new_context() as made:
-        page = await made.new_page()
+    async with tab(browser, site.url, forgiven=["401"]) as page:
         await page.goto(f"{site.url}/sign-in?token={await site.access.create_sign_in('read')}")
         await page.get_by_role("button", name="Sign in").click()
         await expect(page.locator("h1")).to_contain_text("need")
@@ -138,8 +109,7 @@ async def test_a_link_signs_in_and_the_button_signs_out(site: Site, browser: Bro
 
 
 async def test_the_way_from_what_fails_to_its_retry_needs_only_keys(site: Site, browser: Browser) -> None:
-    async with await context(site, browser, "light") as made:
-        page = await made.new_page()
+    async with seen(site, browser) as page:
         await page.goto(site.url)
         for _ in range(40):
             await page.keyboard.press("Tab")
@@ -161,8 +131,7 @@ async def test_the_way_from_what_fails_to_its_retry_needs_only_keys(site: Site, 
 
 
 async def test_keys_move_in_a_table_open_a_row_and_find(site: Site, browser: Browser) -> None:
-    async with await context(site, browser, "light") as made:
-        page = await made.new_page()
+    async with seen(site, browser) as page:
         await page.goto(f"{site.url}/runs?job=check-services")
         for key in "jjkj":
             await page.keyboard.press(key)
@@ -185,8 +154,7 @@ async def test_keys_move_in_a_table_open_a_row_and_find(site: Site, browser: Bro
 async def test_a_change_in_the_lab_is_on_the_page_within_a_second_or_two_and_focus_stays(
     site: Site, browser: Browser
 ) -> None:
-    async with await context(site, browser, "light") as made:
-        page = await made.new_page()
+    async with seen(site, browser) as page:
         await page.goto(site.url)
         await expect(page.locator("live-state")).to_have_attribute("data-state", "live")
         button = page.get_by_role("link", name="See what happened: dump-app")
@@ -203,24 +171,21 @@ async def test_a_change_in_the_lab_is_on_the_page_within_a_second_or_two_and_foc
 
 
 async def test_a_lost_connection_is_seen_and_heals_itself(site: Site, browser: Browser) -> None:
-    async with await context(site, browser, "light") as made:
-        page = await made.new_page()
+    async with seen(site, browser) as page:
         await page.goto(site.url)
         state = page.locator("live-state")
         await expect(state).to_have_attribute("data-state", "live")
-        await made.set_offline(True)
+        await page.context.set_offline(True)
         await page.evaluate("document.querySelector('live-state').source.dispatchEvent(new Event('error'))")
         await expect(state).to_have_attribute("data-state", "lost")
         await expect(state).to_contain_text("Connection lost")
-        await made.set_offline(False)
+        await page.context.set_offline(False)
         await page.evaluate("document.querySelector('live-state').open()")
         await expect(state).to_have_attribute("data-state", "live")
 
 
 async def test_the_graph_finds_lights_the_impact_and_zooms(site: Site, browser: Browser) -> None:
-    async with await context(site, browser, "light") as made:
-        watched = Watched(await made.new_page(), site)
-        page = watched.page
+    async with seen(site, browser) as page:
         await page.goto(f"{site.url}/graph")
         await page.get_by_label("Find in graph").fill("verify")
         await expect(page.locator(".node.hit")).to_have_count(1)
@@ -232,7 +197,6 @@ async def test_the_graph_finds_lights_the_impact_and_zooms(site: Site, browser: 
         before = await page.locator("svg.graph").get_attribute("viewBox")
         await page.get_by_role("button", name="Larger").click()
         assert await page.locator("svg.graph").get_attribute("viewBox") != before
-        assert watched.wrong == []
 
 
 async def test_a_log_of_200_megabytes_opens_scrolls_and_finds_without_hurting(site: Site, browser: Browser) -> None:
@@ -246,9 +210,7 @@ async def test_a_log_of_200_megabytes_opens_scrolls_and_finds_without_hurting(si
             file.write(block if part != 100 else block.replace(b"row 7 ", b"a needle "))
         file.write(end)
     try:
-        async with await context(site, browser, "light") as made:
-            watched = Watched(await made.new_page(), site)
-            page = watched.page
+        async with seen(site, browser) as page:
             await page.goto(f"{site.url}/runs/{run}?job=collect-certificates")
             log = page.locator("ol.log li")
             await expect(log.last).to_contain_text("ended with exit status 1")
@@ -261,7 +223,6 @@ async def test_a_log_of_200_megabytes_opens_scrolls_and_finds_without_hurting(si
                 await page.locator("ol.log").evaluate("list => list.scrollTo(0, 0)")
                 await page.wait_for_timeout(60)
             assert await log.count() <= 4000
-            assert watched.wrong == []
     finally:
         path.unlink()
 
@@ -269,9 +230,7 @@ async def test_a_log_of_200_megabytes_opens_scrolls_and_finds_without_hurting(si
 async def test_a_log_that_grows_is_followed_and_repeats_are_folded(site: Site, browser: Browser) -> None:
     run = site.past.running["take-in-uploads"]
     path = site.home.run_folder(run) / "take-in-uploads.1.log"
-    async with await context(site, browser, "light") as made:
-        watched = Watched(await made.new_page(), site)
-        page = watched.page
+    async with seen(site, browser) as page:
         await page.goto(f"{site.url}/runs/{run}")
         log = page.locator("ol.log li")
         await expect(log.last).to_contain_text("item 29 of 48")
@@ -284,12 +243,10 @@ async def test_a_log_that_grows_is_followed_and_repeats_are_folded(site: Site, b
         await expect(log.last).to_contain_text("the same", timeout=3000)
         await page.get_by_role("button", name="Fold repeats").click()
         await expect(page.locator(".times")).to_have_text("× 5")
-        assert watched.wrong == []
 
 
 async def test_a_theme_is_chosen_kept_and_there_before_the_first_paint(site: Site, browser: Browser) -> None:
-    async with await context(site, browser, "light") as made:
-        page = await made.new_page()
+    async with seen(site, browser) as page:
         await page.goto(site.url)
         await page.get_by_role("button", name="Light or dark").click()
         await page.goto(f"{site.url}/jobs")
@@ -299,25 +256,22 @@ async def test_a_theme_is_chosen_kept_and_there_before_the_first_paint(site: Sit
 
 
 async def test_what_was_typed_survives_an_expired_session(site: Site, browser: Browser) -> None:
-    async with await context(site, browser, "light") as made:
-        page = await made.new_page()
+    async with seen(site, browser, forgiven=["401"]) as page:
         await page.goto(f"{site.url}/jobs/heartbeat/run")
         await page.get_by_label("Further parameter").fill("TABLE")
         await page.get_by_label("Its value").fill("users; touch /tmp/PWN")
-        kept = await made.cookies()
-        await made.clear_cookies()
+        kept = await page.context.cookies()
+        await page.context.clear_cookies()
         await page.get_by_role("button", name="Run now").click()
         await expect(page.locator("h1")).to_have_text("This browser is not signed in")
-        await made.add_cookies(kept)  # type: ignore[arg-type]
+        await page.context.add_cookies(kept)  # type: ignore[arg-type]
         await page.goto(f"{site.url}/jobs/heartbeat/run")
         await expect(page.get_by_label("Its value")).to_have_value("users; touch /tmp/PWN")
 
 
 async def test_a_page_of_another_origin_can_do_nothing(site: Site, browser: Browser) -> None:
-    port = int(site.url.rpartition(":")[2])
-    async with await context(site, browser, "light") as made:
-        page = await made.new_page()
-        evil = f"http://localhost:{port}"  # another origin than 127.0.0.1, whose cookies are another host's
+    evil = f"http://localhost:{site.url.rpartition(':')[2]}"  # another origin than 127.0.0.1, another host's cookies
+    async with seen(site, browser, forgiven=[""], also=[evil]) as page:
         await page.goto(f"{evil}/sign-in")
         body = """async (url) => {
             const tries = [{mode: 'no-cors', body: 'number=1'}, {headers: {'X-Homelab': '1'}}];

@@ -102,7 +102,9 @@ async def test_a_page_needs_the_scope_of_its_route_and_says_so_as_a_page(site: S
 async def test_the_first_page_tells_what_fails_with_its_reason_and_what_waits_for_it(site: Site) -> None:
     page = await (await session(site)).get("/")
     assert "3 things need you" in page, re.sub(r"(<[^>]+>|\s)+", " ", page)
-    alert = page.split("dump-app", 1)[1].split("</li>", 1)[0]
+    assert 'aria-label="All jobs: 3 failed, ' in page
+    assert page.count('<i class="') == 46
+    alert = page.split('<ul class="alerts">', 1)[1].split("</li>", 1)[0]
     assert "It ended with exit status 1." in alert
     assert "OSError: [Errno 28] No space left on device" in alert
     assert "compress-dumps, verify-dumps, copy-offsite and 1 more wait for it." in alert
@@ -332,7 +334,7 @@ async def test_an_open_page_gets_its_parts_and_then_only_what_changed(site: Site
     headers = (await session(site)).headers
     first = await events(site, "topic=now&after=0", "seen", headers)
     ids = {json.loads(data)["id"] for kind, data in first if kind == "part"}
-    assert ids == {"head", "attention", "running", "next", "nodes"}
+    assert ids == {"head", "glance", "attention", "running", "next", "recent"}
     version = first[-1][1]
 
     async def change() -> None:

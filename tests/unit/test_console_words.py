@@ -57,8 +57,8 @@ def test_a_list_names_some_and_counts_the_rest() -> None:
 
 def test_the_bars_of_health_tell_good_from_bad_by_height_too() -> None:
     made = charts.health(["failed", "succeeded"])
-    assert 'class="tone-bad" x="145" y="2" width="3" height="20"' in made
-    assert 'class="tone-good" x="140" y="8" width="3" height="14"' in made
+    assert '<path class="tone-bad" d="M145 22v-20h3V22z"/>' in made
+    assert '<path class="tone-good" d="M140 22v-14h3V22z"/>' in made
     assert "1 of the last 2 runs succeeded" in made
 
 

@@ -2,34 +2,70 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup
 
-from homelab.console.words import counted, mark
+from homelab.console.words import counted, mark, short, span
 
 _WIDE, _HIGH = 31, 18
+_TOOK_WIDE, _TOOK_HIGH = 26, 64
 _HEIGHTS = {"good": 14, "bad": 20, "warn": 17, "run": 14, "idle": 8}
 
 
 def health(states: Sequence[str], *, most: int = 30) -> Markup:
     """One bar a run, the newest at the right; the worse the higher, so that it reads without colour. `states`: the
     newest first."""
-    kept = list(states[:most])[::-1]
-    bars = [f'<rect class="none" x="{n * 5}" y="18" width="3" height="4"/>' for n in range(most - len(kept))]
-    for n, state in enumerate(kept):
+    return _health(tuple(states[:most]), most)
+
+
+@lru_cache(maxsize=4096)
+def _health(states: tuple[str, ...], most: int) -> Markup:
+    """One path a tone: a list of hundreds of jobs has thousands of bars."""
+    bars = {"none": [f"M{n * 5} 18h3v4h-3z" for n in range(most - len(states))]}
+    for n, state in enumerate(reversed(states), most - len(states)):
         tone = mark(state).tone
-        high = _HEIGHTS[tone]
-        bars.append(
-            f'<rect class="tone-{tone}" x="{(most - len(kept) + n) * 5}" y="{22 - high}" width="3" height="{high}"/>'
-        )
-    good = sum(state == "succeeded" for state in kept)
-    says = f"{good} of the last {counted(len(kept), 'run')} succeeded" if kept else "no runs yet"
+        bars.setdefault(f"tone-{tone}", []).append(f"M{n * 5} 22v-{_HEIGHTS[tone]}h3V22z")
+    good = sum(state == "succeeded" for state in states)
+    says = f"{good} of the last {counted(len(states), 'run')} succeeded" if states else "no runs yet"
+    paths = "".join(f'<path class="{name}" d="{"".join(d)}"/>' for name, d in bars.items() if d)
     return Markup(
         f'<svg class="health" viewBox="0 0 {most * 5} 22" width="{most * 5}" height="22" role="img"'
-        f' aria-label="{says}"><title>{says}</title>{"".join(bars)}</svg>'
-    )  # fmt: skip
+        f' aria-label="{says}"><title>{says}</title>{paths}</svg>'
+    )
+
+
+def durations(runs: Sequence[Mapping[str, Any]], usual_s: float | None) -> Markup:
+    """One bar a run, as high as it took long, the newest at the right; each leads to its run. The line is what is
+    usual. `runs` as the API has them, the newest first; empty when none of them has ended."""
+    ended = [run for run in runs if run["started"] and run["duration_s"] is not None][::-1]
+    if not ended:
+        return Markup()
+    longest = max([float(run["duration_s"]) for run in ended] + ([usual_s] if usual_s else [])) or 1.0
+    bars: list[str] = []
+    for n, run in enumerate(ended):
+        high = max(2, round(float(run["duration_s"]) / longest * _TOOK_HIGH))
+        begun = short(str(run["started"])[:16].replace("T", " "))
+        says = f"{span(run['duration_s'])}, {mark(run['state']).word}, {begun} UTC"
+        link = f"/runs/{quote(str(run['id']), safe='')}?job={quote(str(run['job']), safe='')}"
+        bars.append(
+            f'<a href="{escape(link)}" aria-label="{escape(says)}"><title>{escape(says)}</title>'
+            f'<rect class="hit" x="{n * _TOOK_WIDE}" y="0" width="{_TOOK_WIDE}" height="{_TOOK_HIGH}"/>'
+            f'<rect class="tone-{mark(run["state"]).tone}" x="{n * _TOOK_WIDE + 2}" y="{_TOOK_HIGH - high}"'
+            f' width="{_TOOK_WIDE - 4}" height="{high}" rx="2"/></a>'
+        )
+    wide = len(ended) * _TOOK_WIDE
+    usual = ""
+    if usual_s:
+        y = round(_TOOK_HIGH - usual_s / longest * _TOOK_HIGH, 1)
+        usual = f'<path class="usual" d="M0 {y}H{wide}"/>'
+    return Markup(
+        f'<svg class="took" viewBox="0 0 {wide} {_TOOK_HIGH}" width="{wide}" height="{_TOOK_HIGH}" role="group"'
+        f' aria-label="How long the last {counted(len(ended), "run")} took">{"".join(bars)}{usual}</svg>'
+    )
 
 
 def level(runs: int, failures: int, most: int) -> str:

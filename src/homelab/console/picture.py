@@ -17,6 +17,7 @@ from homelab.console.words import counted, mark, short
 FOLD_ABOVE = 150
 """Jobs above which big components are folded until somebody opens them."""
 BIG = 24
+GROUP = 3
 _NAME = 30
 _WORST = ("bad", "warn", "run", "idle", "good")
 
@@ -42,15 +43,17 @@ class Edge:
 
 def folded(nodes: Sequence[Node], edges: Sequence[Edge], *, opened: Collection[str]) -> tuple[list[Node], list[Edge]]:
     """The graph with its big components as one box each, but for those that `opened` names (by their first job, or
-    "all"). A graph of at most `FOLD_ABOVE` jobs stays as it is."""
-    if len(nodes) <= FOLD_ABOVE or "all" in opened:
+    "all"). A graph of at most `FOLD_ABOVE` jobs stays as it is, unless `opened` has "none": then every group is one
+    box, but for those it names."""
+    if "all" in opened or ("none" not in opened and len(nodes) <= FOLD_ABOVE):
         return list(nodes), list(edges)
+    smallest = GROUP if "none" in opened else BIG
     by_name = {node.name: node for node in nodes}
     pairs = [(e.source, e.target) for e in edges if e.source in by_name and e.target in by_name]
     gone: dict[str, str] = {}
     made: list[Node] = []
     for group in layout.components(list(by_name), pairs):
-        if len(group) < BIG or group[0] in opened:
+        if len(group) < smallest or group[0] in opened:
             made += [by_name[name] for name in group]
             continue
         gone |= dict.fromkeys(group, group[0])

@@ -3,9 +3,10 @@
 Called by every screen. Pages carry no script or style of their own; scripts come from this server only.
 """
 
+import gzip
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -23,6 +24,9 @@ POLICY = (
     " require-trusted-types-for 'script'; trusted-types homelab-parts"
 )
 
+PACK_ABOVE = 4096
+"""Bytes. A list of hundreds of jobs is ten times smaller packed, which is what a telephone waits for."""
+
 NAVIGATION: list[tuple[str, str, str]] = []
 """(name, path, icon) of the screens; `site` fills it from the registry, so that screens need not know each other."""
 
@@ -32,15 +36,17 @@ def time_element(value: object, *, now: datetime, empty: str = "–") -> Markup:
     at = words.moment(value)
     if at is None:
         return Markup('<span class="none">{}</span>').format(empty)
-    stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        stamp, at.strftime("%Y-%m-%d %H:%M:%S UTC"), words.ago(at, now)
-    )
+    day, clock = at.isoformat(timespec="seconds").removesuffix("+00:00").split("T")
+    return Markup(f'<time datetime="{day}T{clock}Z" title="{day} {clock} UTC">{words.ago(at, now)}</time>')
 
 
 def state_element(state: object, *, word: bool = True) -> Markup:
     """A state by shape, word and colour; without `word` the word is for screen readers and the tooltip."""
-    look = words.mark(state)
+    return _state_element(words.mark(state), word)
+
+
+@lru_cache(maxsize=256)
+def _state_element(look: words.Mark, word: bool) -> Markup:
     text = Markup("<span>{}</span>" if word else '<span class="unseen">{}</span>').format(look.word)
     symbol = Markup('<svg class="i" aria-hidden="true"><use href="#s-{}"/></svg>').format(look.shape)
     return Markup('<span class="state tone-{}" title="{}">{}{}</span>').format(look.tone, look.word, symbol, text)
@@ -95,6 +101,7 @@ def environment() -> jinja2.Environment:
         "clock": clock,
         "mark": words.mark,
         "counted": words.counted,
+        "tally": words.tally,
         "health": charts.health,
         "bar": charts.bar,
         "progress": charts.progress,
@@ -120,16 +127,17 @@ def _nobody_may(_: str) -> bool:
     return False
 
 
-def page(template: str, *, title: str, here: str = "", status: int = 200, **values: Any) -> Response:
-    """A whole page without anybody signed in, such as a refusal."""
-    values = {"live": "", "version": 0, "form_token": "", "lab": "", "may": _nobody_may, **values}
-    html = fragment(template, title=words.short(title, 100), here=here, **values)
-    return Response(
-        html.encode("utf-8", "replace"),
-        status_code=status,
-        media_type="text/html; charset=utf-8",
-        headers={"Content-Security-Policy": POLICY},
-    )
+def page(
+    template: str, *, title: str, here: str = "", status: int = 200, packed: bool = False, **values: Any
+) -> Response:
+    """A whole page without anybody signed in, such as a refusal. `packed`: the browser takes gzip."""
+    values = {"live": "", "version": 0, "form_token": "", "lab": "", "may": _nobody_may, "framed": False, **values}
+    body = fragment(template, title=words.short(title, 100), here=here, **values).encode("utf-8", "replace")
+    headers = {"Content-Security-Policy": POLICY, "Vary": "Accept-Encoding"}
+    if packed and len(body) > PACK_ABOVE:
+        # The size of an answer tells nothing to another site: the cookie of a session is never sent for one.
+        body, headers["Content-Encoding"] = gzip.compress(body, 1, mtime=0), "gzip"
+    return Response(body, status_code=status, media_type="text/html; charset=utf-8", headers=headers)
 
 
 def respond(asked: Asked, template: str, *, title: str, here: str = "", status: int = 200, **values: Any) -> Response:
@@ -143,6 +151,7 @@ def respond(asked: Asked, template: str, *, title: str, here: str = "", status: 
         title=title,
         here=here,
         status=status,
+        packed="gzip" in asked.request.headers.get("accept-encoding", ""),
         form_token=asked.site.gate.form_token(asked.identity) if asked.identity.session else "",
         lab=asked.site.control.looking.lab_name,
         may=may,

@@ -59,6 +59,7 @@ def failure(request: Request, error: HttpError) -> Response:
         message=error.message[:1].upper() + error.message[1:],
         hint="" if error.nearest else error.hint,
         code=error.status,
+        framed=True,
         nearest=[(words.short(name), f"/{error.kind}s/{url_part(name)}") for name in error.nearest],
     )
     for name, value in error.headers.items():

@@ -1,7 +1,8 @@
 """How values are said and which mark they get: times, spans, sizes, states. Pure; the same words on every page."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -128,6 +129,15 @@ _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?(?:Z|\+00:00)"
 def stamps(text: str) -> str:
     """The times in a sentence of the API as people write them: `2026-05-01 02:00 UTC`."""
     return _STAMP.sub(r"\1 \2 UTC", text)
+
+
+_WORST_FIRST = ("bad", "warn", "run", "idle", "good")
+
+
+def tally(states: Iterable[object]) -> list[tuple[Mark, int]]:
+    """(mark, how many) of the states that occur, the worst first."""
+    found = Counter(mark(state) for state in states)
+    return sorted(found.items(), key=lambda pair: (_WORST_FIRST.index(pair[0].tone), -pair[1], pair[0].word))
 
 
 def counted(count: int, thing: str, things: str = "") -> str:

@@ -186,6 +186,23 @@ async def results(conn: Connection, jobs: Sequence[str], *, each: int = 30) -> d
     return found
 
 
+async def outcomes(
+    conn: Connection, jobs: Sequence[str], *, each: int = 30
+) -> dict[str, list[tuple[str, float | None]]]:
+    """For each job the state of each of its newest final results and the seconds it took (None: it did not run), the
+    newest first: what a list of all jobs shows of them."""
+    rows = await _all(
+        conn,
+        "select j.job, array_agg(r.state order by r.recorded desc) as states,"
+        " array_agg(r.took_s order by r.recorded desc) as took_s from unnest(%(jobs)s::text[]) as j(job),"
+        " lateral (select state, recorded, round(extract(epoch from ended - started), 3)::float8 as took_s"
+        " from job_run where job_run.job = j.job and retry_at is null and state <> 'running'"
+        " order by recorded desc limit %(each)s) as r group by j.job",
+        {"jobs": list(jobs), "each": each},
+    )
+    return {row["job"]: list(zip(row["states"], row["took_s"], strict=True)) for row in rows}
+
+
 async def open_conditions(conn: Connection) -> list[Row]:
     """What the watcher has noticed and still holds: (job, kind, since, run, body)."""
     return await _all(conn, "select job, kind, since, run, body from watch order by since", {})

@@ -56,13 +56,13 @@ class Looking:
         return [job.name for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs]
 
     async def states(self, only: Collection[str] | None = None) -> dict[str, str]:
-        """The state of each job (or of those named): paused, else that of its newest run; "" without any."""
+        """The state of each job (or of those named), as in `now.states`."""
         flows = self._shared.flows.values()
         pairs = [(j.name, s.flow.name) for s in flows for j in s.flow.jobs if only is None or j.name in only]
         async with self._shared.database.connection() as conn:
             newest = await history.newest(conn, pairs)
-        paused = {j.name for s in flows for j in s.flow.jobs if j.paused} | self._shared.paused.keys()
-        return {n: "paused" if n in paused else str(newest[n]["state"]) if n in newest else "" for n, _ in pairs}
+        found = present.states(self._shared, newest)
+        return {name: found[name] for name, _ in pairs}
 
     async def now(self) -> Json:
         return await present.now(self._shared, await self._problems(), utc_now())

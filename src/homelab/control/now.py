@@ -14,7 +14,7 @@ from homelab.control import history, questions, store
 from homelab.control.attention import Entry, JobNow, attention
 from homelab.control.state import Shared
 from homelab.core.errors import HomelabError
-from homelab.core.jobs import RunState
+from homelab.core.jobs import Job, RunState
 from homelab.core.times import iso
 from homelab.home.paths import Home
 from homelab.notify.rules import as_time
@@ -46,11 +46,23 @@ async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetim
         "time": iso(at),
         "event": seen,
         "jobs": len(jobs),
+        "states": states(shared, newest),
         "paused": sum(job.paused for job in jobs),
         "attention": [shown_entry(entry) for entry in entries],
         "running": [_going(row, usual.get(row["job"])) for row in going],
         "next": upcoming(shared, at),
         "nodes": questions.nodes(workers),
+    }
+
+
+def states(shared: Shared, newest: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The state of each job, in the order of its flow: paused, else that of its newest run; "" without any."""
+    return {
+        job.name: "paused"
+        if job.paused or job.name in shared.paused
+        else str(newest.get(job.name, {}).get("state", ""))
+        for scheduled in shared.flows.values()
+        for job in scheduled.flow.jobs
     }
 
 
@@ -67,7 +79,7 @@ def jobs_now(
         due = as_time(body["due"]) if body.get("due") else None
         held.setdefault(row["job"], {})[row["kind"]] = {**row, "due": due, "count": body.get("count", 1)}
     return [
-        _job_now(shared, job.name, job.paused, newest.get(job.name), results.get(job.name, ()), held.get(job.name, {}))
+        _job_now(shared, job, newest.get(job.name), results.get(job.name, ()), held.get(job.name, {}))
         for scheduled in shared.flows.values()
         for job in scheduled.flow.jobs
     ]
@@ -81,13 +93,11 @@ def _with_tail(job: JobNow, tails: Mapping[tuple[str, str], list[str]]) -> JobNo
 
 def _job_now(
     shared: Shared,
-    name: str,
-    paused: bool,
+    job: Job,
     last: Mapping[str, Any] | None,
     results: Sequence[Mapping[str, Any]],
     held: Mapping[str, Mapping[str, Any]],
 ) -> JobNow:
-    scheduled = shared.flow_of(name)
     failures: list[Mapping[str, Any]] = []
     for result in results:
         if result["state"] == "succeeded":
@@ -95,13 +105,13 @@ def _job_now(
         if RunState(result["state"]).is_failure:
             failures.append(result)
     return JobNow(
-        name=name,
+        name=job.name,
         last=last,
         failure={**failures[0], "id": failures[0]["run"]} if failures else None,
         failures=len(failures),
         first=failures[-1]["ended"] if failures else None,
-        paused=paused or name in shared.paused,
-        needs=tuple(n.job for n in scheduled.flow.job(name).needs) if scheduled else (),
+        paused=job.paused or job.name in shared.paused,
+        needs=tuple(need.job for need in job.needs),
         usual_s=usual_s(results),
         conditions=held,
     )

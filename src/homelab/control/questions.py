@@ -37,33 +37,34 @@ def _next_due(scheduled: Scheduled, now: datetime) -> datetime | None:
     return next(iter(islice(scheduled.schedule.fires(now), 1)), None)
 
 
-def _paused(shared: Shared, scheduled: Scheduled, name: str) -> bool:
-    return name in shared.paused or scheduled.flow.job(name).paused
-
-
 async def jobs(shared: Shared, now: datetime, *, only: str | None = None) -> list[Json]:
     """All jobs (or the one named) in the order of the lab file, each with its last run and its health over the last
     thirty results."""
     pairs = [(j.name, s.flow.name) for s in shared.flows.values() for j in s.flow.jobs if only in (None, j.name)]
     async with shared.database.connection() as conn:
-        results = await history.results(conn, [name for name, _ in pairs])
+        outcomes = await history.outcomes(conn, [name for name, _ in pairs])
         newest = await history.newest(conn, pairs)
+        # A result without its run: it was reported before the run itself was known here.
+        alone = [name for name, states in outcomes.items() if states and name not in newest]
+        results = await history.results(conn, alone, each=1) if alone else {}
     rows: dict[str, Json] = {}
     for scheduled in shared.flows.values():
         members = [job for job in scheduled.flow.jobs if only in (None, job.name)]
         due = _next_due(scheduled, now) if members else None
+        words = schedules.describe(scheduled.schedule) if scheduled.schedule and members else None
         for job in members:
+            is_paused = job.paused or job.name in shared.paused
             last = newest.get(job.name) or _from_result(results.get(job.name, []))
             rows[job.name] = {
                 "name": job.name,
                 "flow": scheduled.flow.name,
                 "schedule": scheduled.flow.schedule,
-                "schedule_words": schedules.describe(scheduled.schedule) if scheduled.schedule else None,
+                "schedule_words": words,
                 "timezone": scheduled.flow.timezone,
-                "next_due": None if _paused(shared, scheduled, job.name) else time_text(due),
+                "next_due": None if is_paused else time_text(due),
                 "needs": [need.job for need in job.needs],
                 "node": last.get("node") if last else None,
-                "paused": _paused(shared, scheduled, job.name),
+                "paused": is_paused,
                 "shadow": job.shadow,
                 "description": job.description,
                 "source": job.source,
@@ -76,32 +77,31 @@ async def jobs(shared: Shared, now: datetime, *, only: str | None = None) -> lis
                     "started": time_text(last["started"]),
                     "ended": time_text(last["ended"]),
                 },
-                "health": health(results.get(job.name, [])),
+                "health": health(outcomes.get(job.name, [])),
             }
     order = [] if shared.lab is None else [job.name for job in shared.lab.jobs]
-    return [rows[name] for name in order if name in rows] + [r for n, r in rows.items() if n not in order]
+    known = set(order)
+    return [rows[name] for name in order if name in rows] + [r for n, r in rows.items() if n not in known]
 
 
 def _from_result(results: Sequence[Mapping[str, Any]]) -> Json | None:
     return {**results[0], "id": results[0]["run"], "node": None} if results else None
 
 
-def health(results: Sequence[Mapping[str, Any]]) -> Json:
+_FINAL = frozenset(str(state) for state in RunState if state.is_final)
+
+
+def health(outcomes: Sequence[tuple[str, float | None]]) -> Json:
     """Of the newest results (newest first): the states, what each took (None: it did not run), and the share of runs
     that succeeded (None: no runs)."""
-    final = [r for r in results if RunState(r["state"]).is_final and r["retry_at"] is None]
-    good = sum(r["state"] == "succeeded" for r in final)
+    final = [(state, took_s) for state, took_s in outcomes if state in _FINAL]
+    good = sum(state == "succeeded" for state, _ in final)
     return {
-        "states": [r["state"] for r in final],
-        "durations_s": [_seconds(r) for r in final],
+        "states": [state for state, _ in final],
+        "durations_s": [took_s for _, took_s in final],
         "success_ratio": round(good / len(final), 3) if final else None,
         "runs": len(final),
     }
-
-
-def _seconds(row: Mapping[str, Any]) -> float | None:
-    started, ended = row["started"], row["ended"]
-    return None if not started or not ended else round((ended - started).total_seconds(), 3)
 
 
 def adoption_of(home: Home, job: str) -> Json | None:
@@ -344,7 +344,7 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         reasons.append("it runs once after each start of the machine")
     elif due is None:
         reasons.append("its schedule never comes round")
-    elif not _paused(shared, scheduled, name):
+    elif not (name in shared.paused or scheduled.flow.job(name).paused):
         reasons.append(f"it is next due at {iso(due)}")
     return {"job": name, "reasons": reasons, "next_due": time_text(due), "last_run": last}
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 from homelab.control import freshness, ledger, store
 from homelab.core import schedule as schedules
@@ -38,7 +39,7 @@ class Scheduled:
     check_at: datetime
     since: datetime
 
-    @property
+    @cached_property
     def jobs(self) -> tuple[str, ...]:
         return tuple(job.name for job in self.flow.jobs)
 

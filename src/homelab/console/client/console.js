@@ -180,6 +180,7 @@ document.addEventListener("submit", (event) => {
 class JobGraph extends HTMLElement {
   connectedCallback() {
     if (!("small" in this.dataset)) this.dataset.active = "";
+    this.fingers = new Map();
     this.says = make("p", { className: "graph-says" }, make("span", { role: "status" }));
     this.search = make("input", { type: "search", placeholder: "Find in graph", ariaLabel: "Find in graph" });
     this.search.addEventListener("input", () => { this.mark(); this.hit = -1; this.next(); });
@@ -261,22 +262,42 @@ class JobGraph extends HTMLElement {
     this.show();
   }
 
+  // One finger (or the mouse) moves, two zoom about the point between them.
   grab(down) {
     if (down.button !== 0) return;
-    const start = { ...this.view };
-    const scale = this.view.width / this.svg.getBoundingClientRect().width;
+    this.fingers.set(down.pointerId, down);
+    this.held = this.hold();
+    if (this.fingers.size > 1) return;
     this.moved = false;
     const move = (event) => {
-      const [dx, dy] = [event.clientX - down.clientX, event.clientY - down.clientY];
-      if (!this.moved && Math.hypot(dx, dy) < 4) return;
+      if (!this.fingers.has(event.pointerId)) return;
+      this.fingers.set(event.pointerId, event);
+      const was = this.held;
+      const now = this.hold();
+      if (!this.moved && Math.hypot(now.x - was.x, now.y - was.y) < 4 && Math.abs(now.apart - was.apart) < 4) return;
       this.moved = true;
-      this.view.x = start.x - dx * scale;
-      this.view.y = start.y - dy * scale;
-      this.show();
+      const scale = this.view.width / this.svg.getBoundingClientRect().width;
+      this.move((was.x - now.x) * scale, (was.y - now.y) * scale);
+      if (was.apart && now.apart) this.zoom(was.apart / now.apart, { clientX: now.x, clientY: now.y });
+      this.held = now;
     };
-    const up = () => { removeEventListener("pointermove", move); removeEventListener("pointerup", up); setTimeout(() => { this.moved = false; }); };
+    const up = (event) => {
+      this.fingers.delete(event.pointerId);
+      this.held = this.hold();
+      if (this.fingers.size) return;
+      removeEventListener("pointermove", move);
+      for (const end of ["pointerup", "pointercancel"]) removeEventListener(end, up);
+      setTimeout(() => { this.moved = false; });
+    };
     addEventListener("pointermove", move);
-    addEventListener("pointerup", up);
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, up);
+  }
+
+  hold() {
+    const all = [...this.fingers.values()];
+    const middle = (of) => all.reduce((sum, finger) => sum + of(finger), 0) / Math.max(1, all.length);
+    const apart = all.length > 1 ? Math.hypot(all[0].clientX - all[1].clientX, all[0].clientY - all[1].clientY) : 0;
+    return { x: middle((finger) => finger.clientX), y: middle((finger) => finger.clientY), apart };
   }
 
   reach(start, ways) {

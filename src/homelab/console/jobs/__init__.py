@@ -6,7 +6,7 @@ from typing import Any
 from starlette.responses import RedirectResponse, Response
 
 from homelab.console import forms, words
-from homelab.console.charts import calendar
+from homelab.console.charts import calendar, durations
 from homelab.console.forms import Question
 from homelab.console.live import version
 from homelab.console.picture import Edge, Node, folded, svg
@@ -18,6 +18,7 @@ from homelab.control.api.routing import Asked, Site
 from homelab.core.errors import HomelabError
 
 HERE = "Jobs"
+SHOWN = 30
 TOLD = ("run", "flow", "schedule", "timezone", "needs", "description", "paused")
 """Settings that a job's page has a place of its own for."""
 
@@ -30,7 +31,8 @@ def matching(jobs: list[dict[str, Any]], query: str) -> list[dict[str, Any]]:
 
     def text(job: dict[str, Any]) -> str:
         said = " ".join(str(job.get(k) or "") for k in ("name", "description", "flow", "source"))
-        return f"{said} {shown_state(job)}".casefold()
+        state = shown_state(job)
+        return f"{said} {state} {words.mark(state).word}".casefold()
 
     return [job for job in jobs if all(word in text(job) for word in wanted)]
 
@@ -45,11 +47,21 @@ def shown_state(job: dict[str, Any]) -> str:
 async def listed(site: Site, query: str) -> dict[str, Any]:
     answer: Any = await site.control.jobs()
     jobs: list[dict[str, Any]] = list(answer)
-    return {"jobs": matching(jobs, query), "all": len(jobs), "query": query, "now": datetime.now(UTC)}
+    return {
+        "jobs": matching(jobs, query),
+        "all": len(jobs),
+        "states": [shown_state(job) for job in jobs],
+        "query": query,
+        "now": datetime.now(UTC),
+    }
 
 
 async def list_parts(site: Site, query: str) -> Parts:
-    return {"job-rows": str(fragment("jobs/rows.html", shown_state=shown_state, **await listed(site, query)))}
+    found = await listed(site, query)
+    return {
+        "job-states": str(fragment("jobs/states.html", **found)),
+        "job-rows": str(fragment("jobs/rows.html", shown_state=shown_state, **found)),
+    }
 
 
 async def show_list(asked: Asked) -> Response:
@@ -83,6 +95,7 @@ async def graph_of(
     return {
         "picture": svg(shown, lines, selected=selected, title="Jobs and what needs what"),
         "nodes": len(nodes),
+        "opened": opened,
         "folded": sum(1 for node in shown if node.folded),
         "listing": [(n.name, n.state, [e.source for e in edges if e.target == n.name]) for n in nodes],
     }
@@ -100,12 +113,20 @@ async def show_graph(asked: Asked) -> Response:
     return respond(asked, "jobs/graph.html", title="Graph of jobs", here=HERE, live=topic, version=at, **found)
 
 
+def usual_s(job: dict[str, Any]) -> float | None:
+    """Seconds that a job usually takes; None when too little is known."""
+    spread = job["statistics"]["duration_s"]
+    return spread["middle"] if spread else None
+
+
 async def job_parts(site: Site, name: str) -> Parts:
     job = (await site.control.job(name))["job"]
     now = datetime.now(UTC)
-    rows = fragment("runs/rows.html", runs=await site.control.runs(job=name, limit=20), pick=False, now=now)
+    runs: Any = await site.control.runs(job=name, limit=SHOWN)
+    rows = fragment("runs/rows.html", runs=runs, pick=False, now=now)
+    took = fragment("jobs/took.html", took=durations(runs, usual_s(job)))
     head = fragment("jobs/job_state.html", job=job, state_now=shown_state(job), now=now)
-    return {"job-state": str(head), "run-rows": str(rows)}
+    return {"job-state": str(head), "took": str(took), "run-rows": str(rows)}
 
 
 async def show_job(asked: Asked) -> Response:
@@ -113,7 +134,7 @@ async def show_job(asked: Asked) -> Response:
     control, looking = asked.site.control, asked.site.control.looking
     job = (await control.job(name))["job"]
     why = await control.why(name)
-    runs: Any = await control.runs(job=name, limit=20)
+    runs: Any = await control.runs(job=name, limit=SHOWN)
     now = datetime.now(UTC)
     graph = await control.graph()
     near = {end for e in graph["edges"] if name in (e["from"], e["to"]) for end in (e["from"], e["to"])} - {name}
@@ -123,6 +144,7 @@ async def show_job(asked: Asked) -> Response:
         "reasons": why["reasons"],
         "runs": runs,
         "pick": False,
+        "took": durations(runs, usual_s(job)),
         "calendar": calendar(await looking.days(name), today=now.date(), link=f"/runs?job={url_part(name)}&day="),
         "needed_by": [e["to"] for e in graph["edges"] if e["from"] == name],
         "settings": [pair for pair in job["settings"].items() if pair[0] not in TOLD and pair[1]],

@@ -77,6 +77,7 @@ def told(run: dict[str, Any], wanted: str | None, now: datetime) -> dict[str, An
     return {
         "run": run,
         "chosen": chosen,
+        "cause": next((job for job in run["jobs"] if RunState(job["state"]).is_failure and job["attempt"]), None),
         "is_open": not RunState(run["state"]).is_final,
         "whole_s": whole_s,
         "bars": bars,

@@ -83,9 +83,10 @@ def _zone(timezone: str) -> ZoneInfo:
     return ZoneInfo(timezone)
 
 
-def bits(mask: int) -> list[int]:
+@lru_cache(maxsize=4096)
+def bits(mask: int) -> tuple[int, ...]:
     """The numbers of the bits that are set, ascending."""
-    return [n for n in range(mask.bit_length()) if mask >> n & 1]
+    return tuple(n for n in range(mask.bit_length()) if mask >> n & 1)
 
 
 def dates(schedule: Schedule, first: date) -> Iterator[date]:

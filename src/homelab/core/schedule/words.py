@@ -18,7 +18,7 @@ def describe(schedule: Schedule) -> str:
     return f"{_time_words(minutes, hours)}{_day_words(schedule)}"
 
 
-def _time_words(minutes: list[int], hours: list[int]) -> str:
+def _time_words(minutes: tuple[int, ...], hours: tuple[int, ...]) -> str:
     every = _step(minutes, 60)
     if len(hours) == 24:
         if every:
@@ -52,21 +52,21 @@ def _day_words(schedule: Schedule) -> str:
     return words or (" every day" if fixed else "")
 
 
-def _step(values: list[int], size: int) -> int | None:
+def _step(values: tuple[int, ...], size: int) -> int | None:
     """n when the values are every n-th from 0 around the clock."""
     if len(values) < 2 or values[0] != 0:
         return None
     step = values[1]
-    return step if size % step == 0 and values == list(range(0, size, step)) else None
+    return step if size % step == 0 and values == tuple(range(0, size, step)) else None
 
 
 def _listed(words: list[str]) -> str:
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def _ranged(words: list[str], values: list[int]) -> str:
+def _ranged(words: list[str], values: tuple[int, ...]) -> str:
     if not words:
         return "no day"
-    if len(values) > 2 and values == list(range(values[0], values[-1] + 1)):
+    if len(values) > 2 and values == tuple(range(values[0], values[-1] + 1)):
         return f"{words[0]} to {words[-1]}"
     return _listed(words)
