@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"prefect", "httpx", "pydantic", "psycopg", "starlette", "uvicorn", "rich", "sqlalchemy", "apprise", "fastapi"}
+HEAVY = {"prefect", "httpx", "pydantic", "psycopg", "starlette", "uvicorn", "rich", "sqlalchemy", "apprise", "fastapi",
+         "textual"}  # fmt: skip
 PROBE = """
 import json, sys
 from homelab.cli import main

@@ -4,9 +4,11 @@ Where and who: `HOMELAB_URL` and `HOMELAB_TOKEN`, else the endpoints and the adm
 errors become those of `core.errors`, with its message and hint; nothing here retries what may have changed something.
 """
 
+import contextlib
 import http.client
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -90,11 +92,19 @@ class Client:
         return self._json("DELETE", path)
 
     def lines(
-        self, path: str, query: Mapping[str, object] | None = None, *, quiet_s: float | None = None
+        self,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        *,
+        quiet_s: float | None = None,
+        on_open: Callable[[Callable[[], None]], object] | None = None,
     ) -> Iterator[bytes]:
-        """The answer line by line as it arrives; `quiet_s` is the longest silence (None: any)."""
+        """The answer line by line as it arrives; `quiet_s` is the longest silence (None: any). `on_open` is called when
+        the answer begins, with what ends it from another thread."""
         connection, response = self._send("GET", path + _query(query), None, timeout_s=self._timeout_s)
         try:
+            if on_open is not None:
+                on_open(lambda: _cut(connection))
             if connection.sock is not None:
                 connection.sock.settimeout(quiet_s)
             rest = b""
@@ -162,6 +172,13 @@ class Client:
         return NoAnswerError(
             f"no lab answers at {self.url}: {str(why).lower()}", hint="Start it with: homelab up. See: homelab status"
         )
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """End a connection that another thread reads from: that one sees the end of the answer."""
+    if connection.sock is not None:
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def error_of(status: int, body: bytes, url: str) -> HomelabError:

@@ -1,0 +1,547 @@
+"""The screen and its keys: shows one place at a time, asks the lab in threads, redraws when the lab has news.
+
+What a place shows is the business of its view; this file only knows how to get there and back, and how to act. Called
+by `cli.top`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from textual import events
+from textual.app import App, ComposeResult
+from textual.binding import Binding
+from textual.timer import Timer
+
+from homelab.core.errors import HomelabError, NotFoundError
+from homelab.tui import around, asking, commands, jobs, views
+from homelab.tui.asking import Question
+from homelab.tui.commands import Known
+from homelab.tui.feed import Feed
+from homelab.tui.help import VIEW as HELP
+from homelab.tui.keys import KEYS
+from homelab.tui.layout import BLANK, Line, Place, Sort, Span, Target, clean, cut, line, matching, wrap
+from homelab.tui.logpane import LogPane
+from homelab.tui.panels import Ask, Prompt
+from homelab.tui.sheet import Bar, Sheet
+from homelab.tui.threads import in_thread
+from homelab.tui.view import Door, Frame, Json, Link, Page, View, part
+
+SETTLE_S = 0.3
+"""News come in swarms; one question answers for all of them."""
+REST = 5.0
+"""A view that takes a second to ask is asked for every fifth at most."""
+QUIET_S = 60.0
+"""Asked anew even when the lab told nothing: what is late is late by time alone."""
+MOVING_S, STILL_S = 1.0, 15.0
+"""How often times on the screen are made anew."""
+GRACE_S = 1.0
+"""A link that is lost for less is not worth a word."""
+
+
+@dataclass
+class Visit:
+    """A place on the way, with how one looked at it."""
+
+    place: Place
+    answer: Json | None = None
+    filter: str = ""
+    sort: Sort | None = None
+    selected: str = ""
+    top: int = 0
+
+
+class Top(App[int]):
+    """`connect` finds the lab (again) and gives its API; `first` is the answer of the first place, when it is known."""
+
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Screen { background: ansi_default; color: ansi_default; layers: base; }
+    """
+    BINDINGS: ClassVar[list[Any]] = [
+        *(Binding(",".join(key.keys), key.action, key.about, show=False) for key in KEYS),
+        Binding("ctrl+c", "leave(130)", "quit", show=False, priority=True),
+        Binding("ctrl+q", "leave(0)", "quit", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        connect: Callable[[], Door],
+        place: Place,
+        *,
+        first: Json | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        lab: str = "",
+    ) -> None:
+        super().__init__(ansi_color=True)
+        self.theme = "ansi-dark"
+        self._connect = connect
+        self._door: Door | None = None
+        self._clock = clock
+        self._lab = lab
+        self.bars = [Bar("title"), Bar("summary"), Bar("head"), Bar("foot")]
+        self.sheet = Sheet()
+        self.log_pane = LogPane(door=lambda: self.door, say=self.say)
+        self.ask = Ask(answered=self.answered)
+        self.prompt = Prompt(typed=self.typed, entered=self.entered)
+        self.visits = [Visit(place, answer=first)]
+        self.page = Page()
+        self.link = Link()
+        self._feed = Feed(connect, told=self._from_feed, happened=self._from_news)
+        self._problem: HomelabError | None = None
+        self._message: Line | None = None
+        self._known = Known()
+        self._asked = 0
+        self._is_ready = False
+        self._is_stale = False
+        self._took_s = 0.0
+        self._loaded_at = 0.0
+        self._reload_timer: Timer | None = None
+        self._tick_timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield from self.bars[:3]
+        yield self.sheet
+        yield self.log_pane
+        yield self.ask
+        yield self.bars[3]
+        yield self.prompt
+
+    def on_mount(self) -> None:
+        self._is_ready = True
+        self._arrive()
+        self._feed.start()
+
+    def on_unmount(self) -> None:
+        self._feed.stop()
+
+    # -- where one is
+
+    @property
+    def visit(self) -> Visit:
+        return self.visits[-1]
+
+    @property
+    def view(self) -> View:
+        return view_of(self.visit.place)
+
+    @property
+    def door(self) -> Door:
+        if self._door is None:
+            self._door = self._connect()
+        return self._door
+
+    @property
+    def pane(self) -> Sheet:
+        """What the keys move."""
+        return self.log_pane if self.view.is_log else self.sheet
+
+    def go(self, place: Place) -> None:
+        """To another place, with a way back; a place on the way is gone back to."""
+        self._keep()
+        for number, visit in enumerate(self.visits):
+            if visit.place == place:
+                del self.visits[number + 1 :]
+                break
+        else:
+            self.visits.append(Visit(place))
+            del self.visits[:-50]
+        self._arrive()
+
+    def _keep(self) -> None:
+        if not self.view.is_log:
+            self.visit.selected, self.visit.top = self.sheet.selected, self.sheet.top
+
+    def _arrive(self) -> None:
+        self.page, self._problem, self._message = Page(), None, None
+        is_log = self.view.is_log
+        self.log_pane.leave()
+        self.sheet.display, self.log_pane.display = not is_log, is_log
+        self.log_pane.restart([])
+        self.pane.focus()
+        visit = self.visit
+        if visit.answer is not None and not is_log:
+            self._draw()
+            self.sheet.restart(self._lines(), selected=visit.selected or self.page.selects, top=visit.top)
+        else:
+            self.sheet.restart([])
+        if visit.answer is not None and is_log:
+            self.log_pane.begin(visit.answer)
+        self._draw()
+        self._load()
+
+    # -- asking the lab
+
+    def _load(self) -> None:
+        self._asked += 1
+        self.run_worker(self._ask_for(self.visit, self._asked), group="load", exit_on_error=True)
+
+    async def _ask_for(self, visit: Visit, number: int) -> None:
+        view, place, begun = view_of(visit.place), visit.place, time.monotonic()
+        try:
+            door = self.door
+            answer = await in_thread(lambda: view.load(door, place))
+        except HomelabError as error:
+            if number == self._asked:
+                self._problem = error
+                self._draw()
+                self._ask_later(QUIET_S if isinstance(error, NotFoundError) else 5.0)
+            return
+        if number != self._asked:
+            return
+        self._loaded_at = time.monotonic()
+        self._took_s = self._loaded_at - begun
+        is_first = visit.answer is None
+        visit.answer, self._problem = answer, None
+        self._lab = str(answer.get("lab") or self._lab) if isinstance(answer.get("lab"), str) else self._lab
+        if view.is_log:
+            (self.log_pane.begin if is_first else self.log_pane.heard)(answer)
+        self._draw()
+        if is_first and not view.is_log:
+            self.sheet.restart(self._lines(), selected=visit.selected or self.page.selects, top=visit.top)
+            self._draw_foot()
+        self._ask_later(QUIET_S)
+
+    def _ask_later(self, wait_s: float) -> None:
+        if self._reload_timer is not None:
+            self._reload_timer.stop()
+        self._is_stale = False
+        self._reload_timer = self.set_timer(wait_s, self._load)
+
+    def _news(self, kind: str) -> None:
+        """The lab said that something happened. Asked for soon, but not more often than the lab can bear."""
+        if not self._is_stale and kind:
+            self._ask_later(max(SETTLE_S, self._took_s * REST - (time.monotonic() - self._loaded_at)))
+            self._is_stale = True
+
+    def _from_news(self, kind: str) -> None:
+        self._post(lambda: self._news(kind))
+
+    def _from_feed(self, link: Link) -> None:
+        self._post(lambda: self._linked(link))
+
+    def _post(self, work: Callable[[], object]) -> None:
+        """From the feed's thread to this one."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work)
+
+    def _linked(self, link: Link) -> None:
+        was, self.link = self.link, link
+        if link.door is not None:
+            self._door = link.door
+        if link.state == "live" and was.state != "connecting":
+            self._load()
+        elif link.state != "live":
+            self.set_timer(GRACE_S, self._draw)
+        self._draw()
+
+    # -- drawing
+
+    def _lines(self) -> list[Line]:
+        return matching(self.page.lines, self.visit.filter)
+
+    def _draw(self) -> None:
+        """All of the screen from what is known now."""
+        if not self._is_ready:
+            return
+        visit = self.visit
+        if visit.answer is not None:
+            frame = Frame(width=max(20, self.size.width), now=self._clock(), sort=visit.sort)
+            self.page = self.view.draw(visit.answer, visit.place, frame)
+        lines = self._lines()
+        title, summary, head, _ = self.bars
+        crumbs = [self._crumb(visit) for visit in self.visits]
+        title.show(around.title(self._lab, crumbs, self.link, self.size.width))
+        summary.show(*self._above())
+        head.show(*(self.page.head if lines else ()))
+        if not self.view.is_log:
+            self.sheet.show(lines or self._empty())
+        self._draw_foot()
+        self._tick()
+
+    def _tick(self) -> None:
+        """Draw again when the times on the screen have moved on."""
+        is_waiting = self.link.state in ("lost", "refused")
+        wait_s = MOVING_S if self.page.is_moving or self.view.is_log or is_waiting else STILL_S
+        if self._tick_timer is not None:
+            self._tick_timer.stop()
+        self._tick_timer = self.set_timer(wait_s, self._draw)
+
+    def _crumb(self, visit: Visit) -> str:
+        about = visit.place.job or visit.place.run[:8]
+        if visit is self.visit and self.page.title:
+            about = self.page.title
+        return f"{visit.place.view} {about}".strip()
+
+    def _above(self) -> list[Line]:
+        """What is wrong, then the view's own line with the filter before it."""
+        width, spans = self.size.width, list[Span]()
+        wanted = self.log_pane.wanted if self.view.is_log else self.visit.filter
+        if wanted:
+            spans += [(f"/{clean(wanted)}", "match"), ("  ", "")]
+        if self.page.summary is not None:
+            spans += self.page.summary.spans
+        wait_s = self.link.again_at - time.monotonic()
+        wrong = around.troubles(self.link, self._problem, width, wait_s=wait_s)
+        return [*wrong, around.within(spans, width)] if spans else wrong
+
+    def _empty(self) -> list[Line]:
+        if self.visit.answer is None:
+            told = "" if self._problem is not None else "asking the lab …"
+        elif self.visit.filter:
+            told = "Nothing matches. Esc clears the filter."
+        else:
+            told = self.page.empty
+        return [BLANK, *(line((text, "idle")) for text in wrap(told, self.size.width))] if told else []
+
+    def _draw_foot(self) -> None:
+        foot, width = self.bars[3], self.size.width
+        if self.prompt.display:
+            foot.show(line((cut(self.prompt.hint, width), "idle")))
+            return
+        place, count = self.sheet.position
+        where = self.log_pane.state if self.view.is_log else f"{place}/{count}" if count else ""
+        foot.show(around.foot(self._message, where, width, is_log=self.view.is_log))
+
+    def say(self, text: str, tone: str = "") -> None:
+        """A message in the last line, until the next key; "" takes it away."""
+        self._message = line((clean(text), tone)) if text else None
+        self._draw_foot()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def on_key(self, event: events.Key) -> None:
+        if self._message is not None and not self.prompt.display:
+            self.say("")
+
+    # -- keys: looking
+
+    def action_leave(self, status: int) -> None:
+        self.exit(status)
+
+    def action_move(self, step: int) -> None:
+        self.pane.move(step)
+        self._draw_foot()
+
+    def action_page(self, step: int) -> None:
+        self.pane.page(step)
+        self._draw_foot()
+
+    def action_top(self) -> None:
+        self.pane.to_top()
+        self._draw_foot()
+
+    def action_end(self) -> None:
+        self.pane.to_end()
+        self._draw_foot()
+
+    def action_enter(self) -> None:
+        target = self.pane.target
+        if target is not None and target.opens is not None:
+            self.go(target.opens)
+
+    async def action_back(self) -> None:
+        if self.view.is_log and self.log_pane.stop_search():
+            self._draw()
+        elif self.visit.filter:
+            self.visit.filter = ""
+            self._draw()
+        elif len(self.visits) > 1:
+            self.visits.pop()
+            self._arrive()
+        else:
+            self.say("This is the first view. q quits.", "idle")
+
+    def action_reload(self) -> None:
+        self._feed.try_now()
+        self._load()
+
+    def action_help(self) -> None:
+        self.go(Place(view=HELP.name))
+
+    def action_sort(self) -> None:
+        if not self.page.columns:
+            self.say("This view has one order.", "idle")
+            return
+        now = self.visit.sort
+        following = 0 if now is None else now.column + 1
+        self.visit.sort = Sort(column=following) if following < self.page.columns else None
+        self._draw()
+
+    def action_reverse(self) -> None:
+        if self.visit.sort is not None:
+            self.visit.sort = replace(self.visit.sort, backwards=not self.visit.sort.backwards)
+            self._draw()
+
+    def action_logs(self) -> None:
+        target = self._target()
+        if target is not None and target.run:
+            self.go(Place(view="log", run=target.run, job=target.job))
+        elif target is not None:
+            self.say("It has not run yet: there is no log.", "warn")
+
+    def action_describe(self) -> None:
+        target = self._target()
+        if target is not None and target.job:
+            run = target.run if target.again == "retry" else ""
+            self.go(Place(view="job", job=target.job, run=run))
+
+    def _target(self) -> Target | None:
+        """What is selected; in a log and in a description, what it is about."""
+        if self.pane.target is not None:
+            return self.pane.target
+        place, answer = self.visit.place, self.visit.answer or {}
+        if place.view == "log" and self.log_pane.run_id:
+            return Target(job=self.log_pane.job, run=self.log_pane.run_id, again="retry")
+        if place.view == "job" and answer:
+            return Target(job=place.job, run=place.run or jobs.last_run(answer["job"])[0])
+        self.say("Nothing is selected here.", "idle")
+        return None
+
+    # -- keys: in a log
+
+    def action_follow(self) -> None:
+        if self.view.is_log:
+            self.say("follows" if self.log_pane.toggle_follow() else "stays here", "idle")
+
+    def action_times(self) -> None:
+        if self.view.is_log:
+            self.log_pane.toggle_times()
+
+    def action_find(self, step: int) -> None:
+        if self.view.is_log:
+            self.log_pane.find(step)
+
+    def action_shift(self, cells: int) -> None:
+        if self.view.is_log:
+            self.log_pane.shift_by(cells)
+
+    # -- keys: typing
+
+    def action_search(self) -> None:
+        text = self.log_pane.wanted if self.view.is_log else self.visit.filter
+        hint = (
+            "Enter searches, Esc leaves"
+            if self.view.is_log
+            else "lists what has all these words; Enter keeps it, Esc clears it"
+        )
+        self.prompt.open("/", text, hint=hint)
+        self._draw_foot()
+
+    def action_command(self) -> None:
+        self.prompt.open(":", "", complete=lambda text: commands.completions(text, self._known))
+        self._draw_foot()
+        self.run_worker(self._learn_names(), group="names", exclusive=True)
+
+    async def _learn_names(self) -> None:
+        door = self.door
+
+        try:
+            self._known = await in_thread(lambda: commands.learn(door))
+        except HomelabError as error:
+            self.say(around.told(error), "bad")
+        self.prompt.offer()
+        self._draw_foot()
+
+    def typed(self, text: str) -> None:
+        """The text in the prompt has changed."""
+        if self.prompt.sign == "/" and not self.view.is_log:
+            self.visit.filter = text
+            self.sheet.restart(self._lines(), selected=self.sheet.selected)
+            self._draw()
+        self._draw_foot()
+
+    def entered(self, text: str | None) -> None:
+        """The prompt was closed: with a text, or (None) left."""
+        sign = self.prompt.sign
+        self.pane.focus()
+        self._message = None
+        if sign == "/" and self.view.is_log:
+            if text is not None:
+                self.log_pane.search(text)
+        elif sign == "/":
+            self.visit.filter = "" if text is None else text
+        elif text:
+            self._command(text)
+        self._draw()
+
+    def _command(self, text: str) -> None:
+        match commands.meaning(text, self._known):
+            case "quit":
+                self.exit(0)
+            case str():
+                self.action_help()
+            case Place() as place:
+                self.go(place)
+            case unknown:
+                self.say(unknown.message, "warn")
+
+    # -- keys: acting
+
+    def action_again(self) -> None:
+        target = self._target()
+        if target is None:
+            return
+        if target.again == "retry" and target.run:
+            self._question(lambda door: asking.retry(door.get(f"/api/v1/runs/{part(target.run)}")["run"]))
+        elif target.job:
+            self._question(lambda door: asking.run_job(_job(door, target.job), door.get("/api/v1/graph")))
+
+    def action_cancel(self) -> None:
+        target = self._target()
+        if target is not None and target.run:
+            self._question(lambda door: asking.cancel(door.get(f"/api/v1/runs/{part(target.run)}")["run"]))
+
+    def action_pause(self) -> None:
+        target = self._target()
+        if target is not None and target.job:
+            self._question(lambda door: asking.pause(_job(door, target.job), door.get("/api/v1/graph")))
+
+    def _question(self, make: Callable[[Door], Question | str]) -> None:
+        async def prepare() -> None:
+            door = self.door
+            try:
+                question = await in_thread(lambda: make(door))
+            except HomelabError as error:
+                self.say(around.told(error), "bad")
+                return
+            if isinstance(question, str):
+                self.say(question, "warn")
+            else:
+                self.ask.open(question)
+
+        self.run_worker(prepare(), group="ask", exclusive=True)
+
+    def answered(self, question: Question, choice: asking.Choice | None) -> None:
+        """A question was answered, once; None: left."""
+        self.pane.focus()
+        if choice is None:
+            self.say("Nothing was changed.", "idle")
+            return
+        self.say(f"{choice.label} …", "idle")
+        self.run_worker(self._carry_out(question, choice), group="act")
+
+    async def _carry_out(self, question: Question, choice: asking.Choice) -> None:
+        door = self.door
+        try:
+            made = await in_thread(lambda: door.post(choice.path, choice.body))
+        except HomelabError as error:
+            self.say(around.told(error), "bad")
+            return
+        if question.after is not None:
+            run = str(made["run"]["id"]) if made else question.after.run
+            self.go(replace(question.after, run=run))
+        else:
+            self._load()
+        self.say(f"✓ {choice.done}", "good")
+
+
+def view_of(place: Place) -> View:
+    return HELP if place.view == HELP.name else views.of(place)
+
+
+def _job(door: Door, name: str) -> Json:
+    return door.get(f"/api/v1/jobs/{part(name)}")["job"]
