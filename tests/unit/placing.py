@@ -5,6 +5,7 @@ Drawn from a seed, since Hypothesis by itself draws mostly short lists of little
 
 from random import Random
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from homelab.core.capacity import APP, CPU, GPU_MEMORY, MEMORY, SLOTS, UNIT, Capacity
@@ -12,6 +13,8 @@ from homelab.core.jobs import Affinity
 from homelab.core.placement import Model, Node, Request
 
 GIB = 1 << 30
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The machine may be busy."""
 NAMES = ("a", "b", "c", "d", "e")
 WORK = ("ollama", "photo", "train")
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.placing import patient
 
 from homelab.core import capacity
 from homelab.core.capacity import AmountError, Capacity, amount, capacity_of, requirements_of, smallest, text
@@ -34,6 +35,7 @@ def test_what_is_no_amount_is_refused(resource: str, written: object) -> None:
         amount(resource, written)
 
 
+@patient
 @given(st.sampled_from(("cpu", "memory", "slots")), st.integers(0, 1 << 45), st.integers(0, 1 << 45))
 def test_the_words_never_show_as_much_free_as_asked_when_it_is_less(resource: str, free: int, asked: int) -> None:
     if free < asked:

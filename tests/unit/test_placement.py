@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.placing import GIB, node, nodes, one_request, request, requests
+from tests.unit.placing import GIB, node, nodes, one_request, patient, request, requests
 
 from homelab.core.capacity import GPU_MEMORY, MEMORY, SLOTS, UNIT
 from homelab.core.jobs import Affinity, Job
@@ -55,6 +55,7 @@ def overcommitted(room: Room) -> list[str]:
     return over
 
 
+@patient
 @given(nodes, requests(most=24))
 def test_capacity_is_never_exceeded(fleet: list[Node], asked: list[Request]) -> None:
     snapshot = filled(fleet, asked)
@@ -65,6 +66,7 @@ def test_capacity_is_never_exceeded(fleet: list[Node], asked: list[Request]) -> 
                 assert name in room.total  # nothing was given of what nobody knows
 
 
+@patient
 @given(nodes, requests(most=16), one_request, st.randoms())
 def test_equal_input_gives_equal_output_in_whatever_order(
     fleet: list[Node], held: list[Request], asked: Request, chance: object
@@ -80,6 +82,7 @@ def test_equal_input_gives_equal_output_in_whatever_order(
     assert first.to_json() == second.to_json()
 
 
+@patient
 @given(nodes, requests(most=16), one_request)
 def test_a_request_is_rejected_only_where_each_node_has_a_reason(
     fleet: list[Node], held: list[Request], asked: Request
@@ -97,6 +100,7 @@ def test_a_request_is_rejected_only_where_each_node_has_a_reason(
         assert found.score == pytest.approx(sum(r.score for r in found.reasons))
 
 
+@patient
 @given(nodes, requests(most=16), one_request)
 def test_one_more_node_never_makes_a_request_unplaceable(
     fleet: list[Node], held: list[Request], asked: Request
@@ -107,6 +111,7 @@ def test_one_more_node_never_makes_a_request_unplaceable(
         assert isinstance(place(asked, Snapshot.of(fleet, leases), 0.0), Placement)
 
 
+@patient
 @given(nodes, requests(most=16))
 def test_a_snapshot_kept_up_is_the_snapshot_counted_anew(fleet: list[Node], held: list[Request]) -> None:
     snapshot = filled(fleet, held)
@@ -136,7 +141,7 @@ def test_what_is_unknown_is_neither_nothing_nor_enough() -> None:
     found = place(request(gpu=1), Snapshot.of([node("a", gpus=None, memory=8), node("b", gpus=(), memory=8)]), 0.0)
     assert isinstance(found, Rejection)
     assert [r.code for reasons in found.reasons.values() for r in reasons] == [Code.UNKNOWN, Code.TOO_SMALL]
-    assert render(found.reasons["a"][0]) == "a: how much GPU memory it has is not known, 1 GiB is asked"
+    assert render(found.reasons["a"][0]) == "a: how much GPU memory it has is not known; 1 GiB is asked"
     assert render(found.reasons["b"][0]) == "b: it has no GPU memory"
 
 
@@ -174,7 +179,7 @@ def test_the_smaller_of_declared_and_measured_counts() -> None:
     measured = dataclasses.replace(declared, measured=node("a", gpus=None, memory=32).declared)
     found = place(request(memory=40), Snapshot.of([measured]), 0.0)
     assert isinstance(found, Rejection)
-    assert render(found.reasons["a"][0]) == "a: it has 32 GiB memory, 40 GiB is asked"
+    assert render(found.reasons["a"][0]) == "a: it has 32 GiB memory; 40 GiB is asked"
 
 
 def test_work_that_needs_no_gpu_leaves_the_gpu_to_others() -> None:

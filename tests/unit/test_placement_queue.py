@@ -7,7 +7,7 @@ from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.placing import free_nodes, node, nodes, one_request, request, requests
+from tests.unit.placing import free_nodes, node, nodes, one_request, patient, request, requests
 
 from homelab.core.capacity import SLOTS, UNIT
 from homelab.core.placement import (
@@ -73,6 +73,7 @@ class Life:
         return self
 
 
+@patient
 @given(nodes, requests(most=20), st.booleans())
 def test_nothing_waits_that_a_node_could_take_unless_room_is_reserved(
     fleet: list[Node], asked: list[Request], preempt: bool
@@ -90,6 +91,7 @@ def test_nothing_waits_that_a_node_could_take_unless_room_is_reserved(
                     assert reasons[room.node.name][0].code is Code.RESERVED
 
 
+@patient
 @given(nodes, requests(most=16), st.randoms())
 def test_the_plan_does_not_depend_on_the_order_of_the_queue(
     fleet: list[Node], asked: list[Request], chance: object
@@ -104,6 +106,7 @@ def test_the_plan_does_not_depend_on_the_order_of_the_queue(
     assert [r.id for r in one.waiting] == [r.id for r in two.waiting]
 
 
+@patient
 @given(free_nodes, requests(plain=True, known=True, most=24))
 def test_what_is_let_in_never_delays_the_reservation(fleet: list[Node], asked: list[Request]) -> None:
     life = Life(fleet, asked).run()
@@ -119,6 +122,7 @@ def test_what_is_let_in_never_delays_the_reservation(fleet: list[Node], asked: l
             assert life.started[head.id] <= plan.reservation.at
 
 
+@patient
 @given(free_nodes, requests(plain=True, most=24))
 def test_whatever_some_node_suits_starts_within_the_bound(fleet: list[Node], asked: list[Request]) -> None:
     """All that comes before it in turn may run first, one after the other at worst, each after a wait as long as work
@@ -134,6 +138,7 @@ def test_whatever_some_node_suits_starts_within_the_bound(fleet: list[Node], ask
         assert life.started[one.id] <= max(last, one.submitted) + (ahead + 1) * LONGEST_S
 
 
+@patient
 @given(one_request, one_request)
 def test_what_came_long_before_goes_first_whatever_its_priority(one: Request, other: Request) -> None:
     early = dataclasses.replace(one, submitted=0.0)
@@ -142,6 +147,7 @@ def test_what_came_long_before_goes_first_whatever_its_priority(one: Request, ot
     assert early.effective_priority(1000.0) > late.effective_priority(1000.0) - 1e-9
 
 
+@patient
 @given(nodes, requests(most=20))
 def test_only_restartable_work_of_lower_priority_is_stopped_and_it_ends(
     fleet: list[Node], asked: list[Request]
@@ -195,7 +201,7 @@ def test_a_member_of_the_heads_exclusive_group_is_not_let_in() -> None:
 def test_what_no_node_can_ever_take_holds_up_nobody() -> None:
     plan = plan_queue([request("giant", cpu=64), request("small", cpu=1)], Snapshot.of([node("a", cpu=4)]), 0.0)
     assert [p.request.id for p in plan.starts] == ["small"] and plan.reservation is None
-    assert render(plan.reasons(plan.waiting[0])["a"][0]) == "a: it has 4 cores, 64 is asked"
+    assert render(plan.reasons(plan.waiting[0])["a"][0]) == "a: it has 4 cores; 64 is asked"
 
 
 def test_important_work_stops_the_least_important_that_may_be_restarted() -> None:

@@ -28,7 +28,7 @@ UNIT: Final = 1000
 """One core, one slot, one application, in the thousandths they are counted in."""
 
 _NOUNS: Final = {CPU: "cores", MEMORY: "memory", GPU_MEMORY: "GPU memory", SLOTS: "slots"}
-_MOST: Final = 1_000_000
+_MOST: Final = 100_000
 NUMBER_HINT: Final = "Write a number such as 2 or 0.5."
 
 
@@ -194,3 +194,31 @@ def apps_of(value: object) -> Mapping[str, Any]:
 
 def _listed(value: object) -> Iterable[Any]:
     return cast("Iterable[Any]", value) if isinstance(value, list | tuple) else (value,)
+
+
+def table_of(pairs: str) -> dict[str, Any]:
+    """`cpu=2,memory=1GiB,app=photoshop,disk:/data=10GiB` as the table that the lab file would have.
+
+    `app` (or `app:NAME=COUNT`), `model` and a second `gpu_memory` may stand several times. AmountError for anything
+    that is not NAME=VALUE.
+    """
+    found: dict[str, Any] = {}
+    for pair in filter(None, (p.strip() for p in pairs.split(","))):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not name or not value:
+            raise AmountError(f"'{pair}' is not NAME=VALUE", hint="Write it like cpu=2,memory=16GiB.")
+        if name in ("app", "apps"):
+            found.setdefault("apps", {})[value] = 1
+        elif name.startswith(APP):
+            found.setdefault("apps", {})[name.removeprefix(APP)] = value
+        elif name in ("model", "models"):
+            found.setdefault("models", []).append(value)
+        elif name.startswith(DISK):
+            found.setdefault("disk", {})[name.removeprefix(DISK)] = value
+        elif name == "unified_memory":
+            found[name] = value.lower() in ("true", "yes", "1")
+        elif name == GPU_MEMORY and name in found:
+            found[name] = [*_listed(found[name]), value]
+        else:
+            found[name] = value
+    return found

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from homelab.core.capacity import GPU_MEMORY, noun
 from homelab.core.durations import duration_text
-from homelab.core.placement.feasibility import asks_of, is_open, permits, refusals
+from homelab.core.placement.feasibility import asks_of, is_open, permits, refusals, shared
 from homelab.core.placement.nodes import Lease, Room, Snapshot, has_wrong_clock
 from homelab.core.placement.reasons import Code, Reason, render
 from homelab.core.placement.release import when_free
@@ -99,7 +99,9 @@ class Rejection:
             {
                 "node": node,
                 "code": reasons[0].code.value,
-                "reason": "; ".join(r.removeprefix(f"{node}: ") for r in map(render, reasons)),
+                "reason": "; also, ".join(
+                    render(reason).removeprefix(f"{node}: " if n else "") for n, reason in enumerate(reasons)
+                ),
                 "details": [r.to_json() for r in reasons],
             }
             for node, reasons in self.reasons.items()
@@ -182,7 +184,14 @@ def merits(request: Request, room: Room) -> tuple[Reason, ...]:
     asks = asks_of(request, room)
     found = [
         Reason(
-            code=code, node=node, resource=n, asked=v, free=room.free[n], total=room.total[n], score=base / len(asks)
+            code=code,
+            node=node,
+            resource=n,
+            asked=v,
+            free=room.free[n],
+            total=room.total[n],
+            subject=shared(request, room, n),
+            score=base / len(asks),
         )
         for n, v in asks
     ] or [Reason(code=code, node=node, score=base)]

@@ -6,7 +6,7 @@ must be on). `fits`: can it now. `refusals` answers both with all the reasons.
 
 from collections.abc import Iterator
 
-from homelab.core.capacity import GPU_MEMORY, MEMORY
+from homelab.core.capacity import APP, DISK, GPU_MEMORY, MEMORY
 from homelab.core.placement.nodes import SENSED, Room
 from homelab.core.placement.reasons import Code, Reason
 from homelab.core.placement.requests import Request
@@ -92,10 +92,16 @@ def lacks(request: Request, room: Room) -> Iterator[Reason]:
     """Why the node could never take it, by what is known of it: what is not known speaks for it here."""
     total = room.total
     for name, value in request.unified_asks if room.unified else request.asks:
-        if name in total or name not in SENSED:
-            has = total.get(name, 0)
-            if has < value:
-                yield Reason(code=Code.TOO_SMALL, node=room.node.name, resource=name, asked=value, total=has)
+        has = total.get(name, 0)
+        if has < value and not is_unknown(name, room):
+            yield Reason(
+                code=Code.TOO_SMALL,
+                node=room.node.name,
+                resource=name,
+                asked=value,
+                total=has,
+                subject=shared(request, room, name),
+            )
     yield from _unsuitable(request, room)
 
 
@@ -106,10 +112,17 @@ def refusals(request: Request, room: Room) -> Iterator[Reason]:
         yield Reason(code=Code.NOT_READY, node=node.name, subject=node.state)
     for name, value in asks_of(request, room):
         total = room.total.get(name)
-        if total is None and name in SENSED:
+        if is_unknown(name, room):
             yield Reason(code=Code.UNKNOWN, node=node.name, resource=name, asked=value)
         elif total is None or total < value:
-            yield Reason(code=Code.TOO_SMALL, node=node.name, resource=name, asked=value, total=total or 0)
+            yield Reason(
+                code=Code.TOO_SMALL,
+                node=node.name,
+                resource=name,
+                asked=value,
+                total=total or 0,
+                subject=shared(request, room, name),
+            )
         elif room.free[name] < value:
             yield Reason(
                 code=Code.SHORT,
@@ -119,9 +132,26 @@ def refusals(request: Request, room: Room) -> Iterator[Reason]:
                 free=room.free[name],
                 total=total,
                 holders=holders(room, name),
+                subject=shared(request, room, name),
             )
     yield from _unsuitable(request, room)
     yield from _company(request, room)
+
+
+def is_unknown(resource: str, room: Room) -> bool:
+    """Whether nobody said how much the node has. Applications and disks are known when one of them is."""
+    if resource in room.total:
+        return False
+    kind = resource.partition(":")[0] + ":"
+    if kind in (APP, DISK):
+        return not any(name.startswith(kind) for name in room.total)
+    return resource in SENSED
+
+
+def shared(request: Request, room: Room, resource: str) -> str:
+    """Says that what is asked of memory includes GPU memory, where it does."""
+    is_shared = room.unified and resource == MEMORY and request.amounts.get(GPU_MEMORY, 0) > 0
+    return "with its GPU memory" if is_shared else ""
 
 
 def holders(room: Room, resource: str) -> tuple[tuple[str, int], ...]:
@@ -132,10 +162,10 @@ def holders(room: Room, resource: str) -> tuple[tuple[str, int], ...]:
         if value > 0:
             held[name] = held.get(name, 0) + value
 
-    shared = room.unified and resource == MEMORY
+    is_shared = room.unified and resource == MEMORY
     for lease in room.leases.values():
-        note(lease.owner, lease.amounts.get(resource, 0) + (lease.amounts.get(GPU_MEMORY, 0) if shared else 0))
-    if shared or resource == GPU_MEMORY:
+        note(lease.owner, lease.amounts.get(resource, 0) + (lease.amounts.get(GPU_MEMORY, 0) if is_shared else 0))
+    if is_shared or resource == GPU_MEMORY:
         for model in room.node.models:
             note(model.name, model.gpu_memory)
     note("other programs", room.node.foreign.get(resource, 0))

@@ -15,7 +15,7 @@ State = Literal["ready", "unreachable", "draining", "drained", "asleep"]
 CLOCK_SKEW_S: Final = 5.0
 """A clock that is off by more is told: deadlines and logs of that node cannot be trusted."""
 SENSED: Final = frozenset({CPU, MEMORY, GPU_MEMORY, SLOTS})
-"""Unknown when nobody said how much a node has. Anything else that nobody said, it has not."""
+"""What every machine has some of, or none: unknown when nobody said. What a lab counts by itself, it has not."""
 
 
 @dataclass(frozen=True, kw_only=True)

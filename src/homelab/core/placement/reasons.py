@@ -40,7 +40,8 @@ class Code(StrEnum):
 class Reason:
     """One reason. `resource`, `asked`, `free`, `total`: amounts in the smallest unit (`core.capacity`).
 
-    `holders`: who holds the resource, the largest first. `subject`: a state, label, model, group or piece of work.
+    `holders`: who holds the resource, the largest first. `subject`: a state, label, model, group or piece of work; of
+    memory, that GPU memory is in it.
     `wait_s`: when the work would fit, by what is known of the ends. `score`: what it adds to the node's score.
     """
 
@@ -87,9 +88,9 @@ def _words(reason: Reason) -> str:
             return f"it has no {capacity.noun(reason.resource)}"
         case Code.TOO_SMALL:
             has = capacity.text(reason.resource, reason.total)
-            return f"it has {has} {capacity.noun(reason.resource)}, {_asked(reason)} is asked"
+            return f"it has {has} {capacity.noun(reason.resource)}; {_asked(reason)} is asked{_with_gpu(reason)}"
         case Code.UNKNOWN:
-            return f"how much {capacity.noun(reason.resource)} it has is not known, {_asked(reason)} is asked"
+            return f"how much {capacity.noun(reason.resource)} it has is not known; {_asked(reason)} is asked"
         case Code.FREE | Code.PACK:
             return _free(reason) if reason.resource else "nothing is asked of it"
         case _:
@@ -116,7 +117,11 @@ _SAID = {
 
 def _free(reason: Reason) -> str:
     free = capacity.text(reason.resource, max(0, reason.free))
-    return f"{free} {capacity.noun(reason.resource)} free of {_asked(reason)} asked"
+    return f"{free} {capacity.noun(reason.resource)} free of {_asked(reason)} asked{_with_gpu(reason)}"
+
+
+def _with_gpu(reason: Reason) -> str:
+    return f" ({reason.subject})" if reason.subject else ""
 
 
 def _asked(reason: Reason) -> str:
