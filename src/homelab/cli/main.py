@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cron": ("homelab.cli.cron:cron", "Read, import and compare crontabs; carry jobs over and back."),
     "job": ("homelab.cli.job:job", "List, show, run, pause jobs; why one did not run."),
     "run": ("homelab.cli.run:run", "List, show, retry, cancel runs; their logs."),
+    "place": ("homelab.cli.place:place", "Say on which node something would run, and why not elsewhere."),
     "notify": ("homelab.cli.notify:notify", "Test and inspect notifications."),
     "token": ("homelab.cli.token:token", "Make and revoke access tokens."),
     "feed": ("homelab.cli.feed:feed", "Addresses for calendars, badges and menu bars."),

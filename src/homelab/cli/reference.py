@@ -31,6 +31,7 @@ EXAMPLES: dict[str, str] = {
     "homelab run ls": "homelab run ls --state failed --since 1d",
     "homelab run logs": "homelab run logs last -f",
     "homelab run retry": "homelab run retry 4f2a --failed",
+    "homelab place": "homelab place --requires gpu_memory=12GiB,cpu=2 --label zone=attic",
     "homelab env": 'eval "$(homelab env)"; prefect flow-run ls',
     "homelab service": "homelab service install --user",
 }

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, TypeVar, cast
 
 from homelab.core.durations import duration_text, size_text
-from homelab.core.jobs import Flow, Job, Need, Retries
+from homelab.core.jobs import Affinity, Flow, Job, Need, Retries
 from homelab.core.labfile import Lab
 
 T = TypeVar("T")
@@ -182,12 +182,14 @@ def written(job: Job) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in _job_values(job).items():
         match name:
-            case "timeout_s" | "grace_s":
+            case "timeout_s" | "grace_s" | "expected_s":
                 found[name.removesuffix("_s")] = "none" if value is None else duration_text(value)
             case "output_limit_bytes":
                 found["output_limit"] = size_text(value)
             case "environment" | "secrets" | "params" | "requires":
                 found |= {f"{name}.{key}": str(value[key]) for key in sorted(value)}
+            case "affinity" | "anti_affinity":
+                found[name] = ", ".join(_affinity_text(a) for a in value)
             case "needs":
                 found[name] = ", ".join(_need_text(n) for n in value)
             case "retries":
@@ -208,6 +210,11 @@ def _need_text(need: Need) -> str:
     if need.within_s is not None:
         more.append(f"within {duration_text(need.within_s)}")
     return f"{need.job} ({', '.join(more)})" if more else need.job
+
+
+def _affinity_text(one: Affinity) -> str:
+    what = f"node {one.node}" if one.node else one.work
+    return f"{what} (required)" if one.required else what
 
 
 def _retries_text(retries: Retries) -> dict[str, str]:

@@ -47,6 +47,7 @@ _OPEN = frozenset({RunState.SCHEDULED, RunState.PENDING, RunState.RUNNING, RunSt
 When = Literal["success", "always", "failure"]
 Overlap = Literal["allow", "forbid", "queue"]
 Missed = Literal["skip", "latest", "all"]
+Strategy = Literal["spread", "pack"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +73,18 @@ class Retries:
     backoff: float = 2.0
     max_delay_s: float = 3600.0
     jitter: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affinity:
+    """Being near, or far from, a `node` or other `work` (a job's name or tag): one of the two is set.
+
+    A preference, unless `required`.
+    """
+
+    node: str = ""
+    work: str = ""
+    required: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +128,16 @@ class Job:
     """None: as the lab says. Otherwise the kinds of event that alert for this job; empty: never."""
     notify_urls: tuple[str, ...] = ()
     requires: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """As written: `core.capacity.requirements_of` reads it."""
+    affinity: tuple[Affinity, ...] = ()
+    anti_affinity: tuple[Affinity, ...] = ()
+    place: Strategy = "spread"
+    priority: int = 0
+    """Higher is first; waiting counts as priority too (`core.placement`)."""
+    restartable: bool = False
+    """It may be stopped and started anew for work of higher priority."""
+    expected_s: float | None = None
+    """How long a run usually takes; None when nobody knows."""
     source: str = ""
     """Where the job is defined, `file:line`, for people. Not part of the flow's digest."""
 
@@ -137,8 +160,9 @@ class Flow:
         body = asdict(self)
         for job in body["jobs"]:
             job.pop("source")
-            if not job["shadow"]:
-                del job["shadow"]
+            for name, default in _LATER.items():
+                if job[name] == default:
+                    del job[name]
         return hashlib.sha256(json.dumps(body, sort_keys=True, default=list).encode()).hexdigest()
 
     @property
@@ -168,6 +192,13 @@ class Flow:
         )
 
 
+_LATER: Mapping[str, object] = {
+    "shadow": False, "affinity": (), "anti_affinity": (), "place": "spread", "priority": 0, "restartable": False,
+    "expected_s": None,
+}  # fmt: skip
+"""Fields that a digest has only when they say something: definitions made before there were any keep theirs."""
+
+
 def _known(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:
     names = cls.__dataclass_fields__.keys()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
     return {k: v for k, v in raw.items() if k in names}
@@ -179,6 +210,8 @@ def _job_from(raw: Mapping[str, Any]) -> Job:
     values["retries"] = Retries(**_known(Retries, raw.get("retries", {})))
     for name in ("exclusive", "tags", "notify_urls"):
         values[name] = tuple(raw.get(name, ()))
+    for name in ("affinity", "anti_affinity"):
+        values[name] = tuple(Affinity(**_known(Affinity, a)) for a in raw.get(name, ()))
     if raw.get("notify_on") is not None:
         values["notify_on"] = tuple(raw["notify_on"])
     return Job(**values)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final, cast
 
-from homelab.core import schedule
+from homelab.core import placement, schedule
 from homelab.core.jobs import Job, Need, Retries, flows_of
+from homelab.core.labfile.fleet import check_requirements, fleet_of
 from homelab.core.labfile.graph import Placed, check_graph
 from homelab.core.labfile.kinds import NAME, UnusableError
 from homelab.core.labfile.model import Lab, Node, NotifySettings, SecretUse, ServiceSettings, WorkerSettings
@@ -107,6 +108,7 @@ class _Reader:
         self.sources += [read_source(f, text, collector) for f, text in files.items() if f != main]
         self.single: dict[str, dict[str, Any]] = {}
         self.defaults: dict[str, dict[str, Any]] = {}
+        self.defaults_at: dict[str, At] = {}
         self.named: dict[str, dict[str, tuple[dict[str, Any], At]]] = {kind: {} for kind in NAMED_TABLES}
         self.unusable: set[str] = set()
         self.agents: dict[str, At] = {}
@@ -120,10 +122,21 @@ class _Reader:
             self.read_file(source)
         self.check_includes()
         placed = self.jobs()
-        if not check_graph(placed, frozenset(self.unusable), is_whole=self.is_whole) or self.collector.has_errors:
+        is_good = check_graph(placed, frozenset(self.unusable), is_whole=self.is_whole)
+        check_requirements(placed, self.fleet(), self.defaults_at)
+        if not is_good or self.collector.has_errors:
             return None
         jobs = tuple(p.job for p in placed.values())
         return self.assemble(jobs)
+
+    def fleet(self) -> tuple[placement.Node, ...]:
+        """The nodes, when all of them could be read: what is missing cannot be said to be too small."""
+        if not self.is_whole or self.collector.has_errors:
+            return ()
+        return fleet_of(self.nodes(), concurrency=WorkerSettings(**self.single.get("worker", {})).concurrency)
+
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(Node(name=name, **settings) for name, (settings, _) in self.named["nodes"].items())
 
     # Reading the tables
 
@@ -167,6 +180,7 @@ class _Reader:
             (at / name).error("misplaced", f"{name} cannot be a default", "It belongs to one job.", key=True)
         known = {k: v for k, v in value.items() if k in DEFAULTS.names() or k not in JOB.names()}
         self.defaults[source.file] = DEFAULTS.read(known, at)
+        self.defaults_at[source.file] = at
 
     def read_agents(self, value: dict[str, Any], at: At) -> None:
         for name, body in value.items():
@@ -347,7 +361,7 @@ class _Reader:
             timezone=lab.get("timezone", "UTC"),
             jobs=jobs,
             flows=flows_of(jobs),
-            nodes=tuple(Node(name=name, **settings) for name, (settings, _) in self.named["nodes"].items()),
+            nodes=self.nodes(),
             agents=tuple(self.agents),
             queues={"default": worker.concurrency, **queues},
             worker=worker,
@@ -361,7 +375,12 @@ class _Reader:
 
 def _made(name: str, settings: dict[str, Any], expression: str | None, timezone: str, source: str) -> Job:
     values = {k: v for k, v in settings.items() if k not in ("imported", "notify", "needs", "retries")}
-    for written, field in (("timeout", "timeout_s"), ("grace", "grace_s"), ("output_limit", "output_limit_bytes")):
+    for written, field in (
+        ("timeout", "timeout_s"),
+        ("grace", "grace_s"),
+        ("output_limit", "output_limit_bytes"),
+        ("expected", "expected_s"),
+    ):
         if written in values:
             values[field] = values.pop(written)
     retries = {

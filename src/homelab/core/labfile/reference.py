@@ -7,6 +7,7 @@ prints them.
 import sys
 from typing import Any, Final
 
+from homelab.core.labfile.amounts import AFFINITY, CAPACITY, REQUIRES
 from homelab.core.labfile.kinds import Setting, Table
 from homelab.core.labfile.settings import (
     CONTROL,
@@ -30,7 +31,8 @@ from homelab.core.labfile.settings import (
 )
 
 SECTIONS: Final[tuple[Table, ...]] = (
-    LAB, JOB, NEED, RETRIES, JOB_NOTIFY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT, CONTROL, NODE,
+    LAB, JOB, NEED, RETRIES, JOB_NOTIFY, REQUIRES, AFFINITY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT,
+    CONTROL, NODE, CAPACITY,
 )  # fmt: skip
 
 _DEFS: Final[dict[str, Any]] = {
@@ -134,7 +136,8 @@ def page() -> str:
     """The page of all settings, as Markdown."""
     parts = [_INTRODUCTION]
     for table in SECTIONS:
-        title = table.name if table.name.startswith("[") else f"{table.name} (of a job)"
+        owner = "node" if table is CAPACITY else "job"
+        title = table.name if table.name.startswith("[") else f"{table.name} (of a {owner})"
         parts.append(f"### {title}\n\n{table.about}\n")
         if table is JOB:
             own = [s for s in JOB.settings if s not in DEFAULTS.settings]

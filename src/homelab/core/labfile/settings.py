@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from homelab.core import jobs
 from homelab.core.durations import duration_text, size_text
+from homelab.core.labfile.amounts import AFFINITY_KIND, CAPACITY_KIND, REQUIRES_KIND
 from homelab.core.labfile.kinds import (
     BOOLEAN,
     FREE_TABLE,
@@ -32,6 +33,7 @@ from homelab.core.labfile.kinds import (
 )
 from homelab.core.labfile.model import EVENTS, NotifySettings, WorkerSettings
 from homelab.core.labfile.problems import At
+from homelab.core.placement import AGEING_S
 
 _NAME_HINT: Final = "Use up to 100 letters, digits, dots, dashes and underscores, beginning with a letter or digit."
 NAMED: Final = matching(NAME, "a name that can be used", _NAME_HINT, code="name")
@@ -220,9 +222,44 @@ DEFAULTS: Final = Table(
         ),
         setting(
             "requires",
-            FREE_TABLE,
+            REQUIRES_KIND,
             "{}",
-            "What the node must have free: cpu, memory, gpu_memory, labels. Kept for placement on several nodes.",
+            "What a node must have free: see [requires](#requires-of-a-job). What no node can ever have is an error.",
+        ),
+        setting(
+            "affinity",
+            list_of(AFFINITY_KIND),
+            "[]",
+            "Nodes to be on, or work to be with: see [affinity](#affinity-of-a-job).",
+        ),
+        setting("anti_affinity", list_of(AFFINITY_KIND), "[]", "Nodes not to be on, or work not to be with."),
+        setting(
+            "place",
+            one_of("spread", "pack"),
+            f'"{_JOB.place}"',
+            "Among nodes that fit: the emptiest, so that work has the machine for itself, or the fullest, "
+            "so that the others stay free for large work.",
+        ),
+        setting(
+            "priority",
+            integer(-100, 100),
+            "0",
+            f"Higher is first. A level counts as much as {duration_text(AGEING_S)} of waiting, so that nothing waits "
+            "for ever.",
+        ),
+        setting(
+            "restartable",
+            BOOLEAN,
+            "false",
+            "It may be stopped, and started anew later, to make room for work of higher priority.",
+        ),
+        setting(
+            "expected",
+            duration(positive=True),
+            NOTHING,
+            "How long a run usually takes. Work that says so may start before larger work that waits, when it ends "
+            "before that could start.",
+            "seconds",
         ),
     ),
 )
@@ -363,7 +400,7 @@ NODE: Final = Table(
         setting("address", NONEMPTY, "the node's name", "How the other machines reach it."),
         setting("roles", list_of(NONEMPTY), "[]", "What it is for, in words of your own."),
         setting("labels", map_of(VARIABLE_VALUE, keys=None, what="labels"), "{}", "What jobs can ask for."),
-        setting("capacity", FREE_TABLE, "{}", "What it has: cpu, memory, gpu_memory."),
+        setting("capacity", CAPACITY_KIND, "{}", "What it has: see [capacity](#capacity-of-a-node)."),
     ),
 )
 

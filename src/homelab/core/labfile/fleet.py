@@ -1,0 +1,107 @@
+"""The nodes of a lab file as placement sees them, and the requirements that none of them can ever meet."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from homelab.core import capacity
+from homelab.core.jobs import Job
+from homelab.core.labfile.graph import Placed
+from homelab.core.labfile.model import Node as Declared
+from homelab.core.labfile.problems import At, shown
+from homelab.core.placement import Code, Node, Reason, Request, Room, Snapshot, lacks, render, request_of
+
+
+def fleet_of(nodes: Iterable[Declared], *, concurrency: int) -> tuple[Node, ...]:
+    """What the file declares of each node. One that says nothing of slots has those of `[worker] concurrency`."""
+    found: list[Node] = []
+    for node in nodes:
+        has = capacity.capacity_of(node.capacity)
+        amounts = {capacity.SLOTS: concurrency * capacity.UNIT, **has.amounts}
+        declared = replace(has, amounts=amounts)
+        found.append(Node(name=node.name, declared=declared, roles=node.roles, labels=node.labels))
+    return tuple(found)
+
+
+def impossible(request: Request, fleet: Iterable[Node]) -> dict[str, tuple[Reason, ...]]:
+    """Node -> why it can never take the request; empty when one may, or when nothing is known of any.
+
+    What is unknown (the models of a node, a capacity nobody declared) does not speak against a node here.
+    """
+    refused: dict[str, tuple[Reason, ...]] = {}
+    for room in Snapshot.of(fleet).rooms:
+        found = tuple(r for r in lacks(request, room) if r.code is not Code.MODEL)
+        if not found:
+            return {}
+        refused[room.node.name] = found
+    return refused
+
+
+def check_requirements(placed: Mapping[str, Placed], fleet: tuple[Node, ...], defaults: Mapping[str, At]) -> None:
+    """Report what no declared node can meet, at the requirement that is too large. Without nodes there is one, of this
+    machine, of which nothing is known before it runs. `defaults`: file -> its [defaults], where that says it."""
+    if not fleet:
+        return
+    names = [node.name for node in fleet]
+    for one in placed.values():
+        _check_nodes(one, names)
+        refused = impossible(request_of(one.job, identity=one.job.name, submitted=0.0), fleet)
+        if refused:
+            _report(one, fleet, refused, defaults)
+
+
+def _check_nodes(one: Placed, names: list[str]) -> None:
+    for setting in ("affinity", "anti_affinity"):
+        for term in getattr(one.job, setting):
+            if term.node and term.node not in names:
+                (one.at / setting).unknown(
+                    "unknown-node",
+                    f"job {shown(one.job.name)} names the node {shown(term.node)}, which the lab does not define",
+                    term.node,
+                    names,
+                    f"Known nodes: {', '.join(names[:8])}.",
+                )
+
+
+def _report(
+    one: Placed, fleet: tuple[Node, ...], refused: Mapping[str, tuple[Reason, ...]], defaults: Mapping[str, At]
+) -> None:
+    first, *others = (
+        {(r.code, r.resource, r.subject if r.code is Code.LABEL else "") for r in reasons}
+        for reasons in refused.values()
+    )
+    common = sorted(first.intersection(*others))
+    for code, resource, subject in common:
+        if code is Code.TOO_SMALL:
+            message = _largest(one.job, resource, fleet)
+            _place(one, resource, defaults).error("impossible", message, "Lower it, or add a node that has it.")
+        elif code is Code.LABEL:
+            _place(one, "labels", defaults).error(
+                "impossible", f"no node has the label {shown(subject)}", "Give a node the label, or remove it here."
+            )
+    if not common:
+        said = "; ".join(render(reasons[0]) for reasons in list(refused.values())[:4])
+        _place(one, "", defaults).error(
+            "impossible", f"no node has all that it needs: {said}", "Lower it, or add a node that has all of it."
+        )
+
+
+def _largest(job: Job, resource: str, fleet: Iterable[Node]) -> str:
+    """`no node has 200 GiB memory; the largest is mac4 with 64 GiB`."""
+    request = request_of(job, identity="", submitted=0.0)
+    best = max((Room(node) for node in fleet), key=lambda room: room.total.get(resource, 0))
+    asked = dict(request.unified_asks if best.unified else request.asks).get(resource, 0)
+    noun, most = capacity.noun(resource), best.total.get(resource, 0)
+    if most == 0:
+        return f"no node has {noun}"
+    wanted = f"{capacity.text(resource, asked, up=True)} {noun}"
+    return f"no node has {wanted}; the largest is {best.node.name} with {capacity.text(resource, most)}"
+
+
+def _place(one: Placed, resource: str, defaults: Mapping[str, At]) -> At:
+    """Where the file says it: the value in the job's own table, else the [defaults] of its file."""
+    key = resource.split(":", 1)[0] if resource.startswith(capacity.DISK) else resource
+    key = "apps" if resource.startswith(capacity.APP) else key
+    own = one.at / "requires"
+    if own.path not in own.positions.values and one.at.file in defaults:
+        own = defaults[one.at.file] / "requires"
+    return own / key if key else own
