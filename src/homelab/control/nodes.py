@@ -1,0 +1,145 @@
+"""The nodes of the lab: the statements on table `node`, and a row of it as `core.placement` knows nodes.
+
+What a node is, is declared by the lab file and measured by the node; whether it is there, its heartbeat says, by the
+database's clock. Written by `control` alone. No decisions here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from homelab.control.store import Row, all_rows, one_row
+from homelab.core.capacity import Amounts, Capacity
+from homelab.core.placement import Model, Node, State
+from homelab.db.pool import Connection, json
+
+UNREACHABLE: Final = timedelta(seconds=30)
+"""A node whose last heartbeat is older is not there: nothing goes to it, and what it holds is soon given up."""
+
+_ALL: Final = "select *, extract(epoch from now() - heartbeat)::float8 as age_s from node"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """What a node tells of itself. `used`: what programs outside the lab use; a resource that cannot be read is
+    missing, not zero. `skew_s`: its clock less the database's."""
+
+    name: str
+    measured: Capacity
+    used: Amounts
+    models: Sequence[Model] = ()
+    asleep: bool = False
+    skew_s: float | None = None
+    version: str = ""
+
+
+async def declare(conn: Connection, nodes: Sequence[Node], addresses: Mapping[str, str]) -> None:
+    """The nodes of the lab file. Those that it names no more stay while something is known of them, undeclared."""
+    await conn.execute(
+        "update node set declared = '{}', roles = '[]', labels = '{}', address = '' where name <> all(%s)",
+        ([node.name for node in nodes],),
+    )
+    async with conn.cursor() as cursor:
+        await cursor.executemany(
+            "insert into node (name, roles, labels, address, declared) values (%s, %s, %s, %s, %s) on conflict (name)"
+            " do update set roles = excluded.roles, labels = excluded.labels, address = excluded.address,"
+            " declared = excluded.declared",
+            [
+                (n.name, json(list(n.roles)), json(dict(n.labels)), addresses.get(n.name, ""), json(record(n.declared)))
+                for n in nodes
+            ],
+        )
+
+
+async def beat(conn: Connection, told: Beat) -> int:
+    """Take a heartbeat; the node's epoch, under which it holds what it holds."""
+    row = await one_row(
+        conn,
+        "insert into node (name, measured, used, models, asleep, skew_s, version, heartbeat)"
+        " values (%(name)s, %(measured)s, %(used)s, %(models)s, %(asleep)s, %(skew_s)s, %(version)s, now())"
+        " on conflict (name) do update set measured = excluded.measured, used = excluded.used,"
+        " models = excluded.models, asleep = excluded.asleep, skew_s = excluded.skew_s, version = excluded.version,"
+        " heartbeat = excluded.heartbeat returning epoch",
+        {
+            "name": told.name,
+            "measured": json(record(told.measured)),
+            "used": json(dict(told.used)),
+            "models": json([{"name": m.name, "gpu_memory": m.gpu_memory, "device": m.device} for m in told.models]),
+            "asleep": told.asleep,
+            "skew_s": told.skew_s,
+            "version": told.version,
+        },
+    )
+    assert row is not None
+    return int(row["epoch"])
+
+
+async def want(conn: Connection, name: str, wanted: str) -> bool:
+    """`ready` or `drained`; whether there is such a node."""
+    return (await conn.execute("update node set wanted = %s where name = %s", (wanted, name))).rowcount > 0
+
+
+async def forget(conn: Connection, name: str) -> bool:
+    """Remove a node that holds nothing; whether it was there and did not."""
+    await conn.execute("delete from lease where node = %s and ended is not null", (name,))
+    done = await conn.execute(
+        "delete from node where name = %s and not exists (select from lease where node = %s)", (name, name)
+    )
+    return done.rowcount > 0
+
+
+async def rows(conn: Connection) -> list[Row]:
+    """Every node, by name."""
+    return await all_rows(conn, f"{_ALL} order by name")
+
+
+async def locked(conn: Connection, name: str) -> Row | None:
+    """One node, held until the transaction ends: whoever promises something of it waits for the others."""
+    return await one_row(conn, f"{_ALL} where name = %s for update", (name,))
+
+
+def node_of(row: Row, *, holds: bool) -> Node:
+    """A row as placement knows it. `holds`: whether leases are on it, so that it is still draining."""
+    return Node(
+        name=row["name"],
+        state=_state(row, holds=holds),
+        declared=capacity(row["declared"]),
+        measured=None if row["measured"] is None else capacity(row["measured"]),
+        roles=tuple(row["roles"]),
+        labels=row["labels"],
+        models=tuple(Model(**model) for model in row["models"]),
+        foreign={name: int(value) for name, value in row["used"].items()},
+        clock_skew_s=row["skew_s"],
+    )
+
+
+def _state(row: Row, *, holds: bool) -> State:
+    if row["asleep"]:
+        return "asleep"
+    if row["age_s"] is None or row["age_s"] > UNREACHABLE.total_seconds():
+        return "unreachable"
+    if row["wanted"] == "drained":
+        return "draining" if holds else "drained"
+    return "ready"
+
+
+def record(capacity: Capacity) -> dict[str, Any]:
+    """A capacity for a jsonb column."""
+    return {
+        "amounts": dict(capacity.amounts),
+        "gpus": None if capacity.gpus is None else list(capacity.gpus),
+        "unified": capacity.unified,
+        "models": list(capacity.models),
+    }
+
+
+def capacity(kept: Mapping[str, Any]) -> Capacity:
+    """The opposite of `record`; of an empty one, nothing is known."""
+    gpus = kept.get("gpus")
+    return Capacity(
+        amounts={name: int(value) for name, value in kept.get("amounts", {}).items()},
+        gpus=None if gpus is None else tuple(int(one) for one in gpus),
+        unified=bool(kept.get("unified", False)),
+        models=tuple(kept.get("models", ())),
+    )
