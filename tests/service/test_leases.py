@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
 
 import psycopg
 import pytest
@@ -17,7 +16,7 @@ from homelab.control.leases import Held, Refused
 from homelab.core.capacity import GPU_MEMORY, MEMORY, SLOTS, UNIT, Capacity
 from homelab.core.placement import Node, Request, render
 from homelab.db.migrate import migrate
-from homelab.db.pool import Database
+from homelab.db.pool import Connection, Database
 
 GIB = 1 << 30
 pytestmark = pytest.mark.anyio
@@ -39,10 +38,16 @@ async def url(cluster: str) -> str:
 
 
 @asynccontextmanager
-async def transaction(url: str) -> AsyncGenerator[psycopg.AsyncConnection[dict[str, Any]]]:
+async def transaction(url: str) -> AsyncGenerator[Connection]:
     """A connection of its own and one transaction, as another process would have it."""
-    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as conn:
+    async with await connect(url) as conn:
         yield conn
+
+
+async def connect(url: str) -> Connection:
+    conn: Connection = await psycopg.AsyncConnection.connect(url)
+    conn.row_factory = dict_row
+    return conn
 
 
 async def heard(url: str, name: str, **amounts: int) -> int:
@@ -144,7 +149,7 @@ async def test_a_refusal_says_what_is_in_the_way_now(url: str) -> None:
 
 async def test_a_placer_that_dies_halfway_leaves_nothing(url: str) -> None:
     await heard(url, "mac4", memory=GIB)
-    dying = await psycopg.AsyncConnection.connect(url, row_factory=dict_row)
+    dying = await connect(url)
     assert isinstance(await leases.take(dying, wants("first", memory=GIB), "mac4"), Held)
     waiting = asyncio.create_task(take(url, wants("second", memory=GIB), "mac4"))
     async with transaction(url) as conn:  # the second waits for the first
