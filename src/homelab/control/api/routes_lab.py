@@ -1,6 +1,7 @@
 """The lab as a whole: plan and apply, problems, notifications, the audit, health, metrics."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import Response
@@ -57,6 +58,15 @@ async def notifications(asked: Asked) -> Response:
 async def test_notification(asked: Asked) -> Response:
     await read_json(asked.request)
     return answer(wrapped("notifications", await asked.site.control.test_notification(by=asked.by)), 202)
+
+
+async def digest(asked: Asked) -> Response:
+    return answer({"digest": await asked.site.control.digest.look(datetime.now(UTC))})
+
+
+async def send_digest(asked: Asked) -> Response:
+    await read_json(asked.request)
+    return answer({"digest": await asked.site.control.digest.send(datetime.now(UTC))}, 202)
 
 
 async def audit(asked: Asked) -> Response:
@@ -135,6 +145,20 @@ ROUTES = (
         scope="operate",
         handler=test_notification,
         summary="Send a test notification to every target.",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/digest",
+        scope="read",
+        handler=digest,
+        summary="How the lab did since the last digest, in words and figures; when the next is told, to whom.",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/digest",
+        scope="operate",
+        handler=send_digest,
+        summary="Queue the digest for every target now.",
     ),
     Route(
         method="GET",
