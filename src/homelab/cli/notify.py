@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import click
 
-from homelab.cli import output
+from homelab.cli import output, paging
 from homelab.cli.client import Client
 from homelab.cli.job import as_json
 from homelab.core.errors import NotFoundError
@@ -66,7 +66,9 @@ def digest(send: bool, as_json: bool) -> None:
     if not found["targets"]:
         output.hint('nobody gets it: add a target, [notify] urls = ["ntfy://..."]')
     elif found["next"]:
-        output.hint(f"sent {output.relative(found['next'], now=datetime.now(UTC))}; now: homelab notify digest --send")
+        output.hint(
+            f"it is sent {output.relative(found['next'], now=datetime.now(UTC))}; now: homelab notify digest --send"
+        )
 
 
 @notify.command("ls")
@@ -93,4 +95,7 @@ def ls(limit: int, failed: bool, as_json: bool) -> None:
         ]
         for one in found
     ]
-    output.table(["when", "state", "target", "title", "error"], rows, empty="No notifications.", optional=["target"])
+    with paging.paged():
+        output.table(
+            ["when", "state", "target", "title", "error"], rows, empty="No notifications.", optional=["target"]
+        )
