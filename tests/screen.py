@@ -42,9 +42,12 @@ class Screen:
             assert time.monotonic() < deadline, self.text
             assert self.read(0.1) or probe(self.text), self.text
 
+    def type(self, keys: str) -> None:
+        os.write(self.terminal, keys.encode())
+
     def interrupt(self) -> None:
         """Ctrl-C, as the terminal's driver turns it into a signal."""
-        os.write(self.terminal, b"\x03")
+        self.type("\x03")
 
     def end(self, *, timeout: float = 60) -> int:
         """The exit status, once it has ended; a command that does not is killed."""
@@ -60,14 +63,16 @@ class Screen:
         return self.status
 
 
-def on_terminal(lab: Lab, *arguments: str, columns: int = 80, rows: int = 24, **variables: str) -> Screen:
-    """Start `homelab ARGUMENTS` on a terminal of that size."""
+def on_terminal(
+    lab: Lab, *arguments: str, program: str = str(HOMELAB), columns: int = 80, rows: int = 24, **variables: str
+) -> Screen:
+    """Start `homelab ARGUMENTS` (or another program) on a terminal of that size."""
     environment = {k: v for k, v in lab.environment.items() if k not in ("PAGER", "LESS", "COLUMNS", "LINES")}
     environment |= {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **variables}
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(lab.root)
-        os.execve(HOMELAB, [str(HOMELAB), *arguments], environment)
+        os.execvpe(program, [program, *arguments], environment)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     return Screen(process, terminal)
 

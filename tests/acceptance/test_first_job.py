@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.lab import HOMELAB, Lab
@@ -180,3 +184,73 @@ def test_a_log_of_200_mb_goes_through_the_pager_without_being_held_in_memory(lab
     )  # fmt: skip
     assert piped.stdout.splitlines()[1] == "0" and piped.stderr == ""
     log.unlink()
+
+
+# In a shell
+
+SHELLS = {"bash": ["--norc", "-i"], "zsh": ["-f", "-i"]}
+PATHS = {"PATH": f"{HOMELAB.parent}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_completes_commands_jobs_runs_states_and_files(lab: Lab, shell: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell}: tests/system-packages.sh installs one")
+    screen = on_terminal(lab, *SHELLS[shell], program=shell, columns=300, PS1="ready> ", ENV="", **PATHS)
+    screen.until(lambda text: "ready> " in text)
+    load = "autoload -U compinit; compinit -u -D; " if shell == "zsh" else ""
+    screen.type(f'{load}eval "$(homelab completion {shell})"; echo load""ed\n')
+    screen.until(lambda text: "loaded" in text)
+    for typed, whole in (
+        ("notif", "homelab notify "),
+        ("job show hel", "homelab job show hello "),
+        ("run show la", "homelab run show last "),
+        ("run ls --state timed", "homelab run ls --state timed_out "),
+        ("run ls --lim", "homelab run ls --limit "),
+        ("check lab.t", "homelab check lab.toml "),
+    ):
+        screen.text = ""
+        screen.type(f"homelab {typed}\t")
+        screen.until(lambda text, whole=whole: whole in drawn(text))
+        screen.type("\x15")  # the line away
+    screen.type("exit\n")
+    assert screen.end(timeout=20) == 0
+
+
+def test_fish_completes_too_with_what_each_is(lab: Lab) -> None:
+    if shutil.which("fish") is None:
+        pytest.skip("no fish: tests/system-packages.sh installs one")
+    asked = {
+        "job show hel": "hello",
+        "run show la": "last\tthe newest run",
+        "cro": "cron\tRead, import and compare crontabs; carry jobs over and back.",
+        "run ls --state timed": "timed_out",
+        "check lab.t": "lab.toml",
+    }
+    lines = "; ".join(f'complete -C "homelab {line}"' for line in asked)
+    command = ["fish", "--no-config", "-c", f"homelab completion fish | source; {lines}"]
+    done = subprocess.run(
+        command, env={**lab.environment, **PATHS, "LC_ALL": "C.UTF-8"}, cwd=lab.root, text=True, capture_output=True
+    )
+    assert done.stdout.splitlines() == list(asked.values())
+    assert done.stderr == ""
+
+
+def test_completion_is_quick_and_silent_when_no_lab_runs(lab: Lab, tmp_path: Path) -> None:
+    asked = {"COMP_WORDS": "homelab job show hel", "COMP_CWORD": "3", "_HOMELAB_COMPLETE": "bash_complete"}
+    spent: list[float] = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([HOMELAB], env={**lab.environment, **asked}, text=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert (done.stdout, done.stderr) == ("plain,hello\n", "")
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.15, spent  # the least is what it costs; the rest is what else ran
+    nobody = {**lab.environment, **asked, "HOMELAB_HOME": str(tmp_path / "none")}
+    done = subprocess.run([HOMELAB], env=nobody, text=True, capture_output=True)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def drawn(text: str) -> str:
+    """What a line editor drew, without its escape codes."""
+    return re.sub("\x1b(\\[[?0-9;]*[A-Za-z]|[=>])|[\r\x07]", "", text)

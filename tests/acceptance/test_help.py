@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,16 @@ def test_completion_is_printed_for_each_shell(shell: str) -> None:
     command = [str(Path(sys.executable).with_name("homelab")), "completion", shell]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "_HOMELAB_COMPLETE" in done.stdout
+    if shutil.which(shell):
+        flag = ["--no-execute"] if shell == "fish" else ["-n"]
+        subprocess.run([shell, *flag], input=done.stdout, text=True, check=True, capture_output=True)
+
+
+def test_completing_a_command_loads_no_command() -> None:
+    environment = {**os.environ, "COMP_WORDS": "homelab j", "COMP_CWORD": "1", "_HOMELAB_COMPLETE": "bash_complete"}
+    probe = PROBE.replace("{{", "{").replace("}}", "}").replace("{arguments!r}", "[]").replace('.partition(".")[0]', "")
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env=environment)
+    assert "plain,job" in done.stdout and "homelab.cli.job" not in done.stderr
 
 
 def test_bash_completes_commands() -> None:

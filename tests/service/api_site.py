@@ -33,7 +33,8 @@ class SmallLooking:
 
     async def now(self) -> dict[str, Any]:
         empty: list[Any] = []
-        return {"jobs": 2, "paused": 0, "attention": empty, "running": empty, "next": empty, "nodes": empty}
+        lists = dict.fromkeys(("attention", "running", "next", "nodes"), empty)
+        return {"jobs": 2, "paused": 0, "states": {}, **lists}
 
     async def events_kept(self) -> tuple[int, int]:
         numbers = [event["id"] for event in self.lab.sent]
@@ -124,7 +125,7 @@ class SmallLab:
         return '{"name": "fetch"}'
 
     async def runs(self, *, state: str | None = None, **_: Any) -> Any:
-        return {"runs": [await self._run()] if state in (None, self.state) else []}
+        return [await self._run()] if state in (None, self.state) else []
 
     async def _run(self) -> dict[str, Any]:
         return {"id": RUN, "job": "fetch", "state": self.state, "due": NOW, "started": NOW, "ended": None}

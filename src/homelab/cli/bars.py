@@ -5,7 +5,6 @@ stands out and noise does not. One that failed is a cross; the others have a sma
 """
 
 from collections.abc import Sequence
-from statistics import median
 
 HEIGHTS, PLAIN_HEIGHTS = "▁▂▃▄▅▆▇█", "_.,-~=+#"
 USUAL = 2
@@ -28,8 +27,8 @@ def height(took_s: float, usual_s: float) -> int:
 
 def bar(states: Sequence[str], durations_s: Sequence[float | None], *, unicode: bool = True) -> list[tuple[str, str]]:
     """(mark, state) of each run, in the order given. Both sequences are of one length; a duration may be None."""
-    good = [d for s, d in zip(states, durations_s, strict=True) if s == "succeeded" and d is not None]
-    usual_s = median(good) if good else 0.0
+    good = sorted(d for s, d in zip(states, durations_s, strict=True) if s == "succeeded" and d is not None)
+    usual_s = good[len(good) // 2] if good else 0.0
     heights = HEIGHTS if unicode else PLAIN_HEIGHTS
     marks: list[tuple[str, str]] = []
     for state, took_s in zip(states, durations_s, strict=True):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from homelab.cli import output
 from homelab.cli.output import has_colour
 from homelab.core.errors import InputError
 
@@ -24,7 +25,7 @@ _COLORS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
 @click.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path(readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print the problems as JSON.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a lab file instead (for editors).")
 def check(file: str | None, as_json: bool, schema: bool) -> int:
@@ -44,6 +45,8 @@ def check(file: str | None, as_json: bool, schema: bool) -> int:
         for problem in problems:
             click.echo(render(problem, texts), color=has_colour(sys.stdout))
         click.echo(summary(lab, problems, next(iter(texts), file or "lab.toml")))
+        if lab is not None:
+            output.hint("start it: homelab up; where it runs: homelab plan, homelab apply")
     return 0 if lab is not None else 2
 
 

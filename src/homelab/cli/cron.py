@@ -25,7 +25,7 @@ def cron() -> None:
 
 def _source_options(command: Any) -> Any:
     options = (
-        click.argument("source", metavar="FILE|-", required=False, default=""),
+        click.argument("source", metavar="FILE|-", required=False, default="", type=click.Path(readable=False)),
         click.option(
             "--from",
             "origin",

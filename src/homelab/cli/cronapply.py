@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from homelab.cli import cronreview, cronview
+from homelab.cli import cronreview, cronview, output
 from homelab.cli.cronimport import Accept, Plan, lab_path, plan, write
 from homelab.cli.cronjobs import source_of, undecodable
 from homelab.cli.cronread import Options, Reading
@@ -110,8 +110,8 @@ class Importing:
         if (waiting := len(made.open())) and not is_reviewed:
             said = "1 suggestion waits" if waiting == 1 else f"{waiting} suggestions wait"
             click.echo(f"{said} for an answer: homelab cron import {self.source}, at a terminal", err=True)
-        if is_reviewed and made.changed:
-            click.echo("Next: homelab check, then homelab up (or, where it runs, homelab apply)", err=True)
+        if made.changed and not dry_run:
+            output.hint("next: homelab check, then homelab up (or, where it runs, homelab apply)")
         if any(undecodable(reading) for reading in self.readings):
             sys.exit(1)
 

@@ -43,7 +43,12 @@ class _Watched:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A log of cron, also .gz; again for more. Default: this machine's.",
 )
-@click.option("--crontab", metavar="FILE|-", help="Compare with a crontab instead of the lab file.")
+@click.option(
+    "--crontab",
+    type=click.Path(readable=False),
+    metavar="FILE|-",
+    help="Compare with a crontab instead of the lab file.",
+)
 @click.option("--user", default="", metavar="NAME", help="Only what runs as this user.")
 @click.option("--timezone", default="", metavar="TZ", help="The zone of the log's machine (default: this machine's).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

@@ -36,7 +36,8 @@ def doctor(as_json: bool) -> int:
         output.json_document({"checks": checks})
     else:
         output.table(
-            ["CHECK", "STATUS", "FOUND", "FIX"], [[c["name"], c["status"], c["message"], c["fix"]] for c in checks]
+            ["check", "status", "found", "fix"],
+            [[c["name"], output.state(c["status"]), c["message"], c["fix"]] for c in checks],
         )
     return 1 if any(c["status"] == "fail" for c in checks) else 0
 

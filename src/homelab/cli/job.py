@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from homelab.cli import output, watching
+from homelab.cli import output, paging, watching
 from homelab.cli.client import Client, NoAnswerError, segment
 from homelab.cli.names import JobType, parameters, with_nearest_job
 from homelab.core.errors import NotFoundError, TimedOutError
@@ -44,7 +44,8 @@ def ls(as_json: bool, watch: float | None) -> None:
     """All jobs with their last run and the next. On a terminal also their last runs, a bar for each: as high as it
     took against the usual, a cross for one that failed."""
     client = Client.of_home()
-    watching.shown(watch, lambda: _list(client, as_json), client=lambda: client)
+    with paging.paged(wanted=not as_json and watch is None):
+        watching.shown(watch, lambda: _list(client, as_json), client=lambda: client)
 
 
 def _list(client: Client, as_json: bool) -> None:
@@ -88,7 +89,8 @@ def graph(form: str | None, as_json: bool) -> None:
         return
     made = drawing.graph_of(answer)
     drawn = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": drawing.svg, "text": drawing.text}[form](made)
-    output.line(drawn)
+    with paging.paged(wanted=form == "text"):
+        output.line(drawn)
 
 
 @job.command()

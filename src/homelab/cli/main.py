@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from homelab import __version__
 from homelab.core.errors import HomelabError
@@ -37,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "notify": ("homelab.cli.notify:notify", "Test and inspect notifications."),
     "token": ("homelab.cli.token:token", "Make and revoke access tokens."),
     "feed": ("homelab.cli.feed:feed", "Addresses for calendars, badges and menu bars."),
+    "man": ("homelab.cli.man:man", "Show the manual page of a command; write all of them."),
     "completion": ("homelab.cli.completion:completion", "Print shell completion for bash, zsh or fish."),
 }
 ANYWHERE = ("--debug", "--quiet", "--no-pager")
@@ -73,6 +75,10 @@ class LazyGroup(click.Group):
         module, _, attribute = target.partition(":")
         return getattr(importlib.import_module(module), attribute)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -93,8 +99,19 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="homelab")
-@click.option("--lab", "lab_file", metavar="FILE", help="The lab file (default: ./lab.toml, else the last one used).")
-@click.option("--home", metavar="DIR", help="The state folder of the lab (default: HOMELAB_HOME).")
+@click.option(
+    "--lab",
+    "lab_file",
+    type=click.Path(readable=False),
+    metavar="FILE",
+    help="The lab file (default: ./lab.toml, else the last one used).",
+)
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, readable=False),
+    metavar="DIR",
+    help="The state folder of the lab (default: HOMELAB_HOME).",
+)
 @click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
 @click.option("--quiet", is_flag=True, help="No hints at the next command.")
 @click.option("--no-pager", is_flag=True, help="Long output goes straight to the terminal.")

@@ -1,11 +1,11 @@
-"""`homelab notify`: send a test message to every target; list what was told to whom, and what was not delivered."""
+"""`homelab notify`: a test message to every target; the digest; what was told to whom, and what was not delivered."""
 
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import click
 
-from homelab.cli import output
+from homelab.cli import output, paging
 from homelab.cli.client import Client
 from homelab.cli.job import as_json
 from homelab.core.errors import NotFoundError
@@ -39,6 +39,38 @@ def test(as_json: bool) -> int:
     return 0 if all(result["ok"] for result in results) else 1
 
 
+@notify.command()
+@click.option("--send", is_flag=True, help="Send it to every target of the lab file now.")
+@as_json
+def digest(send: bool, as_json: bool) -> None:
+    """How the lab did since the last digest: runs, failures, what is slow, silent or idle, the disk.
+
+    The lab sends it by itself, on Monday at 8:00 unless `[notify] digest` says otherwise.
+    """
+    client = Client.of_home()
+    if send:
+        answer = client.post("/api/v1/digest")
+        if as_json:
+            output.json_document(answer)
+        else:
+            output.note(f"queued for {', '.join(output.safe(t) for t in answer['digest']['targets'])}")
+            output.hint("what became of it: homelab notify ls")
+        return
+    answer = client.get("/api/v1/digest")
+    if as_json:
+        output.json_document(answer)
+        return
+    found = cast("dict[str, Any]", answer["digest"])
+    for line in str(found["body"]).splitlines():
+        output.line(output.safe(line))
+    if not found["targets"]:
+        output.hint('nobody gets it: add a target, [notify] urls = ["ntfy://..."]')
+    elif found["next"]:
+        output.hint(
+            f"it is sent {output.relative(found['next'], now=datetime.now(UTC))}; now: homelab notify digest --send"
+        )
+
+
 @notify.command("ls")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--failed", is_flag=True, help="Only those that were not delivered.")
@@ -55,7 +87,7 @@ def ls(limit: int, failed: bool, as_json: bool) -> None:
     now = datetime.now(UTC)
     rows = [
         [
-            output.relative(one["created"], now=now),
+            output.when(one["created"], now=now),
             output.state(str(one["state"])),
             output.safe(str(one["target"])),
             output.safe(str(one["title"])),
@@ -63,4 +95,7 @@ def ls(limit: int, failed: bool, as_json: bool) -> None:
         ]
         for one in found
     ]
-    output.table(["when", "state", "target", "title", "error"], rows, empty="No notifications.")
+    with paging.paged():
+        output.table(
+            ["when", "state", "target", "title", "error"], rows, empty="No notifications.", optional=["target"]
+        )

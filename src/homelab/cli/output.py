@@ -23,7 +23,8 @@ __all__ = ["aligned", "has_colour", "is_terminal", "is_unicode", "width"]
 
 _COLOURS: Mapping[str, str] = {
     "succeeded": "32", "ready": "32", "ok": "32", "sent": "32", "failed": "31", "timed_out": "31", "crashed": "31",
-    "missed": "31", "late": "31", "failing": "31", "running": "33", "retrying": "33", "pending": "33", "blocked": "35",
+    "missed": "31", "late": "31", "failing": "31", "fail": "31",
+    "warn": "33", "skip": "2", "running": "33", "retrying": "33", "pending": "33", "blocked": "35",
     "cancelled": "2", "skipped": "2", "scheduled": "2", "paused": "2",
     "shadow": "2",
 }  # fmt: skip
@@ -170,7 +171,11 @@ def table(
     if not made:
         note(empty)
         return
-    head = [painted(name.upper(), "2") for name in header]
+    # A column that says nothing is none; elsewhere it keeps its place.
+    told = [i for i in range(len(header)) if any(row[i] for row in made)]
+    made = [[row[i] for i in told] for row in made]
+    head = [painted(header[i].upper(), "2") for i in told]
+    optional, whole = ([name for name in names if header.index(name) in told] for names in (optional, whole))
     mark = "…" if is_unicode() else ">"
     for text in tables.aligned(head, made, columns=columns(), optional=optional, whole=whole, mark=mark):
         line(text)
@@ -198,8 +203,9 @@ def text_of(value: Any) -> str:
 
 
 def hint(text: str) -> None:
-    """The next command a person may want, on stderr of a terminal only; not with `--quiet` or `HOMELAB_HINTS=0`."""
-    if is_terminal(sys.stderr) and os.environ.get("HOMELAB_HINTS") != "0":
+    """The next command a person may want, on stderr; only where both the answer and the hint are looked at on a
+    terminal, not with `--quiet` or `HOMELAB_HINTS=0`."""
+    if is_terminal() and is_terminal(sys.stderr) and os.environ.get("HOMELAB_HINTS") != "0":
         note(painted(f"{'→' if is_unicode(sys.stderr) else '->'} {text}", "2", stream=sys.stderr))
 
 

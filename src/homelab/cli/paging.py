@@ -39,8 +39,8 @@ class _Pipe(io.TextIOWrapper):
 
 @contextlib.contextmanager
 def paged(*, wanted: bool = True) -> Generator[None]:
-    """Within it, standard output goes to the pager where there is a terminal and one is `wanted`. When the reader ends
-    the pager, what is inside ends too, quietly."""
+    """Within it, standard output goes to the pager where there is a terminal and one is `wanted`; notes and hints wait
+    until it has ended. When the reader ends the pager, what is inside ends too, quietly."""
     words = command(os.environ)
     if not (wanted and words and terminal.can_move() and shutil.which(words[0])):
         yield
@@ -51,12 +51,18 @@ def paged(*, wanted: bool = True) -> Generator[None]:
     # Ctrl-C is the pager's: it stops its own search or following; reading on is what ends this program.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe = _Pipe(process.stdin, encoding="utf-8", errors="replace")
+    beside = terminal.Kept(sys.stderr)
     try:
-        with contextlib.suppress(BrokenPipeError), contextlib.redirect_stdout(pipe):
+        with (
+            contextlib.suppress(BrokenPipeError),
+            contextlib.redirect_stdout(pipe),
+            contextlib.redirect_stderr(beside),
+        ):
             yield
     finally:
         with contextlib.suppress(BrokenPipeError):
             pipe.close()
         process.wait()
         signal.signal(signal.SIGINT, before)
-        sys.stdout.flush()
+        sys.stderr.write(beside.getvalue())
+        sys.stderr.flush()

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import click
 
+from homelab.cli import output
 from homelab.cli.output import has_colour
 from homelab.core.errors import RefusedError
 
@@ -18,17 +19,19 @@ _LONGEST = 70
 
 
 @click.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path(readable=False))
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(file: str | None, as_json: bool) -> int:
     """Show what apply would change in the running lab."""
     answer = _ask("plan", _body(file))
     click.echo(json.dumps(answer, indent=2) if as_json else render(_plan_of(answer)), color=has_colour(sys.stdout))
+    if not as_json and not _plan_of(answer).get("is_empty"):
+        output.hint("do it: homelab apply")
     return 0
 
 
 @click.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, type=click.Path(readable=False))
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was changed as JSON.")
 def apply(file: str | None, yes: bool, as_json: bool) -> int:

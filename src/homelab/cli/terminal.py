@@ -3,6 +3,7 @@
 The environment decides, by its usual names; nothing is written here. Called by everything that prints.
 """
 
+import io
 import os
 import shutil
 import sys
@@ -55,3 +56,18 @@ def columns() -> int:
 
 def rows() -> int:
     return shutil.get_terminal_size().lines
+
+
+class Kept(io.StringIO):
+    """What is written, kept instead of shown; it says of itself what the real stream says."""
+
+    def __init__(self, real: TextIO) -> None:
+        super().__init__()
+        self._real = real
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self._real.encoding
+
+    def isatty(self) -> bool:
+        return self._real.isatty()

@@ -7,7 +7,6 @@ restarts are waited for. A command takes part by `cls=watching.Command` and `wat
 """
 
 import contextlib
-import io
 import json
 import queue
 import signal
@@ -16,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -75,21 +74,6 @@ def _is_number(text: str) -> bool:
     return True
 
 
-class Frame(io.StringIO):
-    """What a command prints, kept; it says of itself what the real stream says."""
-
-    def __init__(self, real: TextIO) -> None:
-        super().__init__()
-        self._real = real
-
-    @property
-    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self._real.encoding
-
-    def isatty(self) -> bool:
-        return self._real.isatty()
-
-
 def shown(every_s: float | None, draw: Draw, *, client: Callable[[], Client]) -> None:
     """Draw once, or (`every_s`) until it is over or Ctrl-C, the way out of a watch: status 130 and no word."""
     if every_s is None:
@@ -105,7 +89,7 @@ def shown(every_s: float | None, draw: Draw, *, client: Callable[[], Client]) ->
 
 
 def _frame(draw: Draw) -> tuple[str, bool]:
-    frame = Frame(sys.stdout)
+    frame = terminal.Kept(sys.stdout)
     with contextlib.redirect_stdout(frame), contextlib.redirect_stderr(frame):
         is_over = draw()
     return frame.getvalue(), bool(is_over)

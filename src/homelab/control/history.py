@@ -272,6 +272,46 @@ async def days(conn: Connection, *, job: str | None, since: datetime, timezone: 
     )
 
 
+async def job_totals(conn: Connection, *, since: datetime, until: datetime) -> list[Row]:
+    """(job, runs, failures, usual_s, longest_s, last) of job runs that ended in that time, by job. `usual_s` is the
+    median of those that succeeded, `last` the state of the newest."""
+    return await _all(
+        conn,
+        "select job, count(*) as runs,"
+        " count(*) filter (where state in ('failed', 'timed_out', 'crashed')) as failures,"
+        " percentile_cont(0.5) within group (order by extract(epoch from ended - started)::float8)"
+        "   filter (where state = 'succeeded') as usual_s,"
+        " max(extract(epoch from ended - started)::float8) as longest_s,"
+        " (array_agg(state order by recorded desc))[1] as last"
+        " from job_run where recorded >= %(since)s and recorded < %(until)s and retry_at is null"
+        " and started is not null and ended is not null group by job order by job",
+        {"since": since, "until": until},
+    )
+
+
+async def totals(conn: Connection, *, since: datetime, until: datetime) -> tuple[int, int] | None:
+    """(runs, failures) of job runs that ended in that time; None when the history does not reach so far back."""
+    rows = await _all(
+        conn,
+        "select count(*) as runs, count(*) filter (where state in ('failed', 'timed_out', 'crashed')) as failures,"
+        " exists (select from job_run where recorded < %(since)s) as reaches"
+        " from job_run where recorded >= %(since)s and recorded < %(until)s and retry_at is null"
+        " and started is not null and ended is not null",
+        {"since": since, "until": until},
+    )
+    return (rows[0]["runs"], rows[0]["failures"]) if rows[0]["reaches"] else None
+
+
+async def missed_runs(conn: Connection, *, since: datetime, until: datetime) -> int:
+    """Instants of that time that were missed."""
+    rows = await _all(
+        conn,
+        "select count(*) as missed from instant where decision = 'missed' and due >= %(since)s and due < %(until)s",
+        {"since": since, "until": until},
+    )
+    return rows[0]["missed"]
+
+
 async def runs_like(conn: Connection, text: str, *, limit: int = 5) -> list[str]:
     """Ids of the newest runs that begin like `text`: what somebody who mistyped an id may have meant."""
     rows = await _all(

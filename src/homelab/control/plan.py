@@ -252,6 +252,7 @@ def _settings(lab: Lab) -> dict[str, str]:
     found |= {"worker.concurrency": str(lab.worker.concurrency), "worker.name": lab.worker.name}
     found["notify.urls"] = ", ".join(_without_password(u) for u in lab.notify.urls)
     found["notify.on"] = ", ".join(lab.notify.on)
+    found["notify.digest"] = lab.notify.digest or "never"
     found["notify.throttle"] = duration_text(lab.notify.throttle_s)
     for name, service in sorted(lab.services.items()):
         url = service.url or ""

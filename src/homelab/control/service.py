@@ -17,6 +17,7 @@ import psutil
 import structlog
 
 from homelab.control import applying, history, ledger, questions, reports, store
+from homelab.control.digest import Digest
 from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
 from homelab.control.scheduler import LOOK_S, Scheduler
@@ -48,9 +49,10 @@ RUN_PREFIX = re.compile(r"[0-9a-f-]{4,35}")
 class Control:
     """See the module. Made by `open`."""
 
-    def __init__(self, shared: Shared, watcher: Watcher) -> None:
+    def __init__(self, shared: Shared, watcher: Watcher, *, own_url: str = "") -> None:
         self._shared = shared
         self._watcher = watcher
+        self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row)
 
@@ -69,7 +71,7 @@ class Control:
         async with Database(database_url, password=database_password(home, database_url)) as database:
             await migrate(database)
             shared = Shared(home=home, database=database, prefect=prefect, clock=clock)
-            control = cls(shared, Watcher(control_url=own_url, up_since=shared.clock()))
+            control = cls(shared, Watcher(control_url=own_url, up_since=shared.clock()), own_url=own_url)
             await control._load()
             yield control
 
@@ -128,6 +130,8 @@ class Control:
                     before = await store.last_event(conn)
                     await self._watcher.tick(conn, self._shared.clock())
                     told = await store.last_event(conn) != before
+                async with self._shared.database.connection() as conn:
+                    told |= await self.digest.tick(conn, self._shared.clock())
                 if told:
                     self._shared.tell()
                 self._shared.notes.pop("watch-broken", None)

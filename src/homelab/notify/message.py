@@ -40,6 +40,7 @@ LEVELS = {
     "notify_failed": "failure",
     "recovered": "success",
     "test": "info",
+    "digest": "info",
 }
 
 _VERBS = {

@@ -161,6 +161,15 @@ class Watcher:
         await store.event(conn, "alert", alert.job, body, now=now)
         self._changed.set()
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The lab's own targets, by their labels."""
+        return self._lab.targets
+
+    async def tell_lab(self, conn: Connection, alert: Alert, *, now: datetime) -> None:
+        """Queue what is about the lab as a whole for each of its targets, in the caller's transaction."""
+        await self._tell(conn, alert, self._lab.targets, now=now)
+
     async def tick(self, conn: Connection, now: datetime) -> None:
         """Look at what no report tells: late, stuck, missed and blocked. Cheap; every 5 to 15 s is right."""
         async with conn.transaction():

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from homelab import __version__
-from homelab.control.api import shapes
+from homelab.control.api import shapes, shapes_around
 from homelab.control.api.routing import Query, Route
 
 _NAMED_PART = re.compile(r"{([a-z_]+)(?::path)?}")
@@ -63,14 +63,19 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
 @cache
 def _schemas() -> dict[str, Any]:
     """Every shape by its name, so that operations can refer to them."""
-    named = [s for s in vars(shapes).values() if isinstance(s, type) and s.__module__ == shapes.__name__]
-    _, made = TypeAdapter.json_schemas([(s, "validation", _adapter(s)) for s in named], ref_template=_REF)
+    named = [
+        (shape, "validation", _adapter(shape))
+        for module in (shapes, shapes_around)
+        for shape in vars(module).values()
+        if isinstance(shape, type) and shape.__module__ == module.__name__
+    ]
+    _, made = TypeAdapter.json_schemas(named, ref_template=_REF)
     return made["$defs"]
 
 
 def schema_of(shape: Any) -> dict[str, Any]:
-    """The schema of one shape: a reference for those of `shapes`."""
-    if isinstance(shape, type) and shape.__module__ == shapes.__name__:
+    """The schema of one shape: a reference for those that have a name."""
+    if isinstance(shape, type) and shape.__module__ in (shapes.__name__, shapes_around.__name__):
         return {"$ref": _REF.format(model=shape.__name__)}
     return _adapter(shape).json_schema(ref_template=_REF)
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from homelab.control.digest import Digest
 from homelab.control.looking import Looking
 
 Json = dict[str, Any]
@@ -13,6 +14,7 @@ class Control(Protocol):
     """The lab, as far as HTTP needs it. Answers are the JSON of the contract; errors are those of `core.errors`."""
 
     looking: Looking
+    digest: Digest
 
     async def lab(self) -> Any: ...
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Any: ...

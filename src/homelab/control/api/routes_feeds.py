@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from homelab.control import badge, feeds
-from homelab.control.api import shapes, shapes_feeds
+from homelab.control.api import shapes, shapes_around
 from homelab.control.api.answers import HttpError, answer, dump, read_json, text_field
 from homelab.control.api.routing import Asked, Route
 from homelab.control.glance import glance
@@ -102,7 +102,7 @@ ROUTES = (
         handler=status,
         summary="The lab in a few stable fields.",
         parameters=_TOKEN,
-        gives=shapes_feeds.Glance,
+        gives=shapes_around.Glance,
     ),
     Route(
         method="GET",
@@ -140,7 +140,7 @@ ROUTES = (
         scope="admin",
         handler=listing,
         summary="Feed tokens, without their secrets.",
-        gives=shapes_feeds.Feeds,
+        gives=shapes_around.Feeds,
     ),
     Route(
         method="POST",
@@ -148,8 +148,8 @@ ROUTES = (
         scope="admin",
         handler=create,
         summary="A token for one feed; its address is shown once.",
-        takes=shapes_feeds.NewFeed,
-        gives=shapes_feeds.FeedMade,
+        takes=shapes_around.NewFeed,
+        gives=shapes_around.FeedMade,
         status=201,
     ),
     Route(

@@ -1,12 +1,13 @@
 """The lab as a whole: plan and apply, problems, notifications, the audit, health, metrics."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import Response
 
 from homelab.control.api import metrics as exposition
-from homelab.control.api import shapes
+from homelab.control.api import shapes, shapes_around
 from homelab.control.api.answers import HttpError, answer, moment, number, read_json, text_field, texts
 from homelab.control.api.auth import bearer
 from homelab.control.api.routes_jobs import wrapped
@@ -58,6 +59,15 @@ async def notifications(asked: Asked) -> Response:
 async def test_notification(asked: Asked) -> Response:
     await read_json(asked.request)
     return answer(wrapped("notifications", await asked.site.control.test_notification(by=asked.by)), 202)
+
+
+async def digest(asked: Asked) -> Response:
+    return answer({"digest": await asked.site.control.digest.look(datetime.now(UTC))})
+
+
+async def send_digest(asked: Asked) -> Response:
+    await read_json(asked.request)
+    return answer({"digest": await asked.site.control.digest.send(datetime.now(UTC))}, 202)
 
 
 async def audit(asked: Asked) -> Response:
@@ -162,6 +172,24 @@ ROUTES = (
         summary="Send a test notification to every target.",
         takes=shapes.Empty,
         gives=shapes.Test,
+        status=202,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/digest",
+        scope="read",
+        handler=digest,
+        summary="How the lab did since the last digest, in words and figures; when the next is told, to whom.",
+        gives=shapes_around.OneDigest,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/digest",
+        scope="operate",
+        handler=send_digest,
+        summary="Queue the digest for every target now.",
+        takes=shapes.Empty,
+        gives=shapes_around.QueuedDigest,
         status=202,
     ),
     Route(

@@ -361,6 +361,7 @@ class Now(TypedDict):
     running: list[Going]
     next: list[Upcoming]
     nodes: list[Machine]
+    states: Annotated[dict[str, str], Field(description="job to `paused`, the state of its newest run, or ''")]
 
 
 class Service(TypedDict):

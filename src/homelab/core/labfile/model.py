@@ -35,12 +35,14 @@ class WorkerSettings:
 class NotifySettings:
     """`urls` are apprise URLs or references (`env:`, `file:`, `keychain:`) to one; `on` is a part of `EVENTS`.
 
-    The same alert about the same job is not sent twice within `throttle_s`.
+    The same alert about the same job is not sent twice within `throttle_s`. `digest` is the schedule on which the lab
+    tells how it went, in its zone; "" for never.
     """
 
     urls: tuple[str, ...] = ()
     on: tuple[str, ...] = EVENTS
     throttle_s: float = 900.0
+    digest: str = "0 8 * * 1"
 
 
 @dataclass(frozen=True, kw_only=True)

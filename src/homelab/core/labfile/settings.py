@@ -5,6 +5,7 @@ from typing import Any, Final
 from homelab.core import jobs
 from homelab.core.durations import duration_text, size_text
 from homelab.core.labfile.amounts import AFFINITY_KIND, CAPACITY_KIND, REQUIRES_KIND
+from homelab.core.labfile.digest import DIGEST
 from homelab.core.labfile.kinds import (
     BOOLEAN,
     FREE_TABLE,
@@ -389,6 +390,13 @@ NOTIFY: Final = Table(
             f'"{duration_text(NotifySettings().throttle_s)}"',
             "The same alert about the same job is not repeated within this time.",
             "seconds",
+        ),
+        setting(
+            "digest",
+            DIGEST,
+            '"Mon 08:00"',
+            "When the lab tells its `urls` how it went since the last time: a day and time, or a time, in the zone of"
+            " the lab, or a cron expression; `false` for never.",
         ),
     ),
 )
