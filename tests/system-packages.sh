@@ -4,6 +4,7 @@ need=""
 command -v tmux >/dev/null 2>&1 || need="$need tmux"
 command -v crontab >/dev/null 2>&1 || need="$need cron"
 command -v chromium >/dev/null 2>&1 || need="$need chromium"
+command -v dot >/dev/null 2>&1 || need="$need graphviz"
 [ -z "$need" ] && exit 0
 if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
     # A policy that refuses to start services: the cron package must not begin to run this machine's crontabs.
