@@ -56,6 +56,20 @@ class Site:
         return await self.http.get(path, headers={"Cookie": f"{cookie['name']}={cookie['value']}"})
 
 
+def screens(site: Site) -> dict[str, str]:
+    """Every screen that there is to look at, by name: its path on this lab."""
+    failed, running = site.past.failed["dump-app"], site.past.running["take-in-uploads"]
+    return {
+        "now": "/", "jobs": "/jobs", "graph": "/graph", "job": "/jobs/check-services", "runs": "/runs",
+        "run": f"/runs/{failed}", "running": f"/runs/{running}", "retry": f"/runs/{failed}/retry",
+        "start": "/jobs/heartbeat/run", "lab": "/lab",
+        "file": "/lab/file", "notifications": "/lab/notifications", "tokens": "/lab/tokens", "audit": "/lab/audit",
+        "style": "/style",
+        "compare": f"/compare?pick={site.past.failed['check-services']}+check-services"
+                   f"&pick={site.past.good['check-services']}+check-services",
+    }  # fmt: skip
+
+
 @contextlib.asynccontextmanager
 async def running(
     database: str, folder: Path, *, days: float = 1.3, most: int = 100_000, text: str | None = None

@@ -15,7 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from tests import history
 from tests.browser import LOOKS, chromium, needed, scrolls_sideways_by, tab
 from tests.service import console_site
-from tests.service.console_site import Site
+from tests.service.console_site import Site, screens
 from tests.service.postgres_site import postgres
 
 PICTURES = os.environ.get("HOMELAB_SCREENSHOTS")
@@ -52,19 +52,6 @@ async def seen(
     """A page of somebody who is signed in."""
     async with tab(browser, site.url, look=look, cookie=await site.sign_in(scope), **more) as page:
         yield page
-
-
-def screens(site: Site) -> dict[str, str]:
-    failed, running = site.past.failed["dump-app"], site.past.running["take-in-uploads"]
-    return {
-        "now": "/", "jobs": "/jobs", "graph": "/graph", "job": "/jobs/check-services", "runs": "/runs",
-        "run": f"/runs/{failed}", "running": f"/runs/{running}", "retry": f"/runs/{failed}/retry",
-        "start": "/jobs/heartbeat/run", "lab": "/lab",
-        "file": "/lab/file", "notifications": "/lab/notifications", "tokens": "/lab/tokens", "audit": "/lab/audit",
-        "style": "/style",
-        "compare": f"/compare?pick={site.past.failed['check-services']}+check-services"
-                   f"&pick={site.past.good['check-services']}+check-services",
-    }  # fmt: skip
 
 
 async def judged(site: Site, browser: Browser, look: str) -> list[str]:
