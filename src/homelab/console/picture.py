@@ -21,6 +21,8 @@ FOLD_ABOVE = 150
 """Jobs above which big components are folded until somebody opens them."""
 BIG = 24
 GROUP = 3
+FITS = 1400
+"""Pixels. A picture no wider is made smaller where there is less room, and stays readable."""
 _NAME = 30
 _WORST = ("bad", "warn", "run", "idle", "good")
 
@@ -106,8 +108,9 @@ def svg(
     parts = [_path(line, number, is_dashed=(line.source, line.target) in dashed) for line in made.lines]
     parts += [_box(node, made.boxes[node.name], number[node.name], is_selected=node.name == selected) for node in nodes]
     says = f"{title}: {counted(len(nodes), 'box', 'boxes')}, {counted(len(made.lines), 'arrow')}"
+    fits = " fits" if made.width < FITS else ""
     return Markup(
-        f'<svg class="graph" viewBox="-8 -8 {made.width + 16} {made.height + 16}" width="{made.width + 16}"'
+        f'<svg class="graph{fits}" viewBox="-8 -8 {made.width + 16} {made.height + 16}" width="{made.width + 16}"'
         f' height="{made.height + 16}" role="group" aria-label="{escape(says)}">'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         f'<path d="M0 1 7 4 0 7z"/></marker></defs>{"".join(parts)}</svg>'

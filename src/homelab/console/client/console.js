@@ -81,14 +81,15 @@ class LiveState extends HTMLElement {
   open() {
     this.source?.close();
     this.source = new EventSource(`/live?topic=${encodeURIComponent(this.topic)}&after=${this.after}`);
-    this.source.addEventListener("open", () => { this.wait = 1000; this.say("live", "Live"); });
+    this.source.addEventListener("open", () => { this.wait = 1000; this.since = undefined; this.say("live", "Live"); });
     this.source.addEventListener("part", (event) => this.take(JSON.parse(event.data)));
     this.source.addEventListener("seen", (event) => { this.after = event.data; });
     this.source.addEventListener("error", () => this.lost());
   }
 
   async lost() {
-    this.say("lost", "Connection lost, trying again");
+    this.since ??= new Date().toTimeString().slice(0, 8);
+    this.say("lost", `Connection lost at ${this.since}: what you see may be old. Trying again.`);
     if (this.source.readyState !== EventSource.CLOSED) return;
     setTimeout(() => this.open(), this.wait);
     this.wait = Math.min(this.wait * 2, 30000);
