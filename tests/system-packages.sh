@@ -7,6 +7,7 @@ command -v chromium >/dev/null 2>&1 || need="$need chromium"
 command -v zsh >/dev/null 2>&1 || need="$need zsh"
 command -v fish >/dev/null 2>&1 || need="$need fish"
 command -v groff >/dev/null 2>&1 || need="$need groff"
+command -v dot >/dev/null 2>&1 || need="$need graphviz"
 [ -z "$need" ] && exit 0
 if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
     # A policy that refuses to start services: the cron package must not begin to run this machine's crontabs.

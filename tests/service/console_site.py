@@ -5,7 +5,7 @@ Prefect is not there: what only reads never asks it. What acts is tested with a 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,8 @@ import httpx
 from tests import history
 from tests.service.serving import listening, served
 
+from homelab.console.screen import Screen
+from homelab.console.screens import SCREENS
 from homelab.console.site import Console
 from homelab.control.access import Access
 from homelab.control.api.app import app
@@ -56,9 +58,29 @@ class Site:
         return await self.http.get(path, headers={"Cookie": f"{cookie['name']}={cookie['value']}"})
 
 
+def screens(site: Site) -> dict[str, str]:
+    """Every screen that there is to look at, by name: its path on this lab."""
+    failed, running = site.past.failed["dump-app"], site.past.running["take-in-uploads"]
+    return {
+        "now": "/", "jobs": "/jobs", "graph": "/graph", "job": "/jobs/check-services", "runs": "/runs",
+        "run": f"/runs/{failed}", "running": f"/runs/{running}", "retry": f"/runs/{failed}/retry",
+        "start": "/jobs/heartbeat/run", "lab": "/lab",
+        "file": "/lab/file", "notifications": "/lab/notifications", "tokens": "/lab/tokens", "audit": "/lab/audit",
+        "style": "/style",
+        "compare": f"/compare?pick={site.past.failed['check-services']}+check-services"
+                   f"&pick={site.past.good['check-services']}+check-services",
+    }  # fmt: skip
+
+
 @contextlib.asynccontextmanager
 async def running(
-    database: str, folder: Path, *, days: float = 1.3, most: int = 100_000, text: str | None = None
+    database: str,
+    folder: Path,
+    *,
+    days: float = 1.3,
+    most: int = 100_000,
+    text: str | None = None,
+    screens: Sequence[Screen] = SCREENS,
 ) -> AsyncIterator[Site]:
     """`database`: URL of an empty one. The reference lab with `BROKEN` jobs and a `RUNNING` flow, or the lab of `text`,
     where all is well."""
@@ -75,7 +97,7 @@ async def running(
             access = Access(control.database.tuples)
             made = app(
                 control, access=access, home=home, prefect_url="http://127.0.0.1:1", prefect_auth="homelab:none",
-                own_url=url, pages=Console(),
+                own_url=url, pages=Console(screens),
             )  # fmt: skip
             async with served(made, where, url) as http:
                 yield Site(url, home, control, access, past, http)

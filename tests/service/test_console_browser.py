@@ -4,6 +4,7 @@ host, no script error, nothing that axe finds wrong. Pictures are kept where HOM
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from playwright.async_api import Browser, Page, expect
 from tests import history
 from tests.browser import LOOKS, chromium, needed, scrolls_sideways_by, tab
 from tests.service import console_site
-from tests.service.console_site import Site
+from tests.service.console_site import Site, screens
 from tests.service.postgres_site import postgres
 
 PICTURES = os.environ.get("HOMELAB_SCREENSHOTS")
@@ -52,19 +53,6 @@ async def seen(
     """A page of somebody who is signed in."""
     async with tab(browser, site.url, look=look, cookie=await site.sign_in(scope), **more) as page:
         yield page
-
-
-def screens(site: Site) -> dict[str, str]:
-    failed, running = site.past.failed["dump-app"], site.past.running["take-in-uploads"]
-    return {
-        "now": "/", "jobs": "/jobs", "graph": "/graph", "job": "/jobs/check-services", "runs": "/runs",
-        "run": f"/runs/{failed}", "running": f"/runs/{running}", "retry": f"/runs/{failed}/retry",
-        "start": "/jobs/heartbeat/run", "lab": "/lab",
-        "file": "/lab/file", "notifications": "/lab/notifications", "tokens": "/lab/tokens", "audit": "/lab/audit",
-        "style": "/style",
-        "compare": f"/compare?pick={site.past.failed['check-services']}+check-services"
-                   f"&pick={site.past.good['check-services']}+check-services",
-    }  # fmt: skip
 
 
 async def judged(site: Site, browser: Browser, look: str) -> list[str]:
@@ -199,6 +187,35 @@ async def test_the_graph_finds_lights_the_impact_and_zooms(site: Site, browser: 
         assert await page.locator("svg.graph").get_attribute("viewBox") != before
 
 
+async def test_an_open_graph_changes_colour_and_is_not_drawn_again(site: Site, browser: Browser) -> None:
+    async with seen(site, browser) as page:
+        await page.goto(f"{site.url}/graph")
+        await expect(page.locator("live-state")).to_have_attribute("data-state", "live")
+        await page.evaluate("document.querySelector('svg.graph').dataset.same = 'yes'")
+        box = page.locator(".node[data-name='heartbeat']")
+        await expect(box).to_have_class("node tone-good")
+        await site.control.pause("heartbeat", "somebody")
+        try:
+            await expect(box).to_have_class("node tone-idle", timeout=3000)
+            await expect(page.get_by_role("link", name="heartbeat, paused").first).to_be_visible()
+            assert await page.locator("svg.graph").get_attribute("data-same") == "yes"
+        finally:
+            await site.control.resume("heartbeat", "somebody")
+        await expect(box).to_have_class("node tone-good", timeout=3000)
+
+
+async def test_groups_of_the_graph_fold_into_one_box_and_open_again(site: Site, browser: Browser) -> None:
+    async with seen(site, browser) as page:
+        await page.goto(f"{site.url}/graph")
+        await page.get_by_role("link", name="Fold groups").click()
+        await expect(page.locator(".node.folded")).to_have_count(5)
+        await page.get_by_role("link", name="9 jobs around dump-app, the worst failed: open").click()
+        await expect(page.locator(".node.folded")).to_have_count(4)
+        await expect(page.locator(".node[data-name='verify-dumps']")).to_be_visible()
+        await page.get_by_role("link", name="open all").click()
+        await expect(page.locator(".node")).to_have_count(46)
+
+
 async def test_a_log_of_200_megabytes_opens_scrolls_and_finds_without_hurting(site: Site, browser: Browser) -> None:
     run = site.past.failed["collect-certificates"]
     path = history.write_log(site.home, run, "collect-certificates", history.failing_log(console_site.now()))
@@ -210,6 +227,17 @@ async def test_a_log_of_200_megabytes_opens_scrolls_and_finds_without_hurting(si
             file.write(block if part != 100 else block.replace(b"row 7 ", b"a needle "))
         file.write(end)
     try:
+        cookie = await site.sign_in()
+        headers = {"Cookie": f"{cookie['name']}={cookie['value']}"}
+        for query in ("from=0&lines=2000", "back=1&lines=2000"):
+            taken: list[float] = []
+            for _ in range(5):
+                begun = time.perf_counter()
+                address = f"/api/v1/runs/{run}/lines?job=collect-certificates&{query}"
+                got = await site.http.get(address, headers=headers)
+                taken.append(time.perf_counter() - begun)
+                assert len(got.json()["lines"]) == 2000
+            assert min(taken) < 0.3, taken
         async with seen(site, browser) as page:
             await page.goto(f"{site.url}/runs/{run}?job=collect-certificates")
             log = page.locator("ol.log li")

@@ -147,6 +147,23 @@ async def test_what_is_not_there_gets_a_page_with_the_nearest(site: Site, path: 
     assert "<b>" not in got.text
 
 
+@pytest.mark.parametrize(
+    ("path", "site_of", "address"),
+    [
+        ("/runs?job=a", "cross-site", "/runs?job=a"),
+        ("/", "same-origin", None),
+        ("//evil.example/x", "cross-site", None),
+    ],
+)
+async def test_a_link_from_another_site_is_asked_for_once_more_by_our_own_page(
+    site: Site, path: str, site_of: str, address: str | None
+) -> None:
+    got = await site.http.get(site.url + path, headers={"Sec-Fetch-Site": site_of})
+    assert got.status_code in (401, 404)
+    found = re.search(r'<meta http-equiv="refresh" content="0;url=([^"]*)">', got.text)
+    assert (found and found[1]) == address
+
+
 async def test_pages_of_runs_follow_each_other_without_a_gap_or_a_repetition(site: Site) -> None:
     browser = await session(site)
     seen: list[str] = []

@@ -1,13 +1,13 @@
 """Where the boxes of a graph go: layers from left to right, few crossings, short edges. Pure and deterministic.
 
 A node stands right of all it needs (longest path). Edges over several layers get a place in each, so that they cross
-no box. Order within a layer is improved by medians and swaps of neighbours (Gansner et al. 1993, "A technique for
-drawing directed graphs"), heights by the mean of the neighbours. Components are laid out alone and packed into rows.
-Sizes are pixels.
+no box. Order within a layer is improved from several beginnings by medians and swaps of neighbours (Gansner et al.
+1993, "A technique for drawing directed graphs"), heights by the mean of the neighbours. Components are laid out alone
+and packed into rows. Sizes are pixels.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 ROW = 40
@@ -16,7 +16,12 @@ BOX = 28
 GAP = 56
 """Between two layers."""
 _SPACE = 24
-_SWEEPS = 6
+_SWEEPS = 24
+_PATIENCE = 6
+_BIG = 400
+"""Nodes, passing edges included, above which a component gets less time."""
+_SWAPS = 6
+_SETTLE = 6
 _SLOT = 16
 """Height that a passing edge takes in a layer."""
 
@@ -128,21 +133,28 @@ def _acyclic(nodes: Sequence[str], edges: Sequence[Edge]) -> list[Edge]:
 
 
 def ranks(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """Each node's layer: 0 without needs, else one more than the deepest of them. `edges` must be free of cycles."""
+    """Each node's layer: right of all it needs, and no further from what needs it than it must be. `edges` must be
+    free of cycles."""
     ups: dict[str, int] = dict.fromkeys(nodes, 0)
     down: dict[str, list[str]] = {name: [] for name in nodes}
     for a, b in edges:
         ups[b] += 1
         down[a].append(b)
+    in_degree = dict(ups)
     rank = dict.fromkeys(nodes, 0)
     ready = [name for name in nodes if not ups[name]]
+    order: list[str] = []
     while ready:
         name = ready.pop()
+        order.append(name)
         for child in down[name]:
             rank[child] = max(rank[child], rank[name] + 1)
             ups[child] -= 1
             if not ups[child]:
                 ready.append(child)
+    for name in reversed(order):  # shorter edges: what is needed more than it needs moves to what needs it
+        if len(down[name]) > in_degree[name]:
+            rank[name] = min(rank[child] for child in down[name]) - 1
     return rank
 
 
@@ -209,24 +221,79 @@ def _component(nodes: Sequence[str], widths: Mapping[str, int], edges: Sequence[
 
 
 def _order(made: _Layered) -> None:
-    """Fewer crossings: sweeps by the median of the neighbours in the layer before; the best order met is kept."""
+    """Fewer crossings: from several first orders the best that is found. A big component gets one, for its time."""
     place = [0] * len(made.up)
-    for layer in made.layers:
-        _number(layer, place)
-    best, fewest = [list(layer) for layer in made.layers], _crossings(made, place)
-    for sweep in range(_SWEEPS):
+    best, fewest = made.layers, -1
+    is_big = len(made.up) > _BIG
+    for first in [made.layers] if is_big else _first_orders(made):
+        copy = replace(made, layers=[list(layer) for layer in first])
+        layers, crossed = _improved(copy, place, patience=2 if is_big else _PATIENCE)
+        if fewest < 0 or crossed < fewest:
+            best, fewest = layers, crossed
         if fewest == 0:
             break
-        forward = sweep % 2 == 0
-        for i in range(1, len(made.layers)) if forward else range(len(made.layers) - 2, -1, -1):
-            near = made.up if forward else made.down
-            layer = made.layers[i]
-            layer.sort(key=lambda n: (median([place[m] for m in near[n]]) if near[n] else place[n], place[n]))
-            _number(layer, place)
-        crossed = _crossings(made, place)
-        if crossed < fewest:
-            best, fewest = [list(layer) for layer in made.layers], crossed
     made.layers[:] = best
+
+
+def _first_orders(made: _Layered) -> list[list[list[int]]]:
+    """As given, backwards, and as a walk from what needs nothing meets the nodes, in both directions."""
+    orders = [made.layers, [layer[::-1] for layer in made.layers]]
+    roots = [n for layer in made.layers for n in layer if not made.up[n]]
+    for step in (1, -1):
+        met: dict[int, int] = {}
+        waiting = roots[::-step]
+        while waiting:
+            node = waiting.pop()
+            if node not in met:
+                met[node] = len(met)
+                waiting += made.down[node][::-step]
+        orders.append([sorted(layer, key=met.__getitem__) for layer in made.layers])
+    return orders
+
+
+def _improved(made: _Layered, place: list[int], *, patience: int) -> tuple[list[list[int]], int]:
+    """(layers, crossings): sweeps by the median of the neighbours in the layer before, then swaps of neighbours; the
+    best order met. Ends when `patience` sweeps in a row brought nothing. Equal medians change sides in turn, which
+    leads out of orders that no single change makes better."""
+    for layer in made.layers:
+        _number(layer, place)
+    best, fewest, idle = [list(layer) for layer in made.layers], _crossings(made, place), 0
+    for sweep in range(_SWEEPS):
+        if fewest == 0 or idle == patience:
+            break
+        forward, side = sweep % 2 == 0, -1 if sweep % 4 >= 2 else 1
+        near = made.up if forward else made.down
+        for i in range(1, len(made.layers)) if forward else range(len(made.layers) - 2, -1, -1):
+            layer = made.layers[i]
+            layer.sort(key=lambda n: (median([place[m] for m in near[n]]) if near[n] else place[n], side * place[n]))
+            _number(layer, place)
+        _swap(made, place)
+        crossed, idle = _crossings(made, place), idle + 1
+        if crossed < fewest:
+            best, fewest, idle = [list(layer) for layer in made.layers], crossed, 0
+    return best, fewest
+
+
+def _swap(made: _Layered, place: list[int]) -> None:
+    """Exchange neighbours in a layer while that takes crossings away."""
+    near = [[made.up[n], made.down[n]] for n in range(len(made.up))]
+    for _ in range(_SWAPS):
+        is_better = False
+        for layer in made.layers:
+            for i in range(len(layer) - 1):
+                first, second = layer[i], layer[i + 1]
+                gain = 0
+                for ones, others in zip(near[first], near[second], strict=True):
+                    for one in ones:
+                        at = place[one]
+                        for other in others:
+                            gain += (at > place[other]) - (at < place[other])
+                if gain > 0:
+                    layer[i], layer[i + 1] = second, first
+                    place[first], place[second] = i + 1, i
+                    is_better = True
+        if not is_better:
+            return
 
 
 def _number(layer: Sequence[int], place: list[int]) -> None:
@@ -262,7 +329,7 @@ def _heights(made: _Layered) -> list[int]:
         for n in layer:
             middle[n] = at + need[n] / 2
             at += need[n]
-    for sweep in range(_SWEEPS):
+    for sweep in range(_SETTLE):
         forward = sweep % 2 == 0
         near = made.up if forward else made.down
         for layer in made.layers if forward else made.layers[::-1]:

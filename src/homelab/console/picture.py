@@ -3,9 +3,12 @@
 Big components can be folded into one box each, so that hundreds of jobs stay one picture.
 """
 
+import hashlib
+import json
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import escape
 from urllib.parse import quote
 
@@ -18,6 +21,8 @@ FOLD_ABOVE = 150
 """Jobs above which big components are folded until somebody opens them."""
 BIG = 24
 GROUP = 3
+FITS = 1400
+"""Pixels. A picture no wider is made smaller where there is less room, and stays readable."""
 _NAME = 30
 _WORST = ("bad", "warn", "run", "idle", "good")
 
@@ -72,24 +77,50 @@ def label(node: Node) -> str:
     return f"{short(node.name, _NAME)} + {node.folded - 1}" if node.folded else short(node.name, _NAME)
 
 
+def drawn_order(nodes: Sequence[Node]) -> list[Node]:
+    """The boxes as they are numbered in the picture: those that stand for many first."""
+    return sorted(nodes, key=lambda node: not node.folded)
+
+
+def states(nodes: Sequence[Node], edges: Sequence[Edge]) -> dict[str, str]:
+    """What an open picture needs to stay true without being drawn again: `shape` (of boxes and arrows; when it differs
+    the picture is another), `marks` (tone, symbol, word) and, for each box in order, the number of its mark."""
+    ordered = drawn_order(nodes)
+    marks = list(dict.fromkeys(mark(node.state) for node in ordered))
+    number = {look: n for n, look in enumerate(marks)}
+    shape = repr([(n.name, n.folded) for n in ordered] + [(e.source, e.target, e.dashed) for e in edges])
+    return {
+        "shape": hashlib.sha256(shape.encode("utf-8", "surrogatepass")).hexdigest()[:12],
+        "marks": json.dumps([(look.tone, look.shape, look.word) for look in marks]),
+        "states": ",".join(str(number[mark(node.state)]) for node in ordered),
+    }
+
+
 def svg(
     nodes: Sequence[Node], edges: Sequence[Edge], *, selected: str = "", wide: int = 1200, title: str = "Jobs"
 ) -> Markup:
     """The picture. Each box is a link; a list of the same for screen readers is the caller's."""
-    nodes = sorted(nodes, key=lambda node: not node.folded)
+    nodes = drawn_order(nodes)
     widths = {node.name: 40 + round(7.8 * cells(label(node))) for node in nodes}
-    made = layout.layout(widths, [(e.source, e.target) for e in edges], wide=wide)
+    made = _laid_out(tuple(widths.items()), tuple((e.source, e.target) for e in edges), wide)
     dashed = {(e.source, e.target) for e in edges if e.dashed}
     number = {node.name: n for n, node in enumerate(nodes)}
     parts = [_path(line, number, is_dashed=(line.source, line.target) in dashed) for line in made.lines]
     parts += [_box(node, made.boxes[node.name], number[node.name], is_selected=node.name == selected) for node in nodes]
     says = f"{title}: {counted(len(nodes), 'box', 'boxes')}, {counted(len(made.lines), 'arrow')}"
+    fits = " fits" if made.width < FITS else ""
     return Markup(
-        f'<svg class="graph" viewBox="-8 -8 {made.width + 16} {made.height + 16}" width="{made.width + 16}"'
+        f'<svg class="graph{fits}" viewBox="-8 -8 {made.width + 16} {made.height + 16}" width="{made.width + 16}"'
         f' height="{made.height + 16}" role="group" aria-label="{escape(says)}">'
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         f'<path d="M0 1 7 4 0 7z"/></marker></defs>{"".join(parts)}</svg>'
     )
+
+
+@lru_cache(maxsize=32)
+def _laid_out(widths: tuple[tuple[str, int], ...], edges: tuple[layout.Edge, ...], wide: int) -> layout.Layout:
+    """States change all the time, boxes and arrows only when the lab does."""
+    return layout.layout(dict(widths), edges, wide=wide)
 
 
 def _path(line: layout.Line, number: Mapping[str, int], *, is_dashed: bool) -> str:
@@ -117,8 +148,9 @@ def _box(node: Node, box: layout.Box, number: int, *, is_selected: bool) -> str:
     kind = f"node tone-{look.tone}" + (" selected" if is_selected else "") + (" folded" if node.folded else "")
     stack = f'<rect class="under" x="3" y="3" width="{box.width}" height="{box.height}" rx="6"/>' if node.folded else ""
     current = ' aria-current="true"' if is_selected else ""
+    around = f' data-around="{escape(says.partition(look.word + ": open")[0])}"' if node.folded else ""
     inner = (
-        f'<g class="{kind}" data-n="{number}" data-name="{escape(short(node.name, 120))}"'
+        f'<g class="{kind}" data-n="{number}" data-name="{escape(short(node.name, 120))}"{around}'
         f' transform="translate({box.x} {box.y})"><title>{escape(says)}</title>{stack}'
         f'<rect width="{box.width}" height="{box.height}" rx="6"/>'
         f'<use href="#s-{look.shape}" x="8" y="7" width="14" height="14"/>'

@@ -17,7 +17,7 @@ from homelab.control.api.routing import Asked, Route
 async def show_sign_in(asked: Asked) -> Response:
     """Shows a button only: what fetches a link to preview it must not use it up."""
     token = asked.request.query_params.get("token", "")[:200]
-    return page("templates/sign_in.html", title="Sign in", token=token)
+    return page("templates/sign_in.html", title="Sign in", token=token, again="")
 
 
 async def sign_in(asked: Asked) -> Response:
@@ -48,10 +48,20 @@ async def sign_out(asked: Asked) -> Response:
     return response
 
 
+def _once_more(request: Request) -> str:
+    """The address to ask for again by itself, if the cookie may only be missing because a page of another site (a chat,
+    web mail) led here: browsers keep it back then. Asked for by our own page it comes along, or nobody is signed in."""
+    path = request.url.path
+    came_from_elsewhere = request.headers.get("sec-fetch-site") == "cross-site"
+    if request.method != "GET" or not came_from_elsewhere or path.startswith(("//", "/\\")):
+        return ""
+    return f"{path}?{request.url.query}" if request.url.query else path
+
+
 def failure(request: Request, error: HttpError) -> Response:
     """An error as a page; a missing sign-in says how to get one."""
     if error.status == 401:
-        return page("templates/sign_in.html", title="Sign in", token="", status=401)
+        return page("templates/sign_in.html", title="Sign in", token="", status=401, again=_once_more(request))
     response = page(
         "templates/failure.html",
         title="Not found" if error.status == 404 else "Not done",

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from homelab.console import assets, rendering, sign_in
 from homelab.console.live import Hub
+from homelab.console.screen import Screen
 from homelab.console.screens import SCREENS
 from homelab.control.api.answers import HttpError
 from homelab.control.api.routing import Route
@@ -15,14 +16,15 @@ from homelab.control.api.routing import Route
 class Console:
     """The routes of every screen, and how a refusal looks."""
 
-    def __init__(self) -> None:
-        self.hub = Hub({name: make for screen in SCREENS for name, make in screen.live.items()})
-        rendering.NAVIGATION[:] = [(s.name, s.path, s.icon) for s in SCREENS if s.name]
+    def __init__(self, screens: Sequence[Screen] = SCREENS) -> None:
+        self.screens = screens
+        self.hub = Hub({name: make for screen in screens for name, make in screen.live.items()})
+        rendering.NAVIGATION[:] = [(s.name, s.path, s.icon) for s in screens if s.name]
 
     @property
     def routes(self) -> Sequence[Route]:
         return (
-            *(route for screen in SCREENS for route in screen.routes),
+            *(route for screen in self.screens for route in screen.routes),
             *sign_in.ROUTES,
             *assets.ROUTES,
             *self.hub.routes,

@@ -81,14 +81,15 @@ class LiveState extends HTMLElement {
   open() {
     this.source?.close();
     this.source = new EventSource(`/live?topic=${encodeURIComponent(this.topic)}&after=${this.after}`);
-    this.source.addEventListener("open", () => { this.wait = 1000; this.say("live", "Live"); });
+    this.source.addEventListener("open", () => { this.wait = 1000; this.since = undefined; this.say("live", "Live"); });
     this.source.addEventListener("part", (event) => this.take(JSON.parse(event.data)));
     this.source.addEventListener("seen", (event) => { this.after = event.data; });
     this.source.addEventListener("error", () => this.lost());
   }
 
   async lost() {
-    this.say("lost", "Connection lost, trying again");
+    this.since ??= new Date().toTimeString().slice(0, 8);
+    this.say("lost", `Connection lost at ${this.since}: what you see may be old. Trying again.`);
     if (this.source.readyState !== EventSource.CLOSED) return;
     setTimeout(() => this.open(), this.wait);
     this.wait = Math.min(this.wait * 2, 30000);
@@ -200,7 +201,8 @@ class JobGraph extends HTMLElement {
         button("+", "Larger", () => this.zoom(0.8)), button("Fit", "Show all", () => this.fit())));
       this.append(this.says);
     }
-    this.addEventListener("part", () => { this.read(); this.mark(); if (this.last) this.light(this.nodes.get(this.last.dataset.n) ?? null); });
+    this.shape = $("#graph-states", this)?.dataset.shape;
+    this.addEventListener("part", (event) => { if (event.target.id === "graph-states") { this.colour(event.target.dataset); return; } this.read(); this.mark(); if (this.last) this.light(this.nodes.get(this.last.dataset.n) ?? null); });
     for (const [over, node] of [["pointerover", true], ["focusin", true], ["pointerleave", false], ["focusout", false]])
       this.addEventListener(over, (event) => this.light(node ? event.target.closest?.(".node") ?? (event.target.querySelector?.(":scope > .node")) : null));
     this.read();
@@ -221,7 +223,7 @@ class JobGraph extends HTMLElement {
       (this.up.get(to) ?? this.up.set(to, []).get(to)).push([from, edge]);
     }
     if (!("active" in this.dataset)) return;
-    this.view ? this.show() : this.fit();
+    if (this.view) this.show(); else requestAnimationFrame(() => this.fit());  // in a task of its own: it lays all of it out
     if (this.seen === this.box) return;
     this.seen = this.box;
     this.box.addEventListener("wheel", (event) => {
@@ -232,10 +234,36 @@ class JobGraph extends HTMLElement {
     this.box.addEventListener("click", (event) => { if (this.moved) event.preventDefault(); }, true);
     this.box.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-      if (step && event.target === this.box) { event.preventDefault(); this.move(step[0] * this.view.width / 8, step[1] * this.view.height / 8); }
+      if (step && event.target === this.box && this.view) { event.preventDefault(); this.move(step[0] * this.view.width / 8, step[1] * this.view.height / 8); }
       if (event.key === "+" || event.key === "=") this.zoom(0.8);
       if (event.key === "-") this.zoom(1.25);
       if (event.key === "0") this.fit();
+    });
+  }
+
+  // The states of an open picture: only the boxes that changed are touched. Another graph than the one that is drawn is fetched.
+  async colour({ shape, marks, states }) {
+    if (shape !== this.shape) {
+      const answer = await fetch(location.href);
+      const fresh = answer.ok ? new DOMParser().parseFromString(parts.createHTML(await answer.text()), "text/html").getElementById("graph") : null;
+      if (!fresh) return;
+      this.shape = shape;
+      this.box.replaceWith(document.adoptNode(fresh));
+      this.view = null;
+      this.read();
+    }
+    const looks = JSON.parse(marks);
+    states.split(",").forEach((number, n) => {
+      const node = this.nodes.get(String(n));
+      const [tone, symbol, word] = looks[number];
+      const use = node && $("use", node);
+      const old = node && [...node.classList].find((name) => name.startsWith("tone-"));
+      if (!use || (old === `tone-${tone}` && use.getAttribute("href") === `#s-${symbol}`)) return;
+      node.classList.replace(old, `tone-${tone}`);
+      use.setAttribute("href", `#s-${symbol}`);
+      const says = node.dataset.around ? `${node.dataset.around}${word}: open` : `${node.dataset.name}, ${word}`;
+      $("title", node).textContent = says;
+      node.closest("a")?.setAttribute("aria-label", says);
     });
   }
 
@@ -248,9 +276,10 @@ class JobGraph extends HTMLElement {
   }
 
   show() { const { x, y, width, height } = this.view; this.svg.setAttribute("viewBox", `${x} ${y} ${width} ${height}`); }
-  move(dx, dy) { this.view.x += dx; this.view.y += dy; this.show(); }
+  move(dx, dy) { if (!this.view) this.fit(); this.view.x += dx; this.view.y += dy; this.show(); }
 
   zoom(factor, event) {
+    if (!this.view) this.fit();
     const box = this.svg.getBoundingClientRect();
     const [fx, fy] = event ? [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height] : [0.5, 0.5];
     const wide = Math.max(200, Math.min(this.whole.width * 4, this.view.width * factor));
@@ -342,7 +371,7 @@ class JobGraph extends HTMLElement {
   }
 
   next() {
-    if (!this.hits?.length) return;
+    if (!this.hits?.length || !this.view) return;
     this.hit = (this.hit + 1) % this.hits.length;
     const box = this.hits[this.hit].transform.baseVal.consolidate().matrix;
     this.view.x = box.e + 60 - this.view.width / 2;

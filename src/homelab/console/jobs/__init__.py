@@ -9,7 +9,7 @@ from homelab.console import forms, words
 from homelab.console.charts import calendar, durations
 from homelab.console.forms import Question
 from homelab.console.live import version
-from homelab.console.picture import Edge, Node, folded, svg
+from homelab.console.picture import Edge, Node, folded, states, svg
 from homelab.console.rendering import fragment, respond, url_part
 from homelab.console.screen import Parts, Screen, change, look
 from homelab.control.api.answers import HttpError
@@ -76,13 +76,13 @@ async def show_list(asked: Asked) -> Response:
 
 
 async def graph_of(
-    site: Site, *, opened: list[str], only: set[str] | None = None, selected: str = ""
+    site: Site, *, opened: list[str], only: set[str] | None = None, selected: str = "", drawn: bool = True
 ) -> dict[str, Any]:
-    """The picture and the same as a list: (job, state, needs)."""
+    """The picture (if `drawn`), what keeps an open one true, and the same as a list: (job, state, needs)."""
     answer = await site.control.graph()
-    states = await site.control.looking.states(only)
+    found = await site.control.looking.states(only)
     nodes = [
-        Node(name=n["name"], state=states.get(n["name"], ""), link=f"/jobs/{url_part(n['name'])}")
+        Node(name=n["name"], state=found.get(n["name"], ""), link=f"/jobs/{url_part(n['name'])}")
         for n in answer["nodes"]
         if only is None or n["name"] in only
     ]
@@ -93,7 +93,8 @@ async def graph_of(
     ]
     shown, lines = folded(nodes, edges, opened=opened)
     return {
-        "picture": svg(shown, lines, selected=selected, title="Jobs and what needs what"),
+        "picture": svg(shown, lines, selected=selected, title="Jobs and what needs what") if drawn else "",
+        "now_states": states(shown, lines),
         "nodes": len(nodes),
         "opened": opened,
         "folded": sum(1 for node in shown if node.folded),
@@ -102,8 +103,8 @@ async def graph_of(
 
 
 async def graph_parts(site: Site, opened: str) -> Parts:
-    found = await graph_of(site, opened=[name for name in opened.split("\n") if name])
-    return {"graph": str(fragment("jobs/picture.html", **found))}
+    found = await graph_of(site, opened=[name for name in opened.split("\n") if name], drawn=False)
+    return {"graph-states": str(fragment("jobs/graph_states.html", **found))}
 
 
 async def show_graph(asked: Asked) -> Response:
