@@ -114,7 +114,7 @@ def test_a_run_is_started_watched_and_cancelled_and_each_is_in_the_audit(lab: La
             await page.goto(f"{url}/jobs/long/run")
             await page.get_by_role("button", name="Run now").dblclick()
             await expect(page.locator("ol.log li").nth(2)).to_contain_text("line 3", timeout=30_000)
-            await expect(page.locator("#head")).to_contain_text("Started by hand by browser")
+            await expect(page.locator("#head")).to_contain_text("Started by hand by owner")
             await page.get_by_role("link", name="Cancel").click()
             await page.get_by_role("button", name="Cancel the run").click()
             await expect(page.locator("#head").get_by_text("cancelled", exact=True)).to_be_visible(timeout=30_000)

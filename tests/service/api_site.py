@@ -16,10 +16,10 @@ from homelab.console.site import Console
 from homelab.control.access import Access
 from homelab.control.api.app import app, server
 from homelab.core.errors import NotFoundError, RefusedError
+from homelab.db.migrate import available
 from homelab.home import secrets
 from homelab.home.paths import Home
 
-SCHEMA = Path(__file__).parents[2] / "src/homelab/db/migrations/0001_control.sql"
 RUN = "0190a000-0000-7000-8000-000000000001"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -184,7 +184,8 @@ async def running(
         async with pool.connection() as connection:
             there = await (await connection.execute("select to_regclass('token')")).fetchone()
             if there == (None,):
-                await connection.execute(SCHEMA.read_text())
+                for _, _, sql in available():
+                    await connection.execute(sql.encode())
         access = Access(pool)
         tokens = {s: (await access.create_token(f"test {s}", s))["token"] for s in ("read", "operate", "admin", "node")}
         lab = SmallLab()

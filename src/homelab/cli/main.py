@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "job": ("homelab.cli.job:job", "List, show, run, pause jobs; why one did not run."),
     "run": ("homelab.cli.run:run", "List, show, retry, cancel runs; their logs."),
     "notify": ("homelab.cli.notify:notify", "Test and inspect notifications."),
+    "person": ("homelab.cli.person:person", "Who may sign in to the lab's pages, and as what."),
     "token": ("homelab.cli.token:token", "Make and revoke access tokens."),
     "completion": ("homelab.cli.completion:completion", "Print shell completion for bash, zsh or fish."),
 }

@@ -12,19 +12,23 @@ from homelab.console.forms import Question
 from homelab.console.live import version
 from homelab.console.rendering import fragment, respond
 from homelab.console.screen import Parts, Screen, change, look
-from homelab.control.access import SCOPES
+from homelab.control.access import SCOPES, allows
 from homelab.control.api.answers import HttpError
 from homelab.control.api.routing import Asked, Site
 from homelab.core.errors import HomelabError
 
 HERE = "Lab"
-TABS = (("Services", "/lab"), ("Lab file", "/lab/file"), ("Notifications", "/lab/notifications"),
-        ("Tokens", "/lab/tokens"), ("Audit", "/lab/audit"))  # fmt: skip
+TABS = (("Services", "/lab", "read"), ("Lab file", "/lab/file", "admin"),
+        ("Notifications", "/lab/notifications", "read"), ("People", "/lab/people", "admin"),
+        ("Tokens", "/lab/tokens", "admin"), ("Audit", "/lab/audit", "admin"))  # fmt: skip
+"""(name, path, role that it needs)"""
 
 
-def _respond(asked: Asked, template: str, tab: str, **values: Any) -> Response:
+def in_tab(asked: Asked, template: str, tab: str, **values: Any) -> Response:
+    """One of the pages of the lab; the tabs lead to those that the role allows."""
     values.setdefault("now", datetime.now(UTC))
-    return respond(asked, template, title=f"Lab: {tab}", here=HERE, tabs=TABS, tab=tab, **values)
+    tabs = [(name, path) for name, path, role in TABS if allows(asked.identity.scope, role)]
+    return respond(asked, template, title=f"Lab: {tab}", here=HERE, tabs=tabs, tab=tab, **values)
 
 
 async def services_of(site: Site) -> dict[str, Any]:
@@ -38,7 +42,7 @@ async def parts(site: Site, _: str) -> Parts:
 
 async def show(asked: Asked) -> Response:
     at = version()
-    return _respond(asked, "lab/lab.html", "Services", live="lab", version=at, **await services_of(asked.site))
+    return in_tab(asked, "lab/lab.html", "Services", live="lab", version=at, **await services_of(asked.site))
 
 
 # -- the lab file -----------------------------------------------------------------------------------------------------
@@ -58,7 +62,7 @@ async def show_file(asked: Asked, applied: str = "") -> Response:
     files: dict[str, str] = found["disk"] or found["files"]
     wanted = asked.request.query_params.get("file") or ""
     name = wanted if wanted in files else next(iter(files), "")
-    return _respond(
+    return in_tab(
         asked,
         "lab/file.html",
         "Lab file",
@@ -140,7 +144,7 @@ async def apply(asked: Asked) -> Response:
 
 async def show_notifications(asked: Asked) -> Response:
     rows: Any = await asked.site.control.notifications(limit=100)
-    return _respond(asked, "lab/notifications.html", "Notifications", rows=rows)
+    return in_tab(asked, "lab/notifications.html", "Notifications", rows=rows)
 
 
 async def test_question(asked: Asked) -> Response:
@@ -164,7 +168,7 @@ async def test(asked: Asked) -> Response:
 
 
 async def show_tokens(asked: Asked, made: dict[str, Any] | None = None, problem: str = "") -> Response:
-    return _respond(
+    return in_tab(
         asked,
         "lab/tokens.html",
         "Tokens",
@@ -222,7 +226,7 @@ async def revoke(asked: Asked) -> Response:
 
 
 async def show_audit(asked: Asked) -> Response:
-    return _respond(asked, "lab/audit.html", "Audit", rows=await asked.site.access.audit(limit=200))
+    return in_tab(asked, "lab/audit.html", "Audit", rows=await asked.site.access.audit(limit=200))
 
 
 SCREEN = Screen(

@@ -478,9 +478,11 @@ class AuditEntry(TypedDict):
     id: int
     time: datetime
     who: str
-    origin: str
+    via: Annotated[str, Field(description="how they were known: token, link, passkey NAME, tailscale")]
+    origin: Annotated[str, Field(description="address and program")]
     action: str
     subject: str
+    result: Annotated[str, Field(description="`done`, or the code of the refusal")]
     body: dict[str, Any]
 
 
@@ -491,55 +493,6 @@ class Audit(TypedDict):
 class Status(TypedDict):
     status: str
     database: NotRequired[str]
-
-
-# -- access -----------------------------------------------------------------------------------------------------------
-
-
-class NewLink(TypedDict):
-    scope: NotRequired[Role]
-
-
-class Link(TypedDict):
-    url: str
-    expires_s: int
-    scope: Role
-
-
-class Token(TypedDict):
-    id: int
-    name: str
-    scope: Role | Literal["node"]
-    created: datetime
-    expires: datetime | None
-    last_used: datetime | None
-
-
-class Tokens(TypedDict):
-    tokens: list[Token]
-
-
-class NewToken(TypedDict):
-    name: Annotated[str, Field(min_length=1, max_length=100, description="for people")]
-    scope: NotRequired[Role | Literal["node"]]
-    ttl_s: NotRequired[Annotated[float | None, Field(gt=0, description="seconds it lives")]]
-
-
-class MadeToken(TypedDict):
-    id: int
-    name: str
-    scope: Role | Literal["node"]
-    created: datetime
-    expires: datetime | None
-    token: Annotated[str, Field(description="the secret; shown this once")]
-
-
-class Made(TypedDict):
-    token: MadeToken
-
-
-class Revoked(TypedDict):
-    revoked: int
 
 
 # -- workers ----------------------------------------------------------------------------------------------------------
