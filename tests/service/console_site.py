@@ -15,6 +15,7 @@ import httpx
 from tests import history
 
 from homelab.console.site import Console
+from homelab.control import store, versions
 from homelab.control.access import Access
 from homelab.control.api.app import app, server
 from homelab.control.service import Control
@@ -57,6 +58,20 @@ class Site:
         return await self.http.get(path, headers={"Cookie": f"{cookie['name']}={cookie['value']}"})
 
 
+async def applied_twice(control: Control) -> None:
+    """The lab file as it is was applied after one with a job more."""
+    async with control.database.connection() as conn:
+        row = await store.applied_lab(conn)
+        assert row is not None
+        name, text = next(iter(row["files"].items()))
+        before = {**row["files"], name: text + "\n[jobs.gone-since]\nrun = 'true'\n"}
+        for files, digest in ((before, "before"), (row["files"], row["digest"])):
+            await versions.add(
+                conn, by="owner", path=row["path"], folder=row["folder"] or "", files=files, digest=digest,
+                is_takeover=False,
+            )  # fmt: skip
+
+
 @contextlib.asynccontextmanager
 async def running(database: str, folder: Path, *, days: float = 1.3, most: int = 100_000) -> AsyncIterator[Site]:
     """`database`: URL of an empty one. The lab has `BROKEN` jobs and a `RUNNING` flow."""
@@ -73,6 +88,7 @@ async def running(database: str, folder: Path, *, days: float = 1.3, most: int =
             Control.open(home, database, prefect, own_url=url) as control,
         ):
             access = Access(control.database.tuples)
+            await applied_twice(control)
             made = app(
                 control, access=access, home=home, prefect_url="http://127.0.0.1:1", prefect_auth="homelab:none",
                 own_url=url, pages=Console(),

@@ -207,7 +207,7 @@ async def test_a_change_is_said_first_done_once_and_noted_with_who_and_from_wher
     fields = await browser.form("/jobs/clean-articles/pause")
     before = await rows(site, "select id from event where kind = 'job.paused'")
     answers = await asyncio.gather(*(browser.post("/jobs/clean-articles/pause", fields) for _ in range(3)))
-    assert {(status, to) for status, to, _ in answers} == {(303, "/jobs/clean-articles")}
+    assert {(status, to) for status, to, _ in answers} == {(303, "/jobs/clean-articles?did=paused")}
     assert len(await rows(site, "select id from event where kind = 'job.paused'")) == len(before) + 1
     noted = await rows(site, "select * from audit where subject = 'clean-articles'")
     assert [(row["who"], row["action"]) for row in noted] == [("guest", "POST /jobs/{name}/pause")]
@@ -451,3 +451,46 @@ async def test_the_api_gives_what_pages_show(site: Site) -> None:
         f"/api/v1/runs/{run}/lines?from=-1",
     ):
         assert (await site.http.get(wrong, headers=headers)).status_code == 400, wrong
+
+
+async def test_after_an_act_its_page_offers_the_way_back_which_is_audited_too(site: Site) -> None:
+    browser = await session(site, "operate")
+    _, where, _ = await browser.post("/jobs/fetch-feeds/pause", await browser.form("/jobs/fetch-feeds/pause"))
+    assert where == "/jobs/fetch-feeds?did=paused"
+    page = await browser.get(where)
+    offer = page.split('<main id="main"', 1)[1].split('<form method="post"', 1)[1].split("</form>", 1)[0]
+    assert 'action="/jobs/fetch-feeds/resume"' in offer
+    assert "Undo: resume it" in offer
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', offer))
+    assert (await browser.post("/jobs/fetch-feeds/resume", fields))[:2] == (303, "/jobs/fetch-feeds?did=resumed")
+    assert await rows(site, "select job from job_switch where job = 'fetch-feeds' and paused") == []
+    noted = await rows(site, "select action, result from audit where subject = 'fetch-feeds' order by id")
+    assert [tuple(row.values()) for row in noted] == [
+        ("POST /jobs/{name}/pause", "done"), ("POST /jobs/{name}/resume", "done"),
+    ]  # fmt: skip
+    for did in ("paused", "<b>", "applied"):
+        page = await (await session(site, "read")).get(f"/jobs/fetch-feeds?did={did}")
+        assert "Undo" not in page
+
+
+async def test_taking_an_apply_back_says_what_it_changes_and_names_the_version_that_was_seen(site: Site) -> None:
+    browser = await session(site)
+    page = await browser.get("/lab/undo")
+    assert "Added: job gone-since" in page
+    assert "The file on disk stays as it is" in page
+    fields = await browser.form("/lab/undo")
+    status, _, page = await browser.post("/lab/undo", {**fields, "version": str(int(fields["version"]) - 1)})
+    assert (status, "something else was applied meanwhile" in page) == (409, True)
+    headers = {**browser.headers, "Origin": site.url, "X-Homelab": "1"}
+    got = await site.http.post("/api/v1/lab/undo", json={"version": 1 << 40}, headers=headers)
+    assert got.status_code == 409
+    newest = await rows(site, "select result from audit where action = 'POST /lab/undo' order by id desc limit 1")
+    assert newest == [{"result": "refused"}]
+
+
+async def test_an_act_that_failed_is_in_the_audit_with_what_came_of_it(site: Site) -> None:
+    browser = await session(site)
+    status, _, _ = await browser.post("/jobs/heartbeat/run", await browser.form("/jobs/heartbeat/run"))
+    assert status in (400, 503)  # there is no Prefect here
+    row = (await rows(site, "select who, via, result from audit order by id desc limit 1"))[0]
+    assert tuple(row.values()) == ("owner", "link", "unavailable")

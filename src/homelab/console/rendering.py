@@ -13,7 +13,8 @@ import jinja2
 from markupsafe import Markup
 from starlette.responses import Response
 
-from homelab.console import assets, charts, words
+from homelab.console import assets, charts, undo, words
+from homelab.console.once import number
 from homelab.control.access import allows
 from homelab.control.api.routing import Asked
 
@@ -122,7 +123,7 @@ def _nobody_may(_: str) -> bool:
 
 def page(template: str, *, title: str, here: str = "", status: int = 200, **values: Any) -> Response:
     """A whole page without anybody signed in, such as a refusal."""
-    values = {"live": "", "version": 0, "form_token": "", "lab": "", "may": _nobody_may, **values}
+    values = {"undo": None, "live": "", "version": 0, "form_token": "", "lab": "", "may": _nobody_may, **values}
     html = fragment(template, title=words.short(title, 100), here=here, **values)
     return Response(
         html.encode("utf-8", "replace"),
@@ -146,5 +147,5 @@ def respond(asked: Asked, template: str, *, title: str, here: str = "", status: 
         form_token=asked.site.gate.form_token(asked.identity) if asked.identity.session else "",
         lab=asked.site.control.looking.lab_name,
         may=may,
-        **values,
+        **{"undo": undo.offered(asked), "undo_number": number(), **values},
     )

@@ -131,12 +131,45 @@ async def apply(asked: Asked) -> Response:
 
     async def action() -> str:
         await asked.site.control.apply(found["disk"], found["main"], found["folder"], by=asked.by)
-        return "/lab/file"
+        return "/lab/file?did=applied"
 
     try:
         return await forms.carry_out(asked, fields, action, subject=found["path"])
     except HomelabError as error:
         return await apply_question(asked, problem=str(error))
+
+
+async def undo_question(asked: Asked, problem: str = "") -> Response:
+    found = await asked.site.control.undo_plan()
+    if found["refused"]:
+        raise HttpError(409, "refused", found["refused"], "Give the jobs back to cron with: homelab cron release")
+    will = sentences(found["plan"]) or ["Both say the same: nothing would change."]
+    will.append("The file on disk stays as it is; the next apply of it makes the change again.")
+    question = Question(
+        title=f"Take back what {words.short(found['of']['by'])} applied?",
+        will=will,
+        button="Take it back",
+        back="/lab/file",
+        fields="lab/version_field.html",
+        values={"version": found["version"]["id"]},
+    )
+    return forms.ask(asked, question, here=HERE, problem=problem, status=409 if problem else 200)
+
+
+async def undo(asked: Asked) -> Response:
+    fields = await forms.read(asked)
+    version = fields.get("version", [""])[0]
+
+    async def action() -> str:
+        if not (version.isascii() and version.isdecimal() and len(version) < 19):
+            raise HttpError(400, "input", "that form names no version", "Open its page again.")
+        await asked.site.control.undo_apply(int(version), by=asked.by)
+        return "/lab/file?did=undone"
+
+    try:
+        return await forms.carry_out(asked, fields, action, subject=version[:20])
+    except HomelabError as error:
+        return await undo_question(asked, problem=str(error))
 
 
 # -- notifications, tokens, audit -------------------------------------------------------------------------------------
@@ -238,6 +271,8 @@ SCREEN = Screen(
         look("/lab/file", show_file, "The lab file and what applying it would change.", "admin"),
         look("/lab/apply", apply_question, "What applying would do.", "admin"),
         change("/lab/apply", apply, "Apply the lab file on disk.", "admin"),
+        look("/lab/undo", undo_question, "What taking the last apply back would do.", "admin"),
+        change("/lab/undo", undo, "Take the last apply back.", "admin"),
         look("/lab/notifications", show_notifications, "What was told to whom."),
         look("/lab/notifications/test", test_question, "What a test would do.", "operate"),
         change("/lab/notifications/test", test, "Send a test notification.", "operate"),

@@ -54,6 +54,7 @@ ROUTES = (
         takes=shapes_access.NewLink,
         gives=shapes_access.Link,
         status=201,
+        refuses=(404,),
     ),
     Route(
         method="GET",

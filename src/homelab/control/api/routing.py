@@ -93,8 +93,8 @@ def whole(text: str) -> Query:
     return Query(text=text, schema={"type": "integer", "minimum": 0, "maximum": 10**15 - 1})
 
 
-def one_of(text: str, values: Sequence[str]) -> Query:
-    return Query(text=text, schema={"type": "string", "enum": [str(v) for v in values]})
+def one_of(text: str, values: Sequence[str], *, is_required: bool = False) -> Query:
+    return Query(text=text, schema={"type": "string", "enum": [str(v) for v in values]}, is_required=is_required)
 
 
 def switch(text: str) -> Query:

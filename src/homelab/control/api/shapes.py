@@ -156,6 +156,13 @@ class Switched(TypedDict):
     paused: bool
 
 
+class Preview(TypedDict):
+    action: str
+    will: Annotated[list[str], Field(description="what will happen, in sentences")]
+    is_grave: bool
+    undo: Annotated[str, Field(description="the act that takes it back, or ''")]
+
+
 class Empty(TypedDict):
     """Nothing."""
 
@@ -420,6 +427,31 @@ class Plan(TypedDict):
     restarts: list[str]
     is_empty: bool
     summary: str
+
+
+class Version(TypedDict):
+    """A lab file that was applied."""
+
+    id: int
+    applied: datetime
+    by: str
+    path: str
+    is_takeover: Annotated[bool, Field(description="jobs came from cron with it")]
+
+
+class Versions(TypedDict):
+    versions: list[Version]
+
+
+class UndoPlan(TypedDict):
+    of: Annotated[Version, Field(description="what would be taken back")]
+    version: Annotated[Version, Field(description="what would be applied again")]
+    plan: Plan
+    refused: Annotated[str, Field(description="why it cannot be done, or ''")]
+
+
+class Undo(TypedDict):
+    version: Annotated[int, Field(description="the `version` that was looked at")]
 
 
 class LabProblem(TypedDict):
