@@ -32,6 +32,10 @@ run = "cat input.txt"
 needs = ["read-input"]
 run = "echo used"
 
+[jobs.yearly]
+schedule = "0 0 1 1 *"
+run = "true"
+
 [jobs.long]
 run = "for i in $(seq 60); do echo line $i; sleep 1; done"
 """
@@ -162,8 +166,8 @@ def test_a_run_is_started_watched_and_cancelled_and_each_is_in_the_audit(lab: La
             await page.goto(f"{url}/jobs/long/run")
             await page.get_by_role("button", name="Run now").dblclick()
             await expect(page.locator("ol.log li").nth(2)).to_contain_text("line 3", timeout=30_000)
-            await expect(page.locator("#head")).to_contain_text("Started by hand by browser")
-            await page.get_by_role("link", name="Cancel").click()
+            await expect(page.locator("#head")).to_contain_text("Started by hand by owner")
+            await page.get_by_role("link", name="Cancel", exact=True).click()
             await page.get_by_role("button", name="Cancel the run").click()
             await expect(page.locator("#head").get_by_text("cancelled", exact=True)).to_be_visible(timeout=30_000)
             run = page.url.rpartition("/")[2].partition("?")[0]
@@ -198,3 +202,32 @@ def test_the_lab_file_is_applied_from_its_page_and_its_mistakes_are_shown(lab: L
 
     asyncio.run(walk())
     assert "fresh" in [job["name"] for job in lab.json("job", "ls")["jobs"]]
+
+
+def test_an_apply_is_taken_back_and_that_too(lab: Lab) -> None:
+    names = {job["name"] for job in lab.json("job", "ls")["jobs"]}
+    good = lab.file.read_text()
+    lab.write('[lab]\nname = "shown"\n\n[jobs.only]\nrun = "true"\n')
+    said = lab.homelab("apply", "--yes").stderr
+    assert "To take that back: homelab apply --undo" in said
+    assert [job["name"] for job in lab.json("job", "ls")["jobs"]] == ["only"]
+    assert "removed" not in lab.homelab("apply", "--undo", "--yes").stderr
+    assert {job["name"] for job in lab.json("job", "ls")["jobs"]} == names
+    lab.homelab("apply", "--undo", "--yes")
+    assert [job["name"] for job in lab.json("job", "ls")["jobs"]] == ["only"]
+    lab.homelab("apply", "--undo", "--yes")
+    lab.write(good)
+
+
+def test_a_run_that_was_cancelled_ahead_of_its_instant_is_restored(lab: Lab) -> None:
+    def scheduled(state: str) -> str | None:
+        rows = lab.json("run", "ls", "--job", "yearly", "--state", state)["runs"]
+        return str(rows[0]["id"]) if rows else None
+
+    run = until(lambda: scheduled("scheduled"), timeout=30, what="the run created ahead")
+    said = lab.homelab("run", "cancel", run).stderr
+    assert f"homelab run restore {run[:8]}" in said
+    assert until(lambda: scheduled("cancelled"), timeout=30, what="the cancelled run") == run
+    lab.homelab("run", "restore", run)
+    assert until(lambda: scheduled("scheduled"), timeout=30, what="the restored run") == run
+    assert lab.homelab("run", "restore", run, ok=(5,)).stderr.startswith("error: run")

@@ -17,6 +17,7 @@ from tests.service.serving import listening, served
 from homelab.console.screen import Screen
 from homelab.console.screens import SCREENS
 from homelab.console.site import Console
+from homelab.control import store, versions
 from homelab.control.access import Access
 from homelab.control.api.app import app
 from homelab.control.service import Control
@@ -47,7 +48,8 @@ class Site:
 
     async def sign_in(self, scope: str = "admin") -> dict[str, str]:
         """The cookie of a fresh browser session, as name and value."""
-        secret = await self.access.create_sign_in(scope)  # type: ignore[arg-type]
+        person = (await self.access.people.owner())["id"] if scope == "admin" else None
+        secret = await self.access.create_sign_in(scope, person=person)  # type: ignore[arg-type]
         value = await self.access.sign_in(secret, origin="test")  # past the limit of sign-ins a minute
         assert value is not None
         return {"name": f"homelab_{self.url.rpartition(':')[2]}", "value": value}
@@ -66,10 +68,24 @@ def screens(site: Site) -> dict[str, str]:
         "run": f"/runs/{failed}", "running": f"/runs/{running}", "retry": f"/runs/{failed}/retry",
         "start": "/jobs/heartbeat/run", "lab": "/lab",
         "file": "/lab/file", "notifications": "/lab/notifications", "tokens": "/lab/tokens", "audit": "/lab/audit",
-        "style": "/style",
+        "style": "/style", "me": "/me", "people": "/lab/people", "remove": "/lab/people/owner/remove",
         "compare": f"/compare?pick={site.past.failed['check-services']}+check-services"
                    f"&pick={site.past.good['check-services']}+check-services",
     }  # fmt: skip
+
+
+async def applied_twice(control: Control) -> None:
+    """The lab file as it is was applied after one with a job more."""
+    async with control.database.connection() as conn:
+        row = await store.applied_lab(conn)
+        assert row is not None
+        name, text = next(iter(row["files"].items()))
+        before = {**row["files"], name: text + "\n[jobs.gone-since]\nrun = 'true'\n"}
+        for files, digest in ((before, "before"), (row["files"], row["digest"])):
+            await versions.add(
+                conn, by="owner", path=row["path"], folder=row["folder"] or "", files=files, digest=digest,
+                is_takeover=False,
+            )  # fmt: skip
 
 
 @contextlib.asynccontextmanager
@@ -95,6 +111,7 @@ async def running(
             Control.open(home, database, prefect, own_url=url) as control,
         ):
             access = Access(control.database.tuples)
+            await applied_twice(control)
             made = app(
                 control, access=access, home=home, prefect_url="http://127.0.0.1:1", prefect_auth="homelab:none",
                 own_url=url, pages=Console(screens),

@@ -267,3 +267,25 @@ async def test_a_token_made_by_the_command_works_until_it_is_revoked(site: Runni
     assert (await site.http.get("/api/v1/jobs", headers=bearer)).status_code == 200
     assert (await homelab(site, "token", "revoke", "phone"))[0] == 0
     assert (await site.http.get("/api/v1/jobs", headers=bearer)).status_code == 401
+
+
+async def test_people_are_added_named_in_a_link_and_removed_by_the_command(site: Running) -> None:
+    status, _, said = await homelab(site, "person", "add", "anna", "--role", "operate")
+    assert (status, said.strip()) == (0, "anna may operate. A link for them: homelab open --person anna")
+    assert (await homelab(site, "person", "add", "anna"))[0] == 5
+    _, made, said = await homelab(site, "open", "--person", "anna", "--host", "localhost")
+    assert made.startswith(f"http://localhost:{site.url.rpartition(':')[2]}/sign-in?token=")
+    assert "Signs anna in, once" in said
+    session = await site.access.sign_in(made.strip().partition("token=")[2], origin="test")
+    who = await site.access.by_session(session or "")
+    assert who is not None
+    assert (who.name, who.scope) == ("anna", "operate")
+    assert (await homelab(site, "person", "role", "anna", "read"))[0] == 0
+    _, listed, _ = await homelab(site, "person", "ls", "--json")
+    assert [(p["name"], p["role"], p["sessions"]) for p in json.loads(listed)["people"]] == [
+        ("anna", "read", 1), ("owner", "admin", 0),
+    ]  # fmt: skip
+    assert (await homelab(site, "person", "rm", "anna"))[0] == 0
+    assert await site.access.by_session(session or "") is None
+    status, _, said = await homelab(site, "person", "rm", "ownr")
+    assert (status, "Did you mean owner?" in said) == (3, True), said

@@ -123,7 +123,12 @@ def closed(node: Any) -> Any:
 
 def test_every_answer_has_the_fields_that_the_document_names_and_no_others(site: Site) -> None:
     run = site.past.failed["dump-app"]
-    given = {"/api/v1/runs/{id}/difference": "job=dump-app", "/api/v1/runs/{id}/find": "text=o&job=dump-app"}
+    given = {
+        "/api/v1/jobs/{name}/preview": "action=run",
+        "/api/v1/runs/{id}/preview": "action=cancel",
+        "/api/v1/runs/{id}/difference": "job=dump-app",
+        "/api/v1/runs/{id}/find": "text=o&job=dump-app",
+    }
     with httpx.Client(base_url=site.url, headers=bearer(site, "admin"), timeout=20) as http:
         for route in ROUTES:
             if route.method != "GET" or route.gives is None or route.scope == "node":

@@ -51,6 +51,8 @@ async def test_every_route_but_the_open_ones_answers_401_without_and_403_with_an
 
 def test_only_health_sign_in_and_the_style_are_open() -> None:
     assert sorted({route.path for route in ALL if route.scope == "open"}) == [
+        "/api/v1/sign-in/passkey",
+        "/api/v1/sign-in/passkey/options",
         "/healthz",
         "/readyz",
         "/sign-in",

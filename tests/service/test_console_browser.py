@@ -319,3 +319,43 @@ async def test_a_page_of_another_origin_can_do_nothing(site: Site, browser: Brow
         async with site.control.database.connection() as conn:
             found = await (await conn.execute(b"select 1 from job_switch where job = 'heartbeat'")).fetchall()
         assert found == []
+
+
+async def test_a_passkey_is_made_used_for_the_next_visit_and_removed(site: Site, browser: Browser) -> None:
+    port = site.url.rpartition(":")[2]
+    by_name = f"http://localhost:{port}"
+    made = await browser.new_context()
+    try:
+        await made.add_cookies([{**await site.sign_in(), "url": by_name}])  # type: ignore[list-item]
+        page = await made.new_page()
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda m: wrong.append(m.text) if "Content Security" in m.text else None)
+        devtools = await made.new_cdp_session(page)
+        await devtools.send("WebAuthn.enable")
+        device = {
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+            "isUserVerified": True, "automaticPresenceSimulation": True,
+        }  # fmt: skip
+        await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": device})
+        await page.goto(f"{by_name}/me")
+        await page.get_by_label("Name of the device").fill("<b>laptop</b>")
+        await page.get_by_role("button", name="Add a passkey").click()
+        row = page.locator("tr", has_text="<b>laptop</b>")
+        await expect(row).to_contain_text("never")
+        await page.get_by_role("button", name="Sign out", exact=True).click()
+        await page.goto(f"{by_name}/runs?state=failed")
+        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await expect(page.locator("h1")).to_have_text("Runs")
+        await page.goto(f"{by_name}/me")
+        await expect(page.get_by_text("Signed in by passkey <b>laptop</b>")).to_be_visible()
+        found = await Axe().run(page, options={"resultTypes": ["violations"]})
+        assert found.violations_count == 0, found.generate_report()
+        await row.get_by_role("link", name="Remove").click()
+        await page.get_by_role("button", name="Remove it").click()
+        await expect(page.locator("h1")).to_have_text("This browser is not signed in")
+        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await expect(page.get_by_text("this passkey does not sign in here")).to_be_visible()
+        assert wrong == []
+    finally:
+        await made.close()

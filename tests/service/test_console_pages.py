@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import pytest
@@ -18,6 +19,7 @@ from homelab.console import assets
 from homelab.console.live import Hub, Reader, Topic
 from homelab.console.once import Once
 from homelab.console.screens import SCREENS
+from homelab.control.api.answers import HttpError
 from homelab.core.errors import RefusedError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,6 +37,7 @@ def paths(site: Site) -> list[str]:
     run = site.past.failed["dump-app"]
     found = [r.path for s in SCREENS for r in s.routes if r.method == "GET" and "{hash}" not in r.path]
     found.remove("/compare")
+    found = [p.replace("/people/{name}", "/people/owner") for p in found]
     return [p.replace("{name}", "dump-app").replace("/runs/{id}", f"/runs/{run}").replace("{id}", "1") for p in found]
 
 
@@ -223,10 +226,10 @@ async def test_a_change_is_said_first_done_once_and_noted_with_who_and_from_wher
     fields = await browser.form("/jobs/clean-articles/pause")
     before = await rows(site, "select id from event where kind = 'job.paused'")
     answers = await asyncio.gather(*(browser.post("/jobs/clean-articles/pause", fields) for _ in range(3)))
-    assert {(status, to) for status, to, _ in answers} == {(303, "/jobs/clean-articles")}
+    assert {(status, to) for status, to, _ in answers} == {(303, "/jobs/clean-articles?did=paused")}
     assert len(await rows(site, "select id from event where kind = 'job.paused'")) == len(before) + 1
     noted = await rows(site, "select * from audit where subject = 'clean-articles'")
-    assert [(row["who"], row["action"]) for row in noted] == [("browser", "POST /jobs/{name}/pause")]
+    assert [(row["who"], row["action"]) for row in noted] == [("guest", "POST /jobs/{name}/pause")]
     assert str(noted[0]["origin"]).startswith("127.0.0.1 python-httpx")
     page = await browser.get("/jobs/clean-articles")
     assert "Resume" in page
@@ -401,7 +404,7 @@ async def test_nobody_looking_means_nothing_is_made(site: Site) -> None:
         return {"a": str(len(made))}
 
     hub._makers = {"x": make}  # type: ignore[assignment]
-    frames = hub._frames(site, "x:1", 0)  # type: ignore[arg-type]
+    frames = hub._frames(SimpleNamespace(control=site.control, role="read"), "x:1", 0)  # type: ignore[arg-type]
     async for frame in frames:
         if frame.startswith(b"id: "):
             break
@@ -412,7 +415,7 @@ async def test_nobody_looking_means_nothing_is_made(site: Site) -> None:
     assert len(made) == count
 
 
-async def test_what_failed_may_be_tried_again_and_what_worked_is_not_done_twice() -> None:
+async def test_what_failed_may_be_tried_again_and_what_worked_is_not_done_twice(site: Site) -> None:
     once, did = Once(), 0
 
     async def act() -> str:
@@ -424,9 +427,21 @@ async def test_what_failed_may_be_tried_again_and_what_worked_is_not_done_twice(
         return "/done"
 
     with pytest.raises(RefusedError):
-        await once.do("1", act)
-    assert await asyncio.gather(*(once.do("1", act) for _ in range(5))) == ["/done"] * 5
+        await once.do(site.access, "1", act)
+    assert await asyncio.gather(*(once.do(site.access, "1", act) for _ in range(5))) == ["/done"] * 5
     assert did == 2
+    assert await Once().do(site.access, "1", act) == "/done"  # after a restart of control
+    assert did == 2
+
+
+async def test_a_form_that_control_did_not_finish_is_not_begun_again(site: Site) -> None:
+    async def die() -> str:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await Once().do(site.access, "2", die)
+    with pytest.raises(HttpError, match="stopped in the middle"):
+        await Once().do(site.access, "2", die)
 
 
 async def test_the_api_gives_what_pages_show(site: Site) -> None:
@@ -455,3 +470,46 @@ async def test_the_api_gives_what_pages_show(site: Site) -> None:
         f"/api/v1/runs/{run}/lines?from=-1",
     ):
         assert (await site.http.get(wrong, headers=headers)).status_code == 400, wrong
+
+
+async def test_after_an_act_its_page_offers_the_way_back_which_is_audited_too(site: Site) -> None:
+    browser = await session(site, "operate")
+    _, where, _ = await browser.post("/jobs/fetch-feeds/pause", await browser.form("/jobs/fetch-feeds/pause"))
+    assert where == "/jobs/fetch-feeds?did=paused"
+    page = await browser.get(where)
+    offer = page.split('<main id="main"', 1)[1].split('<form method="post"', 1)[1].split("</form>", 1)[0]
+    assert 'action="/jobs/fetch-feeds/resume"' in offer
+    assert "Undo: resume it" in offer
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', offer))
+    assert (await browser.post("/jobs/fetch-feeds/resume", fields))[:2] == (303, "/jobs/fetch-feeds?did=resumed")
+    assert await rows(site, "select job from job_switch where job = 'fetch-feeds' and paused") == []
+    noted = await rows(site, "select action, result from audit where subject = 'fetch-feeds' order by id")
+    assert [tuple(row.values()) for row in noted] == [
+        ("POST /jobs/{name}/pause", "done"), ("POST /jobs/{name}/resume", "done"),
+    ]  # fmt: skip
+    for did in ("paused", "<b>", "applied"):
+        page = await (await session(site, "read")).get(f"/jobs/fetch-feeds?did={did}")
+        assert "Undo" not in page
+
+
+async def test_taking_an_apply_back_says_what_it_changes_and_names_the_version_that_was_seen(site: Site) -> None:
+    browser = await session(site)
+    page = await browser.get("/lab/undo")
+    assert "Added: job gone-since" in page
+    assert "The file on disk stays as it is" in page
+    fields = await browser.form("/lab/undo")
+    status, _, page = await browser.post("/lab/undo", {**fields, "version": str(int(fields["version"]) - 1)})
+    assert (status, "something else was applied meanwhile" in page) == (409, True)
+    headers = {**browser.headers, "Origin": site.url, "X-Homelab": "1"}
+    got = await site.http.post("/api/v1/lab/undo", json={"version": 1 << 40}, headers=headers)
+    assert got.status_code == 409
+    newest = await rows(site, "select result from audit where action = 'POST /lab/undo' order by id desc limit 1")
+    assert newest == [{"result": "refused"}]
+
+
+async def test_an_act_that_failed_is_in_the_audit_with_what_came_of_it(site: Site) -> None:
+    browser = await session(site)
+    status, _, _ = await browser.post("/jobs/heartbeat/run", await browser.form("/jobs/heartbeat/run"))
+    assert status in (400, 503)  # there is no Prefect here
+    row = (await rows(site, "select who, via, result from audit order by id desc limit 1"))[0]
+    assert tuple(row.values()) == ("owner", "link", "unavailable")

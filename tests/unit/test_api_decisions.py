@@ -13,6 +13,7 @@ from homelab.control.access import allows
 from homelab.control.api import auth, events, metrics
 from homelab.control.api.answers import HttpError, parse
 from homelab.control.api.prefect_proxy import scope_for, upstream_path
+from homelab.control.passkeys import is_copied
 
 ID = "0190a000-0000-7000-8000-000000000001"
 
@@ -153,3 +154,9 @@ def test_events_behind_a_gap_wait_until_it_is_filled_or_old(fresh: set[int], old
         held = sorted(ages)[len(told)]
         assert held not in old
         assert held - 1 not in {0, *told}
+
+
+def test_a_counter_that_stands_still_or_goes_back_tells_of_a_copy() -> None:
+    assert [is_copied(*pair) for pair in ((0, 0), (0, 1), (5, 6), (5, 5), (5, 4), (5, 0))] == [
+        False, False, False, True, True, True,
+    ]  # fmt: skip

@@ -99,10 +99,20 @@ def graph(form: str | None, as_json: bool) -> None:
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="With --wait: exit 4 then.")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="An environment variable of this run.")
 @click.option("--only", is_flag=True, help="Just this job, without what it needs and what needs it.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
 @as_json
-def run(name: str, wait: bool, timeout: float | None, params: tuple[str, ...], only: bool, as_json: bool) -> int:
+def run(
+    name: str, wait: bool, timeout: float | None, params: tuple[str, ...], only: bool, dry_run: bool, as_json: bool
+) -> int:
     """Run a job now, with what it needs and what needs it."""
     client = Client.of_home()
+    if dry_run:
+        found = _asked(client, "GET", name, "/preview?action=run")
+        if as_json:
+            output.json_document(found)
+        else:
+            output.line("\n".join(output.safe(str(sentence)) for sentence in found["will"]))
+        return 0
     answer = _asked(client, "POST", name, "/run", {"params": parameters(params), "only": only})
     made = answer["run"]
     if wait or timeout is not None:
@@ -173,6 +183,8 @@ def _switch(name: str, verb: str, as_json: bool) -> None:
         output.json_document(answer)
     else:
         sys.stderr.write(f"{output.safe(name)}: {verb}d\n")
+        back = "resume" if verb == "pause" else "pause"
+        output.note(f"To take that back: homelab job {back} {output.safe(name)}")
 
 
 @job.command()

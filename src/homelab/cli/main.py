@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("homelab.cli.run:run", "List, show, retry, cancel runs; their logs."),
     "place": ("homelab.cli.place:place", "Say on which node something would run, and why not elsewhere."),
     "notify": ("homelab.cli.notify:notify", "Test and inspect notifications."),
+    "person": ("homelab.cli.person:person", "Who may sign in to the lab's pages, and as what."),
     "token": ("homelab.cli.token:token", "Make and revoke access tokens."),
     "feed": ("homelab.cli.feed:feed", "Addresses for calendars, badges and menu bars."),
     "man": ("homelab.cli.man:man", "Show the manual page of a command; write all of them."),

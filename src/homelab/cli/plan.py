@@ -33,26 +33,37 @@ def plan(file: str | None, as_json: bool) -> int:
 @click.command()
 @click.argument("file", required=False, type=click.Path(readable=False))
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--undo", is_flag=True, help="Take the last apply back: apply what was applied before it.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was changed as JSON.")
-def apply(file: str | None, yes: bool, as_json: bool) -> int:
+def apply(file: str | None, yes: bool, undo: bool, as_json: bool) -> int:
     """Change the running lab to match the lab file.
 
     Runs that are under way end with the definition they began with.
     """
-    body = _body(file)
-    found = _plan_of(_ask("plan", body))
+    what, body, found = _undo() if undo else ("apply", body := _body(file), _plan_of(_ask("plan", body)))
     click.echo(render(found), err=True, color=has_colour(sys.stderr))
     if not found.get("is_empty") and not yes:
         if not sys.stdin.isatty():
             raise RefusedError("nobody is here to say yes", hint="To apply without being asked: homelab apply --yes")
         if not click.confirm("Apply this?", err=True):
             raise RefusedError("nothing was changed")
-    answer = _ask("apply", body)
+    answer = _ask(what, body)
     if as_json:
         click.echo(json.dumps(answer, indent=2))
     elif not found.get("is_empty"):
-        click.echo("applied", err=True)
+        click.echo("taken back" if undo else "applied", err=True)
+        click.echo("To take that back: homelab apply --undo", err=True)
     return 0
+
+
+def _undo() -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """(path, body, plan) of taking the last apply back. RefusedError when it cannot be done."""
+    from homelab.cli.client import Client
+
+    found = Client.of_home().get("/api/v1/lab/undo")
+    if found["refused"]:
+        raise RefusedError(found["refused"], hint="Give the jobs back to cron with: homelab cron release")
+    return "lab/undo", {"version": found["version"]["id"]}, found["plan"]
 
 
 def _body(file: str | None) -> dict[str, Any]:

@@ -94,7 +94,20 @@ def cancel(id: str, as_json: bool) -> None:  # noqa: A002
     """Stop a run: its processes are asked to end, then killed."""
     client = Client.of_home()
     identity = find_run(client, id)
+    undo = client.get(f"/api/v1/runs/{segment(identity)}/preview", {"action": "cancel"})["undo"]
     _say(client.post(f"/api/v1/runs/{segment(identity)}/cancel")["run"], "is being cancelled", as_json)
+    if not as_json:
+        output.note(f"To take that back: homelab run {undo} {output.short_id(identity)}")
+
+
+@run.command()
+@run_id
+@as_json
+def restore(id: str, as_json: bool) -> None:  # noqa: A002
+    """Take the cancelling of a run back whose instant is still to come."""
+    client = Client.of_home()
+    identity = find_run(client, id)
+    _say(client.post(f"/api/v1/runs/{segment(identity)}/restore")["run"], "starts at its instant", as_json)
 
 
 def _say(made: dict[str, Any], what: str, as_json: bool) -> None:

@@ -12,9 +12,10 @@ from starlette.responses import RedirectResponse, Response
 
 from homelab.console.once import Once, number
 from homelab.console.rendering import respond
-from homelab.control.api.answers import HttpError, read_bytes
-from homelab.control.api.auth import caller_of
+from homelab.control.api.answers import HttpError, as_http, read_bytes
+from homelab.control.api.auth import origin_of
 from homelab.control.api.routing import Asked
+from homelab.core.errors import HomelabError
 
 _ONCE = Once()
 MOST_BYTES = 512 * 1024
@@ -72,21 +73,29 @@ async def carry_out(
     """Do it, once for each number of a form, and lead to where `action` says. Noted in the audit when it is done."""
 
     async def noted() -> str:
-        path = await action()
-        request = asked.request
-        origin = f"{caller_of(request)} {request.headers.get('user-agent', '')[:80]}".strip()
-        name = asked.request.scope.get("route")
-        await asked.site.access.record(
-            who=asked.identity.name,
-            origin=origin,
-            action=f"POST {getattr(name, 'path', request.url.path)}",
-            subject=subject,
-            body=body,
-        )
+        try:
+            path = await action()
+        except (HttpError, HomelabError) as error:
+            await _note(asked, subject, body, result=(error if isinstance(error, HttpError) else as_http(error)).code)
+            raise
+        await _note(asked, subject, body)
         return path
 
     key = fields.get("number", [""])[0]
-    if not key:
-        return RedirectResponse(await noted(), status_code=303)
+    if not 8 <= len(key) <= 100:
+        raise HttpError(400, "input", "that form has no number", "Open its page again.")
     owner = asked.identity.session or asked.identity.name
-    return RedirectResponse(await _ONCE.do(f"{owner} {key}", noted), status_code=303)
+    return RedirectResponse(await _ONCE.do(asked.site.access, f"{owner} {key}", noted), status_code=303)
+
+
+async def _note(asked: Asked, subject: str, body: Mapping[str, Any] | None, *, result: str = "done") -> None:
+    name = asked.request.scope.get("route")
+    await asked.site.access.record(
+        who=asked.identity.name,
+        via=asked.identity.via,
+        origin=origin_of(asked.request, asked.identity),
+        action=f"POST {getattr(name, 'path', asked.request.url.path)}",
+        subject=subject,
+        body=body,
+        result=result,
+    )

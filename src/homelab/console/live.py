@@ -69,6 +69,11 @@ class Topic:
             reader.put(fresh)
 
 
+def _key(site: Site, name: str) -> str:
+    """Readers of one role share a topic: what a page offers depends on the role."""
+    return f"{site.role} {name}"
+
+
 class Hub:
     """All topics of one server. `makers`: how the parts of a topic are made, by the first word of its name."""
 
@@ -82,7 +87,7 @@ class Hub:
         if name.partition(":")[0] not in self._makers:
             raise HttpError(404, "not_found", "there is no such page to follow")
         after = last_id(asked) or 0
-        return live.stream(asked, "text/event-stream", self._frames(asked.site, name, after))
+        return live.stream(asked, "text/event-stream", self._frames(asked.view, name, after))
 
     async def _frames(self, site: Site, name: str, after: int) -> AsyncIterator[bytes]:
         yield b"retry: 1500\n: welcome\n\n"
@@ -104,19 +109,19 @@ class Hub:
                     yield b"event: part\ndata: " + data + b"\n\n"
                 yield b"id: %d\nevent: seen\ndata: %d\n\n" % (newest, newest)
         finally:
-            self._leave(name, topic, reader)
+            self._leave(_key(site, name), topic, reader)
 
     def _join(self, site: Site, name: str, reader: Reader) -> Topic:
-        topic = self.topics.setdefault(name, Topic())
+        topic = self.topics.setdefault(_key(site, name), Topic())
         topic.readers.add(reader)
         if topic.task is None or topic.task.done():
             topic.task = asyncio.create_task(self._follow(site, name, topic), name=f"live {name[:40]}")
         return topic
 
-    def _leave(self, name: str, topic: Topic, reader: Reader) -> None:
+    def _leave(self, key: str, topic: Topic, reader: Reader) -> None:
         topic.readers.discard(reader)
         if not topic.readers:
-            self.topics.pop(name, None)
+            self.topics.pop(key, None)
             if topic.task is not None:
                 topic.task.cancel()
 

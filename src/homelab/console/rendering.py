@@ -14,7 +14,8 @@ import jinja2
 from markupsafe import Markup
 from starlette.responses import Response
 
-from homelab.console import assets, charts, words
+from homelab.console import assets, charts, undo, words
+from homelab.console.once import number
 from homelab.control.access import allows
 from homelab.control.api.routing import Asked
 
@@ -131,7 +132,16 @@ def page(
     template: str, *, title: str, here: str = "", status: int = 200, packed: bool = False, **values: Any
 ) -> Response:
     """A whole page without anybody signed in, such as a refusal. `packed`: the browser takes gzip."""
-    values = {"live": "", "version": 0, "form_token": "", "lab": "", "may": _nobody_may, "framed": False, **values}
+    values = {
+        "undo": None,
+        "live": "",
+        "version": 0,
+        "form_token": "",
+        "lab": "",
+        "may": _nobody_may,
+        "framed": False,
+        **values,
+    }
     body = fragment(template, title=words.short(title, 100), here=here, **values).encode("utf-8", "replace")
     headers = {"Content-Security-Policy": POLICY, "Vary": "Accept-Encoding"}
     if packed and len(body) > PACK_ABOVE:
@@ -155,5 +165,5 @@ def respond(asked: Asked, template: str, *, title: str, here: str = "", status: 
         form_token=asked.site.gate.form_token(asked.identity) if asked.identity.session else "",
         lab=asked.site.control.looking.lab_name,
         may=may,
-        **values,
+        **{"undo": undo.offered(asked), "undo_number": number(), **values},
     )

@@ -1,6 +1,6 @@
 """The screens, in the order of the navigation. A new one is its folder and its line here."""
 
-from homelab.console import jobs, lab, now, run, runs, style
+from homelab.console import jobs, lab, now, people, run, runs, style
 from homelab.console.screen import Screen
 
 SCREENS: tuple[Screen, ...] = (
@@ -9,5 +9,6 @@ SCREENS: tuple[Screen, ...] = (
     runs.SCREEN,
     run.SCREEN,
     lab.SCREEN,
+    people.SCREEN,
     style.SCREEN,
 )

@@ -10,18 +10,17 @@ from homelab.console.forms import read
 from homelab.console.rendering import page, url_part
 from homelab.control.access import SESSION_TTL
 from homelab.control.api.answers import HttpError, read_bytes
-from homelab.control.api.auth import caller_of, same_origin
+from homelab.control.api.auth import caller_of, host_name, is_address, origin_of, same_origin
 from homelab.control.api.routing import Asked, Route
 
 
 async def show_sign_in(asked: Asked) -> Response:
     """Shows a button only: what fetches a link to preview it must not use it up."""
     token = asked.request.query_params.get("token", "")[:200]
-    return page("templates/sign_in.html", title="Sign in", token=token, again="")
+    return _door(asked.request, token=token)
 
 
 async def sign_in(asked: Asked) -> Response:
-    asked.site.gate.take_sign_in(caller_of(asked.request))
     if not same_origin(asked.request.headers):
         raise HttpError(403, "forbidden", "this request did not come from a page of this lab")
     body = await read_bytes(asked.request, 4096)
@@ -29,11 +28,14 @@ async def sign_in(asked: Asked) -> Response:
         token = parse_qs(body.decode("ascii"), max_num_fields=10).get("token", [""])[0]
     except ValueError as error:
         raise HttpError(400, "input", "that is not a form of this lab") from error
-    origin = caller_of(asked.request)
+    origin = origin_of(asked.request)
     session = await asked.site.access.sign_in(token, origin=origin) if token else None
     if session is None:
+        asked.site.gate.take(asked.site.gate.sign_ins, caller_of(asked.request))
         raise HttpError(403, "forbidden", "this link was used or has expired", "Make a new one with: homelab open")
-    await asked.site.access.record(who="browser", origin=origin, action="POST /sign-in", subject="")
+    who = await asked.site.access.by_session(session)
+    name = who.name if who else ""
+    await asked.site.access.record(who=name, via="link", origin=origin, action="POST /sign-in", subject="")
     response = RedirectResponse("/", status_code=303)
     asked.site.gate.set_cookie(response, session, int(SESSION_TTL.total_seconds()))
     return response
@@ -58,10 +60,24 @@ def _once_more(request: Request) -> str:
     return f"{path}?{request.url.query}" if request.url.query else path
 
 
+def _door(request: Request, *, token: str = "", again: str = "", status: int = 200) -> Response:
+    """The page of who is not signed in. `back`: where they were, to go on there; `again`: see `_once_more`."""
+    host = host_name(request.headers.get("host", "")) or ""
+    return page(
+        "templates/sign_in.html",
+        title="Sign in",
+        token=token,
+        again=again,
+        status=status,
+        by_address=is_address(host),
+        back="" if request.url.path.startswith("/sign-in") else request.url.path,
+    )
+
+
 def failure(request: Request, error: HttpError) -> Response:
     """An error as a page; a missing sign-in says how to get one."""
     if error.status == 401:
-        return page("templates/sign_in.html", title="Sign in", token="", status=401, again=_once_more(request))
+        return _door(request, again=_once_more(request), status=401)
     response = page(
         "templates/failure.html",
         title="Not found" if error.status == 404 else "Not done",

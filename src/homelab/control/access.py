@@ -1,8 +1,8 @@
 """Who may do what: tokens, one-time sign-in links, browser sessions, and the record of who changed what.
 
-Owns the tables `token`, `sign_in`, `session` and `audit`. Secrets are 256 random bits and are stored as SHA-256 only:
-with that much randomness a slow hash would add nothing. Called by `control.api` for every request; never decides what a
-route does, never logs or returns a stored secret.
+Owns the tables `token`, `sign_in`, `session`, `audit` and `form_sent`; people and passkeys are `people`'s. Secrets are
+256 random bits and are stored as SHA-256 only: with that much randomness a slow hash would add nothing. Called by
+`control.api` for every request; never decides what a route does, never logs or returns a stored secret.
 """
 
 import asyncio
@@ -10,12 +10,13 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, Literal, get_args
 
+from homelab.control.people import People
+from homelab.control.rows import Pool, rows
 from homelab.core.errors import InputError, NotFoundError
 
 Scope = Literal["read", "operate", "admin", "node"]
@@ -49,38 +50,16 @@ def new_secret(prefix: str = "") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Who asks. `session` holds the hash of the browser session when the request came with a cookie, else ''."""
+    """Who asks. `session` holds the hash of the browser session when the request came with a cookie, else ''. `via`:
+    how they are known (`token`, `link`, `passkey NAME`, `tailscale`). `person`: None for tokens and guests. `address`:
+    where they are, when who vouches for them says so."""
 
     name: str
     scope: Scope
     session: str = ""
-
-
-class Cursor(Protocol):
-    """What is used of a psycopg cursor."""
-
-    @property
-    def rowcount(self) -> int: ...
-    async def fetchall(self) -> Sequence[Any]: ...
-
-
-class Connection(Protocol):
-    """What is used of a psycopg connection."""
-
-    async def execute(self, query: Any, params: Sequence[object] | None = None, /) -> Cursor: ...
-
-
-class Pool(Protocol):
-    """What is used of a psycopg pool; each block is one transaction."""
-
-    def connection(self) -> AbstractAsyncContextManager[Any]: ...
-
-
-async def rows(connection: Connection, query: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """The rows of a query as tuples, whichever row factory the pool was made with."""
-    cursor = await connection.execute(query, params)
-    fetched = await cursor.fetchall()
-    return [tuple(cast("dict[str, Any]", r).values()) if isinstance(r, dict) else tuple(r) for r in fetched]
+    via: str = "token"
+    person: int | None = None
+    address: str = ""
 
 
 class Access:
@@ -88,6 +67,7 @@ class Access:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
+        self.people = People(pool, self._forget)
         self._seen: dict[str, tuple[float, Identity | None]] = {}
         self.ended = asyncio.Event()
         """Set when a token or a session ends here; ask again for the next time. What stays open looks again then."""
@@ -188,16 +168,16 @@ class Access:
 
     # --- one-time links and sessions
 
-    async def create_sign_in(self, scope: Scope = "admin") -> str:
-        """The secret of a link that opens one browser session within ten minutes."""
+    async def create_sign_in(self, scope: Scope = "admin", *, person: int | None = None) -> str:
+        """The secret of a link that opens one browser session within ten minutes: of a person, else of a guest."""
         if scope == "node" or scope not in SCOPES:
-            raise InputError(f"no sign-in link with scope '{scope}'", hint="Scopes: read, operate, admin")
+            raise InputError(f"no sign-in link with role '{scope}'", hint="Roles: read, operate, admin")
         secret = new_secret()
         async with self.pool.connection() as connection:
             await connection.execute("delete from sign_in where expires < now() - interval '1 day'")
             await connection.execute(
-                "insert into sign_in (hash, scope, expires) values (%s, %s, %s)",
-                (hashed(secret), scope, datetime.now(UTC) + SIGN_IN_TTL),
+                "insert into sign_in (hash, scope, expires, person) values (%s, %s, %s, %s)",
+                (hashed(secret), scope, datetime.now(UTC) + SIGN_IN_TTL, person),
             )
         return secret
 
@@ -206,31 +186,44 @@ class Access:
 
         One statement uses the link, so that two requests at once cannot both succeed.
         """
-        session = new_secret()
         async with self.pool.connection() as connection:
             used = await rows(
                 connection,
-                "update sign_in set used = now() where hash = %s and used is null and expires > now() returning scope",
+                "update sign_in set used = now() where hash = %s and used is null and expires > now()"
+                " returning scope, person",
                 (hashed(secret),),
             )
-            if not used:
-                return None
+        return await self.open_session(used[0][0], person=used[0][1], via="link", origin=origin) if used else None
+
+    async def open_session(self, scope: str, *, person: int | None, via: str, origin: str) -> str:
+        """A new browser session; its secret."""
+        session = new_secret()
+        async with self.pool.connection() as connection:
             await connection.execute("delete from session where expires < now()")
             await connection.execute(
-                "insert into session (hash, scope, expires, origin) values (%s, %s, %s, %s)",
-                (hashed(session), used[0][0], datetime.now(UTC) + SESSION_TTL, origin),
+                "insert into session (hash, scope, expires, origin, person, via) values (%s, %s, %s, %s, %s, %s)",
+                (hashed(session), scope, datetime.now(UTC) + SESSION_TTL, origin[:200], person, via),
             )
         return session
 
     async def by_session(self, secret: str) -> Identity | None:
         """Who holds this browser session; None when it has ended."""
+        digest = hashed(secret)
         async with self.pool.connection() as connection:
             found = await rows(
-                connection, "select scope, hash from session where hash = %s and expires > now()", (hashed(secret),)
+                connection,
+                "with touched as (update session set last_used = now() where hash = %s"
+                " and (last_used is null or last_used < now() - interval '1 minute'))"
+                " select s.hash, s.scope, s.via, p.id, p.name, p.role from session s"
+                " left join person p on p.id = s.person where s.hash = %s and s.expires > now()"
+                " and (s.person is null or p.removed is null)",
+                (digest, digest),
             )
-        if not found or not hmac.compare_digest(found[0][1], hashed(secret)):
+        if not found or not hmac.compare_digest(found[0][0], digest):
             return None
-        return Identity(name="browser", scope=found[0][0], session=found[0][1])
+        _, scope, via, person, name, role = found[0]
+        allowed = scope if role is None or allows(role, scope) else role
+        return Identity(name=name or "guest", scope=allowed, session=digest, via=via, person=person)
 
     async def sign_out(self, session: str) -> None:
         """End a session, named by its hash (`Identity.session`)."""
@@ -238,26 +231,56 @@ class Access:
             await connection.execute("delete from session where hash = %s", (session,))
         self._forget()
 
+    # --- forms
+
+    async def claim_form(self, key: str) -> tuple[bool, str | None]:
+        """(True, None) for whoever sends the form first; else (False, where it led, or None while it is not known)."""
+        async with self.pool.connection() as connection:
+            await connection.execute("delete from form_sent where time < now() - interval '7 days'")
+            new = await rows(
+                connection, "insert into form_sent (key) values (%s) on conflict do nothing returning key", (key,)
+            )
+            known = [] if new else await rows(connection, "select result from form_sent where key = %s", (key,))
+        return bool(new), known[0][0] if known else None
+
+    async def settle_form(self, key: str, result: str | None) -> None:
+        """Note where the form led; None: nothing was done, and it may be sent again."""
+        query = "delete from form_sent where key = %s" if result is None else (
+            "update form_sent set result = %s where key = %s"
+        )  # fmt: skip
+        async with self.pool.connection() as connection:
+            await connection.execute(query, (key,) if result is None else (result, key))
+
     # --- audit
 
     async def record(
-        self, *, who: str, origin: str, action: str, subject: str, body: Mapping[str, Any] | None = None
+        self,
+        *,
+        who: str,
+        origin: str,
+        action: str,
+        subject: str,
+        body: Mapping[str, Any] | None = None,
+        via: str = "",
+        result: str = "done",
     ) -> None:
-        """Note that someone changed something. `body` must hold no secret; NUL cannot be stored and is replaced."""
+        """Note that someone changed something, or was refused. `body` must hold no secret; NUL cannot be stored and is
+        replaced."""
         text = json.dumps(body or {}, default=str).replace("\\u0000", "\\ufffd")
         async with self.pool.connection() as connection:
             await connection.execute(
-                "insert into audit (who, origin, action, subject, body) values (%s, %s, %s, %s, %s::jsonb)",
-                (who, origin, action, subject.replace("\0", "\ufffd")[:500], text),
+                "insert into audit (who, origin, action, subject, body, via, result)"
+                " values (%s, %s, %s, %s, %s::jsonb, %s, %s)",
+                (who, origin, action, subject.replace("\0", "\ufffd")[:500], text, via, result),
             )
 
     async def audit(self, *, limit: int = 100) -> list[dict[str, Any]]:
         """The newest entries first."""
-        names = ("id", "time", "who", "origin", "action", "subject", "body")
+        names = ("id", "time", "who", "via", "origin", "action", "subject", "result", "body")
         async with self.pool.connection() as connection:
             found = await rows(
                 connection,
-                "select id, time, who, origin, action, subject, body from audit order by id desc limit %s",
+                "select id, time, who, via, origin, action, subject, result, body from audit order by id desc limit %s",
                 (limit,),
             )
         return [dict(zip(names, row, strict=True)) for row in found]

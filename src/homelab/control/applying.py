@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from homelab.control import ledger, store
+from homelab.control import ledger, store, versions
 from homelab.control.state import SHADOW, Shared
 from homelab.core import labfile
 from homelab.core.errors import InputError, RefusedError
@@ -108,6 +108,9 @@ async def carry_out(
             await store.delete_flow(conn, scheduled.flow.name)
         digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
         await store.save_lab(conn, name=lab.name, path=main, folder=folder, files=files, digest=digest)
+        await versions.add(
+            conn, by=by, path=main, folder=folder, files=files, digest=digest, is_takeover=takeover is not None
+        )
         await store.add_events(conn, [("lab.applied", lab.name, {"by": by, "jobs": len(lab.jobs)})])
         if takeover is not None and takeover.deadline is not None and shared.clock() > takeover.deadline:
             raise RefusedError(

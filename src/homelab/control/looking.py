@@ -5,16 +5,17 @@ One object of `Control` (`Control.looking`), so that the API and the console ask
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from homelab.control import applying, calendar, history, runview, store
+from homelab.control import applying, calendar, history, preview, questions, runview, store, versions
 from homelab.control import now as present
 from homelab.control.plan import plan as plan_of
-from homelab.control.state import Shared, utc_now
+from homelab.control.state import Scheduled, Shared, utc_now
 from homelab.core import labfile
-from homelab.core.errors import HomelabError
+from homelab.core.errors import HomelabError, InputError
 from homelab.home import labfiles
 
 Json = dict[str, Any]
@@ -24,7 +25,7 @@ DAYS_FRESH_S = 30.0
 
 
 class Looking:
-    """See the module. `problems` and `run_row` are Control's own."""
+    """See the module. `problems`, `run_row` and `find` are Control's own."""
 
     def __init__(
         self,
@@ -32,10 +33,12 @@ class Looking:
         *,
         problems: Callable[[], Awaitable[list[Json]]],
         run_row: Callable[[str], Awaitable[Json]],
+        find: Callable[[str], Scheduled],
     ) -> None:
         self._shared = shared
         self._problems = problems
         self._run_row = run_row
+        self._find = find
         self._days: dict[str | None, tuple[float, list[Json]]] = {}
 
     @property
@@ -73,6 +76,42 @@ class Looking:
     async def run(self, run: str) -> Json:
         """One run, by its id or the only beginning of one. NotFoundError when there is none."""
         return await runview.view(self._shared, await self._run_row(run))
+
+    async def preview_job(self, job: str, action: str) -> Json:
+        """What `run`, `pause` or `resume` of a job would do (`preview.Preview`). InputError for another act."""
+        flow = self._find(job).flow
+        (row,) = await questions.jobs(self._shared, utc_now(), only=job)
+        match action:
+            case "run":
+                found = preview.run(row, [j.name for j in flow.jobs])
+            case "pause":
+                edges = questions.graph(self._shared)["edges"]
+                found = preview.pause(row, [e["to"] for e in edges if e["from"] == job])
+            case "resume":
+                found = preview.resume(row)
+            case _:
+                raise InputError(f"no act '{action[:40]}' of a job", hint="Acts: run, pause, resume")
+        return asdict(found)
+
+    async def preview_run(self, run: str, action: str) -> Json:
+        """What `retry`, `cancel` or `restore` of a run would do."""
+        row = await self._run_row(run)
+        body = (await runview.view(self._shared, row))["run"]
+        match action:
+            case "retry":
+                found = preview.retry(body)
+            case "cancel":
+                found = preview.cancel(body, utc_now())
+            case "restore":
+                found = preview.restore(body)
+            case _:
+                raise InputError(f"no act '{action[:40]}' of a run", hint="Acts: retry, cancel, restore")
+        return asdict(found)
+
+    async def versions(self) -> list[Json]:
+        """The lab files that were applied, the newest first."""
+        async with self._shared.database.connection() as conn:
+            return await versions.listing(conn)
 
     async def difference(self, run: str, job: str, other: str | None = None) -> Json:
         row = await self._run_row(run)

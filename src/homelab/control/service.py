@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import structlog
 
-from homelab.control import applying, history, ledger, questions, reports, store
+from homelab.control import applying, history, ledger, preview, questions, reports, store, versions
 from homelab.control.digest import Digest
 from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
@@ -54,7 +54,7 @@ class Control:
         self._watcher = watcher
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
-        self.looking = Looking(shared, problems=self.problems, run_row=self._run_row)
+        self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
     @asynccontextmanager
@@ -207,6 +207,24 @@ class Control:
         self._shared.changed.set()
         return plan.to_json()
 
+    async def undo_plan(self) -> Json:
+        """What taking the last apply back would do: `plan`, back to `version`; `refused`: why it cannot be done."""
+        async with self._shared.database.connection() as conn:
+            now, before = await versions.to_go_back(conn)
+        plan = await self.plan(before["files"], before["path"], before["folder"])
+        refused = preview.undo_refused(plan, is_takeover=now["is_takeover"])
+        return {"of": versions.shown(now), "version": versions.shown(before), "plan": plan, "refused": refused}
+
+    async def undo_apply(self, version: int, *, by: str) -> Json:
+        """Apply what was applied before, which must still be that `version`. What was changed."""
+        async with self._shared.database.connection() as conn:
+            _, before = await versions.to_go_back(conn)
+        if before["id"] != version:
+            raise RefusedError("something else was applied meanwhile", hint="Look again at what would change.")
+        if refused := (await self.undo_plan())["refused"]:
+            raise RefusedError(refused, hint="Give the jobs back to cron with: homelab cron release")
+        return await self.apply(before["files"], before["path"], before["folder"], by=by)
+
     async def pause(self, job: str, by: str) -> Json:
         """Start no more runs of this job (or of what needs it) until `resume`. What runs goes on."""
         return await self._switch(job, paused=True, by=by)
@@ -301,6 +319,24 @@ class Control:
             await store.add_events(conn, [("run.cancelled", row["flow"], {"run": run, "by": by})])
         self._shared.tell()
         return {"run": {"id": run, "flow": row["flow"], "state": "cancelled"}}
+
+    async def restore(self, run: str, by: str) -> Json:
+        """Take the cancelling of a run back whose instant is still to come: it starts then. RefusedError otherwise."""
+        row = await self._run_row(run)
+        run = str(row["id"])
+        if not preview.is_restorable(row, self._shared.clock()) or await self._shared.prefect.read_run(run) is None:
+            raise RefusedError(
+                f"run {run} was not cancelled ahead of its instant", hint=f"Run it again: homelab run retry {run}"
+            )
+        state = records.StateProposal(
+            type="SCHEDULED", name="Scheduled", message=f"restored by {by}", scheduled_time=row["due"]
+        )
+        await self._shared.prefect.set_state(run, state)
+        async with self._shared.database.connection() as conn:
+            await store.reopen_run(conn, run)
+            await store.add_events(conn, [("run.restored", row["flow"], {"run": run, "by": by})])
+        self._shared.tell()
+        return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}
 
     async def _run_row(self, run: str) -> Json:
         """The run of that id, or of the only id that begins so."""

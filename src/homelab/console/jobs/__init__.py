@@ -162,21 +162,17 @@ async def _job(asked: Asked) -> dict[str, Any]:
     return (await asked.site.control.job(asked.path("name")))["job"]
 
 
+async def _will(asked: Asked, action: str) -> list[str]:
+    return (await asked.site.control.looking.preview_job(asked.path("name"), action))["will"]
+
+
 async def run_question(asked: Asked, problem: str = "", typed: dict[str, str] | None = None) -> Response:
     job = await _job(asked)
     graph = await asked.site.control.graph()
     together = [n["name"] for n in graph["nodes"] if n["flow"] == job["flow"]]
-    will = [f"“{words.short(job['name'])}” starts now."]
-    if len(together) > 1:
-        flow = words.counted(len(together), "job")
-        will.append(f"What it needs runs before it and what needs it after it, of {flow} in this flow.")
-    if job["paused"]:
-        will.append("It is paused; a run by hand starts all the same.")
-    if job.get("shadow"):
-        will.append("Cron runs it on its schedule, for it is in shadow here; a run by hand is one more.")
     question = Question(
         title=f"Run {words.short(job['name'])} now?",
-        will=will,
+        will=await _will(asked, "run"),
         button="Run now",
         back=f"/jobs/{url_part(job['name'])}",
         fields="jobs/run_fields.html",
@@ -198,7 +194,7 @@ async def run_now(asked: Asked) -> Response:
         for key, value in params.items():
             check_param(key, value)
         made = await asked.site.control.run_job(name, params=params, only=bool(fields.get("only")), by=asked.by)
-        return f"/runs/{url_part(made['run']['id'])}?job={url_part(name)}"
+        return f"/runs/{url_part(made['run']['id'])}?job={url_part(name)}&did=started"
 
     try:
         return await forms.carry_out(asked, fields, action, subject=name, body={"params": sorted(params)})
@@ -209,26 +205,20 @@ async def run_now(asked: Asked) -> Response:
 
 
 async def pause_question(asked: Asked) -> Response:
-    job = await _job(asked)
-    graph = await asked.site.control.graph()
-    held = [e["to"] for e in graph["edges"] if e["from"] == job["name"]]
-    will = [f"No more runs of “{words.short(job['name'])}” start, until somebody resumes it. What runs goes on."]
-    if held:
-        will.append(f"{words.listed(held)} {'needs' if len(held) == 1 else 'need'} it and will not run either.")
-    question = Question(
-        title=f"Pause {words.short(job['name'])}?", will=will, button="Pause", back=f"/jobs/{url_part(job['name'])}"
-    )
-    return forms.ask(asked, question, here=HERE)
+    return await _switch_question(asked, "pause")
 
 
 async def resume_question(asked: Asked) -> Response:
-    job = await _job(asked)
-    words_ = job["schedule_words"]
-    will = ["It runs again as its schedule says" + (f": {words_}." if words_ else ".")]
-    will.append("What it missed while it was paused is not made up for.")
+    return await _switch_question(asked, "resume")
+
+
+async def _switch_question(asked: Asked, action: str) -> Response:
+    name = (await _job(asked))["name"]
+    verb = action.capitalize()
     question = Question(
-        title=f"Resume {words.short(job['name'])}?", will=will, button="Resume", back=f"/jobs/{url_part(job['name'])}"
-    )
+        title=f"{verb} {words.short(name)}?", will=await _will(asked, action), button=verb,
+        back=f"/jobs/{url_part(name)}",
+    )  # fmt: skip
     return forms.ask(asked, question, here=HERE)
 
 
@@ -246,7 +236,7 @@ async def _switch(asked: Asked, *, paused: bool) -> Response:
 
     async def action() -> str:
         await (asked.site.control.pause if paused else asked.site.control.resume)(name, asked.by)
-        return f"/jobs/{url_part(name)}"
+        return f"/jobs/{url_part(name)}?did={'paused' if paused else 'resumed'}"
 
     return await forms.carry_out(asked, fields, action, subject=name)
 

@@ -12,19 +12,23 @@ from homelab.console.forms import Question
 from homelab.console.live import version
 from homelab.console.rendering import fragment, respond
 from homelab.console.screen import Parts, Screen, change, look
-from homelab.control.access import SCOPES
+from homelab.control.access import SCOPES, allows
 from homelab.control.api.answers import HttpError
 from homelab.control.api.routing import Asked, Site
 from homelab.core.errors import HomelabError
 
 HERE = "Lab"
-TABS = (("Services", "/lab"), ("Lab file", "/lab/file"), ("Notifications", "/lab/notifications"),
-        ("Tokens", "/lab/tokens"), ("Audit", "/lab/audit"))  # fmt: skip
+TABS = (("Services", "/lab", "read"), ("Lab file", "/lab/file", "admin"),
+        ("Notifications", "/lab/notifications", "read"), ("People", "/lab/people", "admin"),
+        ("Tokens", "/lab/tokens", "admin"), ("Audit", "/lab/audit", "admin"))  # fmt: skip
+"""(name, path, role that it needs)"""
 
 
-def _respond(asked: Asked, template: str, tab: str, **values: Any) -> Response:
+def in_tab(asked: Asked, template: str, tab: str, **values: Any) -> Response:
+    """One of the pages of the lab; the tabs lead to those that the role allows."""
     values.setdefault("now", datetime.now(UTC))
-    return respond(asked, template, title=f"Lab: {tab}", here=HERE, tabs=TABS, tab=tab, **values)
+    tabs = [(name, path) for name, path, role in TABS if allows(asked.identity.scope, role)]
+    return respond(asked, template, title=f"Lab: {tab}", here=HERE, tabs=tabs, tab=tab, **values)
 
 
 async def services_of(site: Site) -> dict[str, Any]:
@@ -38,7 +42,7 @@ async def parts(site: Site, _: str) -> Parts:
 
 async def show(asked: Asked) -> Response:
     at = version()
-    return _respond(asked, "lab/lab.html", "Services", live="lab", version=at, **await services_of(asked.site))
+    return in_tab(asked, "lab/lab.html", "Services", live="lab", version=at, **await services_of(asked.site))
 
 
 # -- the lab file -----------------------------------------------------------------------------------------------------
@@ -58,7 +62,7 @@ async def show_file(asked: Asked, applied: str = "") -> Response:
     files: dict[str, str] = found["disk"] or found["files"]
     wanted = asked.request.query_params.get("file") or ""
     name = wanted if wanted in files else next(iter(files), "")
-    return _respond(
+    return in_tab(
         asked,
         "lab/file.html",
         "Lab file",
@@ -127,7 +131,7 @@ async def apply(asked: Asked) -> Response:
 
     async def action() -> str:
         await asked.site.control.apply(found["disk"], found["main"], found["folder"], by=asked.by)
-        return "/lab/file"
+        return "/lab/file?did=applied"
 
     try:
         return await forms.carry_out(asked, fields, action, subject=found["path"])
@@ -135,12 +139,45 @@ async def apply(asked: Asked) -> Response:
         return await apply_question(asked, problem=str(error))
 
 
+async def undo_question(asked: Asked, problem: str = "") -> Response:
+    found = await asked.site.control.undo_plan()
+    if found["refused"]:
+        raise HttpError(409, "refused", found["refused"], "Give the jobs back to cron with: homelab cron release")
+    will = sentences(found["plan"]) or ["Both say the same: nothing would change."]
+    will.append("The file on disk stays as it is; the next apply of it makes the change again.")
+    question = Question(
+        title=f"Take back what {words.short(found['of']['by'])} applied?",
+        will=will,
+        button="Take it back",
+        back="/lab/file",
+        fields="lab/version_field.html",
+        values={"version": found["version"]["id"]},
+    )
+    return forms.ask(asked, question, here=HERE, problem=problem, status=409 if problem else 200)
+
+
+async def undo(asked: Asked) -> Response:
+    fields = await forms.read(asked)
+    version = fields.get("version", [""])[0]
+
+    async def action() -> str:
+        if not (version.isascii() and version.isdecimal() and len(version) < 19):
+            raise HttpError(400, "input", "that form names no version", "Open its page again.")
+        await asked.site.control.undo_apply(int(version), by=asked.by)
+        return "/lab/file?did=undone"
+
+    try:
+        return await forms.carry_out(asked, fields, action, subject=version[:20])
+    except HomelabError as error:
+        return await undo_question(asked, problem=str(error))
+
+
 # -- notifications, tokens, audit -------------------------------------------------------------------------------------
 
 
 async def show_notifications(asked: Asked) -> Response:
     rows: Any = await asked.site.control.notifications(limit=100)
-    return _respond(asked, "lab/notifications.html", "Notifications", rows=rows)
+    return in_tab(asked, "lab/notifications.html", "Notifications", rows=rows)
 
 
 async def test_question(asked: Asked) -> Response:
@@ -164,7 +201,7 @@ async def test(asked: Asked) -> Response:
 
 
 async def show_tokens(asked: Asked, made: dict[str, Any] | None = None, problem: str = "") -> Response:
-    return _respond(
+    return in_tab(
         asked,
         "lab/tokens.html",
         "Tokens",
@@ -222,7 +259,7 @@ async def revoke(asked: Asked) -> Response:
 
 
 async def show_audit(asked: Asked) -> Response:
-    return _respond(asked, "lab/audit.html", "Audit", rows=await asked.site.access.audit(limit=200))
+    return in_tab(asked, "lab/audit.html", "Audit", rows=await asked.site.access.audit(limit=200))
 
 
 SCREEN = Screen(
@@ -234,6 +271,8 @@ SCREEN = Screen(
         look("/lab/file", show_file, "The lab file and what applying it would change.", "admin"),
         look("/lab/apply", apply_question, "What applying would do.", "admin"),
         change("/lab/apply", apply, "Apply the lab file on disk.", "admin"),
+        look("/lab/undo", undo_question, "What taking the last apply back would do.", "admin"),
+        change("/lab/undo", undo, "Take the last apply back.", "admin"),
         look("/lab/notifications", show_notifications, "What was told to whom."),
         look("/lab/notifications/test", test_question, "What a test would do.", "operate"),
         change("/lab/notifications/test", test, "Send a test notification.", "operate"),

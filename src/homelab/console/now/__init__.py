@@ -9,15 +9,17 @@ from homelab.console import words
 from homelab.console.live import version
 from homelab.console.rendering import fragment, respond, url_part
 from homelab.console.screen import Parts, Screen, look
+from homelab.control.access import allows
 from homelab.control.api.routing import Asked, Site
 
 ACTIONS = {
-    "look": ("See what happened", "/runs/{run}?job={job}#log"),
-    "retry": ("Retry", "/runs/{run}/retry"),
-    "cancel": ("Cancel", "/runs/{run}/cancel"),
-    "run": ("Run now", "/jobs/{job}/run"),
-    "why": ("Why", "/jobs/{job}"),
+    "look": ("See what happened", "/runs/{run}?job={job}#log", "read"),
+    "retry": ("Retry", "/runs/{run}/retry", "operate"),
+    "cancel": ("Cancel", "/runs/{run}/cancel", "operate"),
+    "run": ("Run now", "/jobs/{job}/run", "operate"),
+    "why": ("Why", "/jobs/{job}", "read"),
 }
+"""Name to (label, address, role that it needs)."""
 PARTS = ("head", "glance", "attention", "running", "next", "recent")
 RECENT = 8
 
@@ -30,12 +32,12 @@ def headline(answer: dict[str, Any]) -> str:
     return "All is well" if count == 0 else f"{words.counted(count, 'thing')} need{'s' if count == 1 else ''} you"
 
 
-def buttons(entry: dict[str, Any]) -> list[tuple[str, str]]:
-    """(label, address) of what can be done about an entry, the most helpful first."""
+def buttons(entry: dict[str, Any], role: str) -> list[tuple[str, str]]:
+    """(label, address) of what the role can do about an entry, the most helpful first."""
     found: list[tuple[str, str]] = []
     for name in entry["actions"]:
-        label, address = ACTIONS[name]
-        if "{run}" in address and not entry["run"]:
+        label, address, need = ACTIONS[name]
+        if not allows(role, need) or ("{run}" in address and not entry["run"]):
             continue
         found.append((label, address.format(run=url_part(entry["run"] or ""), job=url_part(entry["job"] or ""))))
     return found
@@ -49,7 +51,7 @@ async def values(site: Site) -> dict[str, Any]:
     return {
         "answer": answer,
         "headline": headline(answer),
-        "entries": [{**entry, "buttons": buttons(entry)} for entry in answer["attention"]],
+        "entries": [{**entry, "buttons": buttons(entry, site.role)} for entry in answer["attention"]],
         "services": services,
         "recent": ended[:RECENT],
         "now": datetime.now(UTC),
@@ -63,7 +65,7 @@ async def parts(site: Site, _: str) -> Parts:
 
 async def show(asked: Asked) -> Response:
     at = version()
-    found = await values(asked.site)
+    found = await values(asked.view)
     return respond(asked, "now/now.html", title=found["headline"], here="Now", live="now", version=at, **found)
 
 

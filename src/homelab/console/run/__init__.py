@@ -165,22 +165,20 @@ def read_log(folder: Path, job: dict[str, Any], attempt: int) -> dict[str, Any] 
 # -- actions ----------------------------------------------------------------------------------------------------------
 
 
+async def _will(asked: Asked, action: str) -> list[str]:
+    return (await asked.site.control.looking.preview_run(asked.path("id"), action))["will"]
+
+
 async def retry_question(asked: Asked, problem: str = "") -> Response:
     run = await run_of(asked)
-    bad = [j for j in run["jobs"] if j["state"] != "succeeded"]
     good = [j for j in run["jobs"] if j["state"] == "succeeded"]
-    will = [f"The same run starts again now; what it does is as it was defined on {str(run['created'])[:10]}."]
-    if bad:
-        names = words.listed([j["job"] for j in bad], 6)
-        will.append(f"{names} {'runs' if len(bad) == 1 else 'run'} again, with the next attempt number.")
-    if good:
-        will.append(f"{words.listed([j['job'] for j in good], 6)} succeeded and will not run again.")
+    is_split = bool(good) and len(good) < len(run["jobs"])
     question = Question(
         title=f"Retry this run of {words.short(run['flow'])}?",
-        will=will,
+        will=await _will(asked, "retry"),
         button="Retry",
         back=f"/runs/{url_part(run['id'])}",
-        fields="run/retry_fields.html" if good and bad else "",
+        fields="run/retry_fields.html" if is_split else "",
         values={"good": good},
     )
     return forms.ask(asked, question, here=HERE, problem=problem, status=409 if problem else 200)
@@ -193,7 +191,7 @@ async def retry(asked: Asked) -> Response:
 
     async def action() -> str:
         await asked.site.control.retry(run["id"], failed=not is_whole, by=asked.by)
-        return f"/runs/{url_part(run['id'])}"
+        return f"/runs/{url_part(run['id'])}?did=retried"
 
     try:
         return await forms.carry_out(asked, fields, action, subject=run["id"], body={"all": is_whole})
@@ -203,17 +201,9 @@ async def retry(asked: Asked) -> Response:
 
 async def cancel_question(asked: Asked, problem: str = "") -> Response:
     run = await run_of(asked)
-    going = [j["job"] for j in run["jobs"] if j["state"] in ("running", "retrying")]
-    waiting = [j["job"] for j in run["jobs"] if j["state"] in ("pending", "scheduled")]
-    will: list[str] = []
-    if going:
-        will.append(f"{words.listed(going, 6)} is told to end, and killed when its grace is over.")
-    if waiting:
-        will.append(f"{words.listed(waiting, 6)} will not start.")
-    will.append("What has finished stays as it is. A retry can take the run up again.")
     question = Question(
         title=f"Cancel this run of {words.short(run['flow'])}?",
-        will=will,
+        will=await _will(asked, "cancel"),
         button="Cancel the run",
         back=f"/runs/{url_part(run['id'])}",
         is_grave=True,
@@ -226,13 +216,25 @@ async def cancel(asked: Asked) -> Response:
     run = await run_of(asked)
 
     async def action() -> str:
+        undo = (await asked.site.control.looking.preview_run(run["id"], "cancel"))["undo"]
         await asked.site.control.cancel(run["id"], asked.by)
-        return f"/runs/{url_part(run['id'])}"
+        return f"/runs/{url_part(run['id'])}?did={'cancelled-ahead' if undo == 'restore' else 'cancelled'}"
 
     try:
         return await forms.carry_out(asked, fields, action, subject=run["id"])
     except HomelabError as error:
         return await cancel_question(asked, problem=str(error))
+
+
+async def restore(asked: Asked) -> Response:
+    fields = await forms.read(asked)
+    run = await run_of(asked)
+
+    async def action() -> str:
+        await asked.site.control.restore(run["id"], asked.by)
+        return f"/runs/{url_part(run['id'])}?did=restored"
+
+    return await forms.carry_out(asked, fields, action, subject=run["id"])
 
 
 SCREEN = Screen(
@@ -244,6 +246,7 @@ SCREEN = Screen(
         change("/runs/{id}/retry", retry, "Retry it."),
         look("/runs/{id}/cancel", cancel_question, "What cancelling would do.", "operate"),
         change("/runs/{id}/cancel", cancel, "Cancel it."),
+        change("/runs/{id}/restore", restore, "Take cancelling it back, while its instant is to come."),
     ),
     live={"run": parts},
 )

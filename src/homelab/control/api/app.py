@@ -30,6 +30,7 @@ from homelab.control.api import (
     routes_jobs,
     routes_lab,
     routes_look,
+    routes_people,
     routes_runs,
     routes_worker,
     shapes,
@@ -60,6 +61,7 @@ ROUTES: tuple[Route, ...] = (
     *routes_worker.ROUTES,
     *routes_access.ROUTES,
     *routes_feeds.ROUTES,
+    *routes_people.ROUTES,
     Route(
         method="GET",
         path="/api/v1/openapi.json",
@@ -154,9 +156,9 @@ def _choice(methods: Mapping[str, Endpoint]) -> Endpoint:
 
 def _endpoint(site: Site, route: Route) -> Endpoint:
     async def endpoint(request: Request) -> Response:
+        identity = _NOBODY
         try:
             _check_names(request)
-            identity = _NOBODY
             changes = request.method not in ("GET", "HEAD")
             if route.scope != "open":
                 identity = await _admitted(site, route, request)
@@ -167,11 +169,14 @@ def _endpoint(site: Site, route: Route) -> Endpoint:
                 await _note(site, route, request, identity)
             return response
         except HttpError as error:
-            return _refusal(site, route, request, error)
+            told = error
         except HomelabError as error:
-            return _refusal(site, route, request, as_http(error))
+            told = as_http(error)
         except Exception as error:
-            return _refusal(site, route, request, _unexpected(error, route))
+            told = _unexpected(error, route)
+        if route.audited and identity is not _NOBODY and request.method not in ("GET", "HEAD"):
+            await _note(site, route, request, identity, result=told.code)
+        return _refusal(site, route, request, told)
 
     return endpoint
 
@@ -217,12 +222,16 @@ def _unexpected(error: Exception, route: Route) -> HttpError:
     return HttpError(500, "internal", "control failed on this request", "Its log has the details: logs/control.log")
 
 
-async def _note(site: Site, route: Route, request: Request, identity: Identity) -> None:
+async def _note(site: Site, route: Route, request: Request, identity: Identity, *, result: str = "done") -> None:
     subject = "/".join(str(value) for value in request.path_params.values())
-    origin = f"{auth.caller_of(request)} {request.headers.get('user-agent', '')[:80]}".strip()
     try:
         await site.access.record(
-            who=identity.name, origin=origin, action=f"{route.method} {route.path}", subject=subject
+            who=identity.name,
+            via=identity.via,
+            origin=auth.origin_of(request, identity),
+            action=f"{route.method} {route.path}",
+            subject=subject,
+            result=result,
         )
     except Exception as error:  # the thing is done; saying that it failed would make the caller do it again
         log.error("api.audit_lost", action=route.path, subject=subject, who=identity.name, exc_info=error)

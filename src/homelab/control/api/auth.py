@@ -9,8 +9,10 @@ import hashlib
 import hmac
 import re
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -19,6 +21,7 @@ from starlette.responses import Response
 
 from homelab.control.access import Access, Identity, allows
 from homelab.control.api.answers import HttpError
+from homelab.control.passkeys import Challenges
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 CSRF_HEADER = "x-homelab"
@@ -53,6 +56,15 @@ def allowed_hosts(own_url: str, more: Iterable[str] = ()) -> frozenset[str]:
     return LOOPBACK | names - {"0.0.0.0", "::"}  # noqa: S104 - the names a wildcard address must not add
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is an address, which no passkey can be for, and not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def same_origin(headers: Mapping[str, str]) -> bool:
     """True when a browser says that the request came from a page of this server.
 
@@ -78,17 +90,16 @@ class RateLimit:
 
     most: int = 10
     window_s: float = 60.0
-    _events: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    _events: deque[tuple[float, str]] = field(default_factory=deque[tuple[float, str]])
 
     def take(self, caller: str, *, now: float) -> bool:
-        """Count one event; False when it is one too many."""
-        recent = [t for times in self._events.values() for t in times if t > now - self.window_s]
-        if not recent or len(self._events) > 1000:
-            self._events.clear()
-        mine = [t for t in self._events.get(caller, []) if t > now - self.window_s]
-        if len(mine) >= self.most or len(recent) >= 10 * self.most:
+        """Count one event; False when it is one too many. Never holds more than ten times `most`."""
+        while self._events and self._events[0][0] <= now - self.window_s:
+            self._events.popleft()
+        mine = sum(who == caller for _, who in self._events)
+        if mine >= self.most or len(self._events) >= 10 * self.most:
             return False
-        self._events[caller] = [*mine, now]
+        self._events.append((now, caller))
         return True
 
 
@@ -103,6 +114,9 @@ class Gate:
     secure: bool
     form_key: bytes
     sign_ins: RateLimit = field(default_factory=RateLimit)
+    """Of sign-ins that fail: one that is right is never held up, so that nobody can lock the owner out."""
+    passkeys: RateLimit = field(default_factory=lambda: RateLimit(most=30))
+    challenges: Challenges = field(default_factory=Challenges)
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         name = host_name(headers.get("host", ""))
@@ -129,7 +143,12 @@ class Gate:
                 {"WWW-Authenticate": 'Bearer realm="homelab"'},
             )
         if not allows(identity.scope, scope):
-            raise HttpError(403, "forbidden", f"this needs the scope '{scope}'; yours is '{identity.scope}'")
+            raise HttpError(
+                403,
+                "forbidden",
+                f"this needs the role '{scope}'; yours is '{identity.scope}'",
+                "Ask an admin of the lab, who can change it with: homelab person role",
+            )
         if identity.session and method not in _SAFE and not same_origin(request.headers):
             raise HttpError(403, "forbidden", "this request did not come from a page of this lab")
         return identity
@@ -145,8 +164,9 @@ class Gate:
         """What a form of a page must carry back; bound to the session."""
         return hmac.new(self.form_key, identity.session.encode(), hashlib.sha256).hexdigest()
 
-    def take_sign_in(self, caller: str) -> None:
-        if not self.sign_ins.take(caller, now=time.monotonic()):
+    def take(self, limit: RateLimit, caller: str) -> None:
+        """Count one against a limit; 429 when it is one too many."""
+        if not limit.take(caller, now=time.monotonic()):
             raise HttpError(429, "rate_limited", "too many sign-ins", "Wait a minute.", {"Retry-After": "60"})
 
     def set_cookie(self, response: Response, value: str, max_age_s: int) -> None:
@@ -172,8 +192,15 @@ def protect(headers: list[tuple[bytes, bytes]], *, policy: str) -> list[tuple[by
 
 
 def caller_of(request: HTTPConnection) -> str:
-    """The address a request came from, for the audit and the rate limit."""
+    """The address a request came from, for the rate limit."""
     return request.client.host if request.client else "local"
+
+
+def origin_of(request: HTTPConnection, identity: Identity | None = None) -> str:
+    """Where a change came from, for the audit: the address (that of whoever is vouched for, where somebody is) and the
+    program."""
+    address = (identity.address if identity else "") or caller_of(request)
+    return f"{address} {request.headers.get('user-agent', '')[:80]}".strip()
 
 
 def forwarded_free(headers: Headers) -> dict[str, str]:

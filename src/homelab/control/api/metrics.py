@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from homelab.control.access import Pool, rows
+from homelab.control.rows import Pool, rows
 
 
 @dataclass(frozen=True, kw_only=True)

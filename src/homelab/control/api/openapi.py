@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from homelab import __version__
-from homelab.control.api import shapes, shapes_around
+from homelab.control.api import shapes, shapes_access, shapes_around
 from homelab.control.api.routing import Query, Route
 
 _NAMED_PART = re.compile(r"{([a-z_]+)(?::path)?}")
 _REF = "#/components/schemas/{model}"
+_SHAPES = (shapes, shapes_access, shapes_around)
 _TELLS = {
     400: "what was sent cannot be used; `message` says where",
     401: "no usable token or session",
@@ -60,22 +61,21 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
     return TypeAdapter(shape)
 
 
+def _is_named(shape: Any) -> bool:
+    return isinstance(shape, type) and shape.__module__ in [module.__name__ for module in _SHAPES]
+
+
 @cache
 def _schemas() -> dict[str, Any]:
     """Every shape by its name, so that operations can refer to them."""
-    named = [
-        (shape, "validation", _adapter(shape))
-        for module in (shapes, shapes_around)
-        for shape in vars(module).values()
-        if isinstance(shape, type) and shape.__module__ == module.__name__
-    ]
-    _, made = TypeAdapter.json_schemas(named, ref_template=_REF)
+    named = [s for module in _SHAPES for s in vars(module).values() if _is_named(s)]
+    _, made = TypeAdapter.json_schemas([(s, "validation", _adapter(s)) for s in named], ref_template=_REF)
     return made["$defs"]
 
 
 def schema_of(shape: Any) -> dict[str, Any]:
     """The schema of one shape: a reference for those that have a name."""
-    if isinstance(shape, type) and shape.__module__ in (shapes.__name__, shapes_around.__name__):
+    if _is_named(shape):
         return {"$ref": _REF.format(model=shape.__name__)}
     return _adapter(shape).json_schema(ref_template=_REF)
 
@@ -85,6 +85,8 @@ def statuses(route: Route) -> set[int]:
     found = {400, 421, 503, *route.refuses}
     if route.scope != "open":
         found |= {401, 403}
+    if route.takes is not None and route.scope == "open":
+        found |= {403, 429}
     if "{" in route.path or route.parameters:
         found.add(404)
     if route.takes is not None:

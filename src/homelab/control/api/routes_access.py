@@ -3,17 +3,23 @@
 from starlette.responses import Response
 
 from homelab.control.access import SIGN_IN_TTL
-from homelab.control.api import shapes
+from homelab.control.api import shapes_access
 from homelab.control.api.answers import HttpError, answer, read_json, text_field
 from homelab.control.api.routing import Asked, Route
+from homelab.control.people import a_role
 
 
 async def sign_in_link(asked: Asked) -> Response:
     body = await read_json(asked.request)
-    scope = text_field(body, "scope", default="admin")
-    secret = await asked.site.access.create_sign_in(scope)  # pyright: ignore[reportArgumentType] - checked there
+    role = a_role(text_field(body, "scope", default="admin"))
+    people = asked.site.access.people
+    person = await people.find(text_field(body, "person")) if "person" in body else None
+    if person is None and role == "admin":
+        person = await people.owner()
+    secret = await asked.site.access.create_sign_in(role, person=person["id"] if person else None)
     url = f"{asked.site.own_url}/sign-in?token={secret}"
-    return answer({"url": url, "expires_s": int(SIGN_IN_TTL.total_seconds()), "scope": scope}, 201)
+    name = person["name"] if person else "guest"
+    return answer({"url": url, "expires_s": int(SIGN_IN_TTL.total_seconds()), "scope": role, "person": name}, 201)
 
 
 async def tokens(asked: Asked) -> Response:
@@ -45,9 +51,10 @@ ROUTES = (
         scope="admin",
         handler=sign_in_link,
         summary="A link that opens one browser session within ten minutes.",
-        takes=shapes.NewLink,
-        gives=shapes.Link,
+        takes=shapes_access.NewLink,
+        gives=shapes_access.Link,
         status=201,
+        refuses=(404,),
     ),
     Route(
         method="GET",
@@ -55,7 +62,7 @@ ROUTES = (
         scope="admin",
         handler=tokens,
         summary="Tokens, without their secrets.",
-        gives=shapes.Tokens,
+        gives=shapes_access.Tokens,
     ),
     Route(
         method="POST",
@@ -63,8 +70,8 @@ ROUTES = (
         scope="admin",
         handler=create_token,
         summary="A new token; its secret is shown once.",
-        takes=shapes.NewToken,
-        gives=shapes.Made,
+        takes=shapes_access.NewToken,
+        gives=shapes_access.Made,
         status=201,
     ),
     Route(
@@ -73,6 +80,6 @@ ROUTES = (
         scope="admin",
         handler=revoke_token,
         summary="Revoke a token.",
-        gives=shapes.Revoked,
+        gives=shapes_access.Revoked,
     ),
 )

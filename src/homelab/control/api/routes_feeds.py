@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from homelab.control import badge, feeds
-from homelab.control.api import shapes, shapes_around
+from homelab.control.api import shapes_access, shapes_around
 from homelab.control.api.answers import HttpError, answer, dump, read_json, text_field
 from homelab.control.api.routing import Asked, Route
 from homelab.control.glance import glance
@@ -158,6 +158,6 @@ ROUTES = (
         scope="admin",
         handler=revoke,
         summary="Revoke a feed token.",
-        gives=shapes.Revoked,
+        gives=shapes_access.Revoked,
     ),
 )

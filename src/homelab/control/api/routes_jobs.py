@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, flag, read_json, texts
-from homelab.control.api.routing import Asked, Route
+from homelab.control.api.routing import Asked, Route, one_of
 
 MAX_PARAMS_BYTES = 256 * 1024
 """Parameters become environment of a process; Linux takes 128 KiB for one string."""
@@ -57,6 +57,11 @@ def check_param(name: str, value: str) -> None:
         raise HttpError(400, "input", f"parameter '{name}' is longer than 120 KiB", "Pass the name of a file instead.")
 
 
+async def preview(asked: Asked) -> Response:
+    action = asked.request.query_params.get("action", "")
+    return answer(await asked.site.control.looking.preview_job(asked.path("name"), action))
+
+
 async def pause(asked: Asked) -> Response:
     await read_json(asked.request)
     await asked.site.control.pause(asked.path("name"), asked.by)
@@ -103,6 +108,15 @@ ROUTES = (
         handler=why,
         summary="Why it did or did not run.",
         gives=shapes.Why,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/jobs/{name}/preview",
+        scope="read",
+        handler=preview,
+        summary="What an act would do, and what takes it back.",
+        parameters={"action": one_of("which act", ("run", "pause", "resume"), is_required=True)},
+        gives=shapes.Preview,
     ),
     Route(
         method="GET",

@@ -47,6 +47,21 @@ async def apply(asked: Asked) -> Response:
     return answer(await asked.site.control.apply(files, main, folder, by=asked.by, since=since, deadline=deadline))
 
 
+async def lab_versions(asked: Asked) -> Response:
+    return answer({"versions": await asked.site.control.looking.versions()})
+
+
+async def undo_plan(asked: Asked) -> Response:
+    return answer(await asked.site.control.undo_plan())
+
+
+async def undo(asked: Asked) -> Response:
+    version: object = (await read_json(asked.request)).get("version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise HttpError(400, "input", "'version' must be the number of the version that was looked at")
+    return answer(await asked.site.control.undo_apply(version, by=asked.by))
+
+
 async def problems(asked: Asked) -> Response:
     return answer(wrapped("problems", await asked.site.control.problems()))
 
@@ -146,6 +161,33 @@ ROUTES = (
         takes=shapes.Apply,
         gives=shapes.Plan,
         refuses=(409,),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/lab/versions",
+        scope="admin",
+        handler=lab_versions,
+        summary="The lab files that were applied, newest first.",
+        gives=shapes.Versions,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/lab/undo",
+        scope="admin",
+        handler=undo_plan,
+        summary="What taking the last apply back would change.",
+        gives=shapes.UndoPlan,
+        refuses=(404,),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/lab/undo",
+        scope="admin",
+        handler=undo,
+        summary="Take the last apply back: apply what was applied before it.",
+        takes=shapes.Undo,
+        gives=shapes.Plan,
+        refuses=(404, 409),
     ),
     Route(
         method="GET",

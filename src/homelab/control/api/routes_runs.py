@@ -67,6 +67,16 @@ async def cancel(asked: Asked) -> Response:
     return answer(wrapped("run", made if made is not None else {"id": asked.path("id")}))
 
 
+async def restore(asked: Asked) -> Response:
+    await read_json(asked.request)
+    return answer(await asked.site.control.restore(asked.path("id"), asked.by))
+
+
+async def preview(asked: Asked) -> Response:
+    action = asked.request.query_params.get("action", "")
+    return answer(await asked.site.control.looking.preview_run(asked.path("id"), action))
+
+
 async def log(asked: Asked) -> Response:
     """Text, JSON lines or the bytes as written; with `follow` until the run has ended."""
     query = asked.request.query_params
@@ -181,6 +191,25 @@ ROUTES = (
         takes=shapes.Empty,
         gives=shapes.ChangedRun,
         refuses=(409,),
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/runs/{id}/restore",
+        scope="operate",
+        handler=restore,
+        summary="Take the cancelling of a run back whose instant is still to come.",
+        takes=shapes.Empty,
+        gives=shapes.ChangedRun,
+        refuses=(409,),
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/runs/{id}/preview",
+        scope="read",
+        handler=preview,
+        summary="What an act would do, and what takes it back.",
+        parameters={"action": one_of("which act", ("retry", "cancel", "restore"), is_required=True)},
+        gives=shapes.Preview,
     ),
     Route(
         method="GET",

@@ -4,7 +4,7 @@ The server, the OpenAPI document and the tests are all made from it, so that no 
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from starlette.requests import Request
@@ -33,6 +33,8 @@ class Site:
     prefect_url: str
     prefect_auth: str | None
     pages: "Pages | None" = None
+    role: str = "read"
+    """For whom something is shown that several may look at: only what the role allows is offered there."""
     streams: "Streams" = field(default_factory=lambda: Streams())
 
 
@@ -65,6 +67,11 @@ class Asked:
     def by(self) -> str:
         return self.identity.name
 
+    @property
+    def view(self) -> Site:
+        """The site as the role of whoever asks sees it."""
+        return replace(self.site, role=self.identity.scope)
+
     def path(self, name: str) -> str:
         return str(self.request.path_params[name])
 
@@ -86,8 +93,8 @@ def whole(text: str) -> Query:
     return Query(text=text, schema={"type": "integer", "minimum": 0, "maximum": 10**15 - 1})
 
 
-def one_of(text: str, values: Sequence[str]) -> Query:
-    return Query(text=text, schema={"type": "string", "enum": [str(v) for v in values]})
+def one_of(text: str, values: Sequence[str], *, is_required: bool = False) -> Query:
+    return Query(text=text, schema={"type": "string", "enum": [str(v) for v in values]}, is_required=is_required)
 
 
 def switch(text: str) -> Query:

@@ -163,6 +163,13 @@ class Switched(TypedDict):
     paused: bool
 
 
+class Preview(TypedDict):
+    action: str
+    will: Annotated[list[str], Field(description="what will happen, in sentences")]
+    is_grave: bool
+    undo: Annotated[str, Field(description="the act that takes it back, or ''")]
+
+
 class Empty(TypedDict):
     """Nothing."""
 
@@ -430,6 +437,31 @@ class Plan(TypedDict):
     summary: str
 
 
+class Version(TypedDict):
+    """A lab file that was applied."""
+
+    id: int
+    applied: datetime
+    by: str
+    path: str
+    is_takeover: Annotated[bool, Field(description="jobs came from cron with it")]
+
+
+class Versions(TypedDict):
+    versions: list[Version]
+
+
+class UndoPlan(TypedDict):
+    of: Annotated[Version, Field(description="what would be taken back")]
+    version: Annotated[Version, Field(description="what would be applied again")]
+    plan: Plan
+    refused: Annotated[str, Field(description="why it cannot be done, or ''")]
+
+
+class Undo(TypedDict):
+    version: Annotated[int, Field(description="the `version` that was looked at")]
+
+
 class LabProblem(TypedDict):
     file: str
     line: int
@@ -486,9 +518,11 @@ class AuditEntry(TypedDict):
     id: int
     time: datetime
     who: str
-    origin: str
+    via: Annotated[str, Field(description="how they were known: token, link, passkey NAME, tailscale")]
+    origin: Annotated[str, Field(description="address and program")]
     action: str
     subject: str
+    result: Annotated[str, Field(description="`done`, or the code of the refusal")]
     body: dict[str, Any]
 
 
@@ -499,55 +533,6 @@ class Audit(TypedDict):
 class Status(TypedDict):
     status: str
     database: NotRequired[str]
-
-
-# -- access -----------------------------------------------------------------------------------------------------------
-
-
-class NewLink(TypedDict):
-    scope: NotRequired[Role]
-
-
-class Link(TypedDict):
-    url: str
-    expires_s: int
-    scope: Role
-
-
-class Token(TypedDict):
-    id: int
-    name: str
-    scope: Role | Literal["node"]
-    created: datetime
-    expires: datetime | None
-    last_used: datetime | None
-
-
-class Tokens(TypedDict):
-    tokens: list[Token]
-
-
-class NewToken(TypedDict):
-    name: Annotated[str, Field(min_length=1, max_length=100, description="for people")]
-    scope: NotRequired[Role | Literal["node"]]
-    ttl_s: NotRequired[Annotated[float | None, Field(gt=0, description="seconds it lives")]]
-
-
-class MadeToken(TypedDict):
-    id: int
-    name: str
-    scope: Role | Literal["node"]
-    created: datetime
-    expires: datetime | None
-    token: Annotated[str, Field(description="the secret; shown this once")]
-
-
-class Made(TypedDict):
-    token: MadeToken
-
-
-class Revoked(TypedDict):
-    revoked: int
 
 
 # -- workers ----------------------------------------------------------------------------------------------------------
