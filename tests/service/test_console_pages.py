@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
@@ -14,9 +15,10 @@ from tests.service import console_site
 from tests.service.console_site import Site
 from tests.service.postgres_site import postgres
 
-from homelab.console import assets
+from homelab.console import assets, now
 from homelab.console.live import Hub, Reader, Topic
 from homelab.console.once import Once
+from homelab.console.rendering import fragment
 from homelab.console.screens import SCREENS
 from homelab.core.errors import RefusedError
 
@@ -390,6 +392,20 @@ async def test_a_reader_that_does_not_read_keeps_the_newest_of_each_part_only() 
     assert reader.take() == {"a": (999, "<p>999"), "b": (0, "<p>same")}
     topic.update({"a": "<p>999", "b": "<p>same"}, 1000)
     assert reader.box == {}
+
+
+async def test_a_part_in_which_only_time_has_passed_is_not_sent_again(site: Site) -> None:
+    topic, reader = Topic(), Reader()
+    topic.readers.add(reader)
+    found = await now.values(site)  # type: ignore[arg-type]
+    moment = found["now"]
+    for seconds in (0, 30, 90):
+        found["now"] = moment + timedelta(seconds=seconds)
+        topic.update({name: str(fragment(f"now/{name}.html", **found)) for name in now.PARTS}, seconds + 1)
+    assert {at for at, _ in reader.take().values()} == {1}
+    found["answer"]["running"][0]["job"] = "another"
+    topic.update({name: str(fragment(f"now/{name}.html", **found)) for name in now.PARTS}, 200)
+    assert list(reader.take()) == ["running"]
 
 
 async def test_nobody_looking_means_nothing_is_made(site: Site) -> None:
