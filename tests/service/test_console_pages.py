@@ -325,6 +325,21 @@ async def test_the_client_code_is_small_kept_for_good_and_has_no_address_in_it()
     assert packed <= 120_000
 
 
+NOT_ON_THE_STYLE_PAGE = {
+    "the frame of a page": "connection door fill folding large less link narrow num run-grid split",
+    "made by scripts": "dimmed graph-box graph-says graph-tools graph-view hit impact lit log-tools no-wrap tools-slot",
+}
+
+
+async def test_the_style_page_shows_every_component_that_there_are_styles_for(site: Site) -> None:
+    styles = re.sub(r"/\*.*?\*/", "", assets.contents("console.css").decode(), flags=re.DOTALL)
+    selectors = " ".join(re.findall(r"(?:^|[{};])\s*([^{};@]+)\{", styles))
+    styled = set(re.findall(r"\.([a-z][\w-]*)", selectors))
+    page = await (await session(site)).get("/style")
+    shown = {name for names in re.findall(r'class="([^"]*)"', page) for name in names.split()}
+    assert styled - shown - {name for names in NOT_ON_THE_STYLE_PAGE.values() for name in names.split()} == set()
+
+
 async def test_styles_and_scripts_are_served_packed_under_their_hash(site: Site) -> None:
     got = await site.http.get(assets.address("console.css"))
     assert got.status_code == 200
