@@ -18,6 +18,7 @@ TIMES = 40
 JOBS = 500
 PAGE_MS = 150
 OPEN = 50
+CORE_PERCENT = 10
 
 
 def pages(work: Path) -> list[Row]:
@@ -106,4 +107,6 @@ async def _open_pages(site: console_site.Site, headers: dict[str, str]) -> Row:
     return Row(
         f"{OPEN} open pages, a change a second: CPU of the server and of the {OPEN} readers together",
         f"{share:.1f} % of a core, {got[0]} parts sent",
+        f"under {CORE_PERCENT} %",
+        share < CORE_PERCENT,
     )

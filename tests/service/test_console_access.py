@@ -7,6 +7,7 @@ read in the change.
 import os
 import re
 from collections.abc import AsyncIterator
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ SHORTEN = """() => {
     const keep = (selector, count) => document.querySelectorAll(selector).forEach((list) =>
         [...list.children].slice(count).forEach((child) => child.remove()));
     keep("tbody, ol, .rows, .members, select", 1);
-    document.querySelectorAll(".calendar > *, .took a, svg.graph a").forEach((link) => link.remove());
+    document.querySelectorAll(".calendar > *, .took a, svg.graph a, .rows .faint").forEach((link) => link.remove());
     keep("dl.stack", 1);
     document.querySelectorAll("live-state").forEach((state) => state.remove());
 }"""
@@ -90,8 +91,9 @@ async def test_each_screen_is_heard_as_it_was(site: Site, browser: Browser) -> N
             if os.environ.get("HOMELAB_GOLDEN") == "write":
                 GOLDEN.mkdir(parents=True, exist_ok=True)
                 kept.write_text(heard)
-            elif not kept.exists() or kept.read_text() != heard:
-                wrong.append(f"{name}:\n{heard}")
+            else:
+                known = kept.read_text().splitlines() if kept.exists() else []
+                wrong += unified_diff(known, heard.splitlines(), f"{name}, kept", f"{name}, heard", lineterm="")
     assert wrong == [], "\n".join(wrong)
 
 

@@ -187,20 +187,33 @@ async def test_the_graph_finds_lights_the_impact_and_zooms(site: Site, browser: 
         assert await page.locator("svg.graph").get_attribute("viewBox") != before
 
 
+async def test_graph_timeline_and_log_show_one_selection(site: Site, browser: Browser) -> None:
+    async with seen(site, browser) as page:
+        await page.goto(f"{site.url}/runs/{site.past.failed['dump-app']}")
+        for where, job in ((".graph a", "backup-report"), ("#members a", "dump-memory")):
+            await page.locator(where).filter(has_text=job).click()
+            await expect(page.locator("#h-log")).to_have_text(job)
+            await expect(page.locator("#members [aria-current=true]")).to_contain_text(job)
+            await expect(page.locator(".graph [aria-current=true]")).to_contain_text(job)
+            assert page.url.endswith(f"?job={job}") or page.url.endswith(f"?job={job}#log")
+        await page.get_by_role("link", name="The job", exact=True).click()
+        await expect(page.locator("h1")).to_have_text("dump-memory")
+
+
 async def test_an_open_graph_changes_colour_and_is_not_drawn_again(site: Site, browser: Browser) -> None:
     async with seen(site, browser) as page:
         await page.goto(f"{site.url}/graph")
         await expect(page.locator("live-state")).to_have_attribute("data-state", "live")
         await page.evaluate("document.querySelector('svg.graph').dataset.same = 'yes'")
-        box = page.locator(".node[data-name='heartbeat']")
+        box = page.locator(".node[data-name='pull-metrics']")
         await expect(box).to_have_class("node tone-good")
-        await site.control.pause("heartbeat", "somebody")
+        await site.control.pause("pull-metrics", "somebody")
         try:
             await expect(box).to_have_class("node tone-idle", timeout=3000)
-            await expect(page.get_by_role("link", name="heartbeat, paused").first).to_be_visible()
+            await expect(page.get_by_role("link", name="pull-metrics, paused").first).to_be_visible()
             assert await page.locator("svg.graph").get_attribute("data-same") == "yes"
         finally:
-            await site.control.resume("heartbeat", "somebody")
+            await site.control.resume("pull-metrics", "somebody")
         await expect(box).to_have_class("node tone-good", timeout=3000)
 
 

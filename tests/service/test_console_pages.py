@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +16,10 @@ from tests.service import console_site
 from tests.service.console_site import Site
 from tests.service.postgres_site import postgres
 
-from homelab.console import assets
+from homelab.console import assets, now
 from homelab.console.live import Hub, Reader, Topic
 from homelab.console.once import Once
+from homelab.console.rendering import fragment
 from homelab.console.screens import SCREENS
 from homelab.control.api.answers import HttpError
 from homelab.core.errors import RefusedError
@@ -326,6 +328,21 @@ async def test_the_client_code_is_small_kept_for_good_and_has_no_address_in_it()
     assert packed <= 120_000
 
 
+NOT_ON_THE_STYLE_PAGE = {
+    "the frame of a page": "connection door fill folding large less link narrow num run-grid split",
+    "made by scripts": "dimmed graph-box graph-says graph-tools graph-view hit impact lit log-tools no-wrap tools-slot",
+}
+
+
+async def test_the_style_page_shows_every_component_that_there_are_styles_for(site: Site) -> None:
+    styles = re.sub(r"/\*.*?\*/", "", assets.contents("console.css").decode(), flags=re.DOTALL)
+    selectors = " ".join(re.findall(r"(?:^|[{};])\s*([^{};@]+)\{", styles))
+    styled = set(re.findall(r"\.([a-z][\w-]*)", selectors))
+    page = await (await session(site)).get("/style")
+    shown = {name for names in re.findall(r'class="([^"]*)"', page) for name in names.split()}
+    assert styled - shown - {name for names in NOT_ON_THE_STYLE_PAGE.values() for name in names.split()} == set()
+
+
 async def test_styles_and_scripts_are_served_packed_under_their_hash(site: Site) -> None:
     got = await site.http.get(assets.address("console.css"))
     assert got.status_code == 200
@@ -393,6 +410,20 @@ async def test_a_reader_that_does_not_read_keeps_the_newest_of_each_part_only() 
     assert reader.take() == {"a": (999, "<p>999"), "b": (0, "<p>same")}
     topic.update({"a": "<p>999", "b": "<p>same"}, 1000)
     assert reader.box == {}
+
+
+async def test_a_part_in_which_only_time_has_passed_is_not_sent_again(site: Site) -> None:
+    topic, reader = Topic(), Reader()
+    topic.readers.add(reader)
+    found = await now.values(site)  # type: ignore[arg-type]
+    moment = found["now"]
+    for seconds in (0, 30, 90):
+        found["now"] = moment + timedelta(seconds=seconds)
+        topic.update({name: str(fragment(f"now/{name}.html", **found)) for name in now.PARTS}, seconds + 1)
+    assert {at for at, _ in reader.take().values()} == {1}
+    found["answer"]["running"][0]["job"] = "another"
+    topic.update({name: str(fragment(f"now/{name}.html", **found)) for name in now.PARTS}, 200)
+    assert list(reader.take()) == ["running"]
 
 
 async def test_nobody_looking_means_nothing_is_made(site: Site) -> None:

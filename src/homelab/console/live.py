@@ -8,6 +8,7 @@ restart, as versions are made from the clock.
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,17 @@ PAUSE_S = 0.6
 """Between two looks at the lab: a change is on its way to the reader within this."""
 IDLE_S = 10.0
 """Without news too: being late is told by the clock, not by an event."""
+
+
+_TICKS = re.compile(
+    r"""(<time\b[^>]*>)[^<]*|(<span\ data-since="[^"]*">)[^<]*|(<svg\ class="progress")[^>]*\ data-from=.*?</svg>""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def steady(html: str) -> str:
+    """A part without what an open page keeps fresh by its own clock: "3 min ago", how far a bar is."""
+    return _TICKS.sub(r"\1\2\3", html)
 
 
 def version() -> int:
@@ -60,11 +72,14 @@ class Topic:
     parts: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     readers: set[Reader] = field(default_factory=set[Reader])
     task: asyncio.Task[None] | None = None
+    _steady: dict[str, str] = field(default_factory=dict[str, str])
 
     def update(self, made: Mapping[str, str], at: int) -> None:
-        """Take the parts as they are now; tell the readers what differs."""
-        fresh = {name: (at, html) for name, html in made.items() if self.parts.get(name, (0, ""))[1] != html}
+        """Take the parts as they are now; tell the readers what differs in more than the time that has passed."""
+        now = {name: steady(html) for name, html in made.items()}
+        fresh = {name: (at, html) for name, html in made.items() if self._steady.get(name) != now[name]}
         self.parts |= fresh
+        self._steady |= now
         for reader in self.readers:
             reader.put(fresh)
 

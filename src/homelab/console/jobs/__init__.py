@@ -124,7 +124,7 @@ async def job_parts(site: Site, name: str) -> Parts:
     job = (await site.control.job(name))["job"]
     now = datetime.now(UTC)
     runs: Any = await site.control.runs(job=name, limit=SHOWN)
-    rows = fragment("runs/rows.html", runs=runs, pick=False, now=now)
+    rows = fragment("runs/rows.html", runs=runs, pick=False, filtered=False, now=now)
     took = fragment("jobs/took.html", took=durations(runs, usual_s(job)))
     head = fragment("jobs/job_state.html", job=job, state_now=shown_state(job), now=now)
     return {"job-state": str(head), "took": str(took), "run-rows": str(rows)}
@@ -145,6 +145,7 @@ async def show_job(asked: Asked) -> Response:
         "reasons": why["reasons"],
         "runs": runs,
         "pick": False,
+        "filtered": False,
         "took": durations(runs, usual_s(job)),
         "calendar": calendar(await looking.days(name), today=now.date(), link=f"/runs?job={url_part(name)}&day="),
         "needed_by": [e["to"] for e in graph["edges"] if e["from"] == name],

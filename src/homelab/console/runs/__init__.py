@@ -62,7 +62,7 @@ async def listed(site: Site, filters: dict[str, str]) -> dict[str, Any]:
     )
     rows: list[dict[str, Any]] = list(found)
     more = query_of(filters, until=rows[SHOWN - 1]["at"]) if len(rows) > SHOWN else ""
-    return {"runs": rows[:SHOWN], "more": more, "now": now, "pick": True}
+    return {"runs": rows[:SHOWN], "more": more, "now": now, "pick": True, "filtered": any(filters.values())}
 
 
 async def list_parts(site: Site, text: str) -> Parts:
