@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from homelab.cli import bars, tables
 from homelab.cli.tables import aligned, width
-from homelab.cli.terminal import columns, has_colour, is_terminal, is_unicode
+from homelab.cli.terminal import can_move, columns, has_colour, is_terminal, is_unicode
 from homelab.worker import runlog
 
 __all__ = ["aligned", "has_colour", "is_terminal", "is_unicode", "width"]
@@ -218,7 +218,7 @@ class progress:  # noqa: N801 - reads as what it is: `with progress("waiting")`
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "progress":
-        if is_terminal(sys.stderr):
+        if can_move(sys.stderr):
             self._thread = threading.Thread(target=self._spin, daemon=True)
             self._thread.start()
         return self
