@@ -221,7 +221,11 @@ def test_root_adopts_the_crontab_of_another_user_and_gives_it_back(place: Place)
     place.homelab("adopt", "--user", "nobody")
     assert place.cron.crontab().decode() == place.crontab
     (job,) = place.lab.json("job", "ls")["jobs"]
-    assert place.lab.json("job", "show", job["name"])["job"]["definition"]["user"] == "nobody"
+    found = place.lab.json("job", "show", job["name"])["job"]
+    assert found["definition"]["user"] == "nobody"
+    assert "nobody" in found["adopted"]["crontab"] and found["adopted"]["since"].endswith("Z")
+    assert "homelab cron release" in place.lab.homelab("job", "show", job["name"]).stdout
+    assert any("taken over from" in reason for reason in place.lab.json("job", "why", job["name"])["reasons"])
     done = place.json("release")["released"][0]
     assert (done["target"], done["exact"]) == ("crontab of nobody", True)
     assert place.cron.run("crontab", "-u", "nobody", "-l").stdout == text

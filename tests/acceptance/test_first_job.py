@@ -1,5 +1,6 @@
 """The shortest way through the product: a lab file, up, a job, its log, down."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -184,6 +187,27 @@ def test_a_log_of_200_mb_goes_through_the_pager_without_being_held_in_memory(lab
     )  # fmt: skip
     assert piped.stdout.splitlines()[1] == "0" and piped.stderr == ""
     log.unlink()
+
+
+def test_only_what_a_person_reads_at_a_stretch_goes_through_the_pager(lab: Lab) -> None:
+    run = lab.json("job", "run", "hello", "--wait")["run"]["id"]
+    pager = {"PAGER": "sed s/^/PAGED:/", "NO_COLOR": "1"}
+    assert "PAGED:hello from hello" in shown(lab, "run", "logs", run, "--task", "hello", **pager)
+    for arguments in (["logs", run, "-f"], ["logs", run, "--json"], ["logs", run, "--no-pager"], ["ls", "--json"]):
+        assert "PAGED:" not in shown(lab, "run", *arguments, **pager), arguments
+    assert "PAGED:" not in shown(lab, "run", "logs", run, **pager, HOMELAB_PAGER="cat")
+    assert "PAGED:" not in lab.homelab("run", "logs", run).stdout
+
+
+def test_the_secret_of_a_feed_is_in_no_file_of_the_lab(lab: Lab) -> None:
+    url = lab.json("feed", "add", "status")["feed"]["url"]
+    for wanted in (url, url + "x", url.replace("status.json", "due.ics")):
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(wanted, timeout=20).read()
+    secret = url.partition("feed=")[2]
+    assert [f["last_used"] for f in lab.json("feed", "ls")["feeds"]] != [None]
+    written = [path for path in lab.home.rglob("*") if path.is_file() and path.suffix in (".log", ".json", "")]
+    assert written and not [path for path in written if secret.encode() in path.read_bytes()]
 
 
 # In a shell

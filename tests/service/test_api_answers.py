@@ -289,3 +289,18 @@ async def test_people_are_added_named_in_a_link_and_removed_by_the_command(site:
     assert await site.access.by_session(session or "") is None
     status, _, said = await homelab(site, "person", "rm", "ownr")
     assert (status, "Did you mean owner?" in said) == (3, True), said
+
+
+async def test_a_feed_made_by_the_command_opens_its_address_until_it_is_revoked(site: Running) -> None:
+    status, url, _ = await homelab(site, "feed", "add", "status", "--name", "menu bar")
+    assert status == 0
+    path = url.strip().removeprefix(site.url)
+    assert (await site.http.get(path)).json()["summary"] == "2 jobs, all is well"
+    _, listed, _ = await homelab(site, "token", "ls")
+    assert "menu bar\tfeed status" in listed and "hf_" not in listed
+    assert (await homelab(site, "feed", "ls"))[1].startswith("1\tstatus\tmenu bar\t")
+    assert (await homelab(site, "token", "revoke", "f1"))[0] == 0
+    assert (await site.http.get(path)).status_code == 401
+    assert (await homelab(site, "feed", "revoke", "1"))[0] == 3
+    assert (await homelab(site, "feed", "add", "due", "--job", "fetch"))[0] == 2
+    assert (await homelab(site, "feed", "add", "badge", "--job", "fetsh"))[0] == 3

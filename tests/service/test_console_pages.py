@@ -323,6 +323,8 @@ async def test_the_client_code_is_small_kept_for_good_and_has_no_address_in_it()
     packed = 0
     for name in assets.names():
         packed += len(assets._packed(name))
+        if name.endswith(".png"):
+            continue
         text = assets.contents(name).decode().replace("http://www.w3.org/2000/svg", "")
         assert re.search(r"(https?:)?//\w+\.\w", text) is None, name
     assert packed <= 120_000

@@ -20,6 +20,8 @@ from tests.service.postgres_site import postgres
 
 from homelab.console.site import Console
 from homelab.control.api.app import ROUTES
+from homelab.core import labfile
+from homelab.notify.watcher import Watcher
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).parents[2]
@@ -175,3 +177,26 @@ async def test_the_menu_bar_script_of_the_documents_shows_what_fails(site: Site)
     gone = re.sub(r"FEED='[^']*'", "FEED='http://127.0.0.1:1/'", script)
     done = await asyncio.to_thread(subprocess.run, ["sh", "-c", gone], capture_output=True, text=True)
     assert done.stdout.startswith("lab ?")
+
+
+async def test_the_link_in_an_alert_opens_the_page_of_that_very_run(site: Site) -> None:
+    run = site.past.failed["dump-app"]
+    lab, _ = labfile.parse({"l": '[jobs.dump-app]\nrun = "x"\n[notify]\nurls = ["log://x"]'}, main="l")
+    assert lab is not None
+    watcher = Watcher(control_url=site.url, up_since=datetime.now(UTC))
+    watcher.configure(lab)
+    ended = datetime.now(UTC).isoformat()
+    report = {
+        "kind": "job.finished", "run": run, "flow": "dump-app", "job": "dump-app", "due": None, "attempt": 2,
+        "state": "failed", "exit_code": 1, "started": ended, "ended": ended, "reason": "", "tail": [],
+    }  # fmt: skip
+    async with site.control.database.connection() as conn:
+        await conn.execute(b"delete from notification")
+        await conn.execute(b"delete from watch where job = 'dump-app'")
+        await watcher.on_report(conn, report)
+        row = await (await conn.execute(b"select body from notification where kind = 'failed'")).fetchone()
+    assert row is not None
+    link = re.search(r"http://\S+", row["body"])
+    assert link and link[0] == f"{site.url}/runs/{run}"
+    page = await site.page(link[0].removeprefix(site.url))
+    assert page.status_code == 200 and run[:8] in page.text and "No space left on device" in page.text

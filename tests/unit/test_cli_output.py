@@ -62,8 +62,8 @@ def test_a_long_last_column_is_cut_to_the_terminal() -> None:
 
 
 def test_off_a_terminal_rows_are_tab_separated_without_header(capsys: pytest.CaptureFixture[str]) -> None:
-    output.table(["a", "b"], [["1", "2"]])
-    assert capsys.readouterr().out == "1\t2\n"
+    output.table(["a", "b"], [["1", "2"], ["x\ty", ""]])
+    assert capsys.readouterr().out == "1\t2\nx y\t\n"
 
 
 class _Terminal(io.StringIO):

@@ -76,6 +76,8 @@ def test_a_week_without_anything_is_short_and_good_news() -> None:
     assert made.title == "homelab: home: 1 job, 1 run, no failures"
     assert made.body == "Mon 23 Feb to Mon 2 Mar: 1 job, 1 run, no failures."
     assert made.level == "success"
+    today = weekly.compose(week(jobs=1, begin=MONDAY - timedelta(hours=2)))
+    assert today.body == "Mon 2 Mar: 1 job, no runs, no failures."
 
 
 JOBS = st.builds(

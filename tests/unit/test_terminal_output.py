@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homelab.cli import bars, main, paging, tables, terminal, watching
+from homelab.cli import bars, drawing, main, paging, tables, terminal, watching
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 STATES = [
@@ -52,15 +52,19 @@ def test_a_cut_text_takes_no_more_columns_than_it_may_and_keeps_its_colours(text
 
 def test_a_bar_is_as_high_as_a_run_took_against_the_usual() -> None:
     states = ["succeeded"] * 5
-    marks = "".join(mark for mark, _ in bars.bar(states, [10.0, 10.0, 10.0, 27.0, 3.0]))
+    marks = "".join(mark for mark, _ in bars.bar(states, [10.0, 10.0, 10.0, 27.5, 3.0]))
     assert marks == "▃▃▃█▁"
+
+
+def test_differences_of_a_moment_are_none() -> None:
+    assert {mark for mark, _ in bars.bar(["succeeded"] * 5, [0.04, 0.05, 0.1, 0.06, 0.15])} == {"▃"}
 
 
 def test_runs_that_failed_are_crosses_and_plain_letters_do_without_unicode() -> None:
     states = ["succeeded", "failed", "missed", "cancelled", "timed_out"]
     durations = [1.0, 2.0, None, None, 3.0]
     assert "".join(m for m, _ in bars.bar(states, durations)) == "▃✗!·✗"
-    assert "".join(m for m, _ in bars.bar(states, durations, unicode=False)) == ",x!'x"
+    assert "".join(m for m, _ in bars.bar(states, durations, unicode=False)) == ":x!'x"
 
 
 @given(st.lists(st.tuples(st.sampled_from(STATES), st.one_of(st.none(), st.floats(0, 1e9)))))
@@ -182,3 +186,13 @@ def test_flags_of_the_root_may_stand_anywhere_but_behind_two_dashes() -> None:
         "--no-pager", "--debug", "run", "logs", "x",
     ]  # fmt: skip
     assert main.flags_first(["job", "--", "--quiet"]) == ["job", "--", "--quiet"]
+
+
+def test_a_tree_tells_a_schedule_where_it_is_another_and_does_without_unicode() -> None:
+    graph = drawing.Graph(
+        nodes={"a": "0 2 * * *", "b": "0 2 * * *", "c": "0 7 * * *"},
+        edges=(("a", "b", "task"), ("b", "c", "freshness")),
+    )
+    tree = drawing.text(graph)
+    assert tree == "a  (0 2 * * *)\n└─ b\n   └─ c  (0 7 * * *)"
+    assert drawing.plain(tree) == "a  (0 2 * * *)\n`- b\n   `- c  (0 7 * * *)"

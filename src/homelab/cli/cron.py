@@ -98,9 +98,12 @@ def inspect(source: str, form: str, out: Path | None, as_json_: bool, **given: A
 
         cronapply.give(cronpage.page(readings, cronapply.what_if(readings, options)), out)
     elif sys.stdout.isatty():
-        from homelab.cli import cronapply
+        from homelab.cli import cronapply, output, paging
 
-        cronapply.show(readings, cronapply.what_if(readings, options))
+        made = cronapply.what_if(readings, options)
+        with paging.paged():
+            cronapply.show(readings, made)
+            output.hint("make them jobs of the lab: homelab cron import, with the same arguments")
     else:
         for reading in readings:
             _print_reading(reading, heading=len(readings) > 1)

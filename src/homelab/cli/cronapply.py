@@ -147,7 +147,8 @@ def show(readings: Sequence[Reading], made: Plan) -> None:
     ]
     if any(row.change not in ("none", "added") for row in made.rows):
         blocks.append(cronview.timetable_lines(made.rows, columns=columns, premise=made.premise))
-    click.echo("\n".join(line for block in blocks for line in block))
+    if lines := [line for block in blocks for line in block]:
+        click.echo("\n".join(lines))
     click.echo(f"\n{cronview.counts(readings, made.suggestions)}")
 
 

@@ -93,11 +93,11 @@ def graph_lines(plan: Plan, *, columns: int) -> list[str]:
 
 def job_lines(reading: Reading, *, columns: int, heading: bool) -> list[str]:
     """The jobs of a crontab: line, schedule in words, name, command."""
-    rows = [(str(j.line), words_of(j), j.name, j.command) for j in reading.jobs]
+    rows = [("LINE", "WHEN", "NAME", "COMMAND"), *((str(j.line), words_of(j), j.name, j.command) for j in reading.jobs)]
     rooms = (6, max(16, columns // 3), max(14, columns // 4))
     sizes = [min(room, max(width(safe(row[n])) for row in rows)) for n, room in enumerate(rooms)]
     lines = [f"{safe(reading.file)}:"] if heading else []
-    for n, row in enumerate((("LINE", "WHEN", "NAME", "COMMAND"), *rows)):
+    for n, row in enumerate(rows):
         cells = [_padded(safe(cell), size) for cell, size in zip(row, sizes, strict=False)]
         line = cut("  ".join([*cells, safe(row[3])]), columns)
         lines.append(painted(line, "2") if n == 0 else line)

@@ -66,16 +66,19 @@ def layers(graph: Graph) -> dict[str, int]:
 
 
 def text(graph: Graph, *, notes: Mapping[tuple[str, str], str] | None = None) -> str:
-    """A tree for a terminal: each job under what it needs; one that needs several is drawn in full once.
+    """A tree for a terminal: each job under what it needs; one that needs several is drawn in full once. A job that
+    waits for one of another schedule is shown with its own.
 
     `notes`: words for some edges, (upstream, downstream), shown behind the downstream job, with its schedule.
     """
     lines: list[str] = []
     drawn: set[str] = set()
+    fresh = {(a, b) for a, b, kind in graph.edges if kind == "freshness"}
 
     def draw(name: str, above: str, lead: str, mark: str, below: str) -> None:
         is_root = not lead and not mark
-        schedule = f"  ({safe(graph.nodes[name])})" if graph.nodes[name] and (is_root or notes is not None) else ""
+        has_own = is_root or notes is not None or (above, name) in fresh
+        schedule = f"  ({safe(graph.nodes[name])})" if graph.nodes[name] and has_own else ""
         again = "  (see above)" if name in drawn and graph.downstream(name) else ""
         note = safe((notes or {}).get((above, name), ""))
         lines.append(f"{lead}{mark}{safe(name)}{schedule}{'  ' + note if note else ''}{again}")
@@ -92,6 +95,11 @@ def text(graph: Graph, *, notes: Mapping[tuple[str, str], str] | None = None) ->
         if name not in drawn:
             draw(name, "", "", "", "")
     return "\n".join(lines)
+
+
+def plain(tree: str) -> str:
+    """The tree in letters that every terminal has."""
+    return tree.replace("└─ ", "`- ").replace("├─ ", "|- ").replace("│  ", "|  ")
 
 
 def mermaid(graph: Graph) -> str:

@@ -1,6 +1,7 @@
 """`homelab feed`: addresses that show one thing each to programs that cannot sign in: calendars, badges, menu bars."""
 
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import click
 from click.shell_completion import CompletionItem
@@ -72,6 +73,8 @@ def add(kind: str, job: str | None, name: str, as_json: bool) -> None:
         output.json_document(answer)
         return
     output.line(answer["feed"]["url"])
+    if urlsplit(str(answer["feed"]["url"])).hostname in ("127.0.0.1", "localhost", "::1"):
+        output.hint("it works on this machine alone; for a phone set [control] host in the lab file")
     output.hint(f"{KINDS[kind]} Take it back: homelab feed revoke {answer['feed']['id']}")
 
 

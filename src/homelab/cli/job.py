@@ -89,6 +89,8 @@ def graph(form: str | None, as_json: bool) -> None:
         return
     made = drawing.graph_of(answer)
     drawn = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": drawing.svg, "text": drawing.text}[form](made)
+    if form == "text" and not output.is_unicode():
+        drawn = drawing.plain(drawn)
     with paging.paged(wanted=form == "text"):
         output.line(drawn)
 

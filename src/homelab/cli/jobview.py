@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from homelab.cli import output
+from homelab.cli import output, terminal
 
 Json = Mapping[str, Any]
 
@@ -21,11 +21,11 @@ def _listed(names: object) -> str:
     return output.safe(", ".join(need_name(name) for name in cast("list[object]", names or [])))
 
 
-def bar_of(job: Json) -> str:
+def bar_of(job: Json, *, most: int = output.RUNS_WIDE) -> str:
     health = cast("Json", job.get("health") or {})
     states = cast("Sequence[str]", health.get("states") or [])
     durations = cast("Sequence[float | None]", health.get("durations_s") or [None] * len(states))
-    return output.runs_bar(states, durations)
+    return output.runs_bar(states, durations, most=most)
 
 
 def standing(job: Json) -> str:
@@ -37,6 +37,7 @@ def standing(job: Json) -> str:
 def listing(jobs: Sequence[Json], *, now: datetime) -> None:
     """A row a job. The row of bars is for terminals alone: elsewhere the columns stay what they are."""
     is_terminal = output.is_terminal()
+    most = output.RUNS_WIDE if terminal.columns() >= output.WIDE else output.RUNS_NARROW
     header = ["job", "last", "started", "next", "schedule", "needs"]
     rows: list[list[str]] = []
     for job in jobs:
@@ -50,7 +51,7 @@ def listing(jobs: Sequence[Json], *, now: datetime) -> None:
             _listed(job.get("needs")) or "-",
         ]
         if is_terminal:
-            row.insert(2, bar_of(job))
+            row.insert(2, bar_of(job, most=most))
         rows.append(row)
     if is_terminal:
         header.insert(2, "runs")

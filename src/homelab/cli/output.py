@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from homelab.cli import bars, tables
 from homelab.cli.tables import aligned, width
-from homelab.cli.terminal import columns, has_colour, is_terminal, is_unicode
+from homelab.cli.terminal import can_move, columns, has_colour, is_terminal, is_unicode
 from homelab.worker import runlog
 
 __all__ = ["aligned", "has_colour", "is_terminal", "is_unicode", "width"]
@@ -31,7 +31,7 @@ _COLOURS: Mapping[str, str] = {
 SPIN_AFTER_S = 2.0
 """Shorter waits need no excuse."""
 RUNS_WIDE, RUNS_NARROW = 30, 10
-"""Runs that a row of marks shows, and on a terminal of less than `WIDE` columns."""
+"""Runs that a row of marks shows, and in a list on a terminal of less than `WIDE` columns."""
 WIDE = 110
 
 
@@ -145,9 +145,8 @@ def took(started: object, ended: object, *, now: datetime) -> str:
     return "-" if end is None else f"{max(0.0, (end - start).total_seconds()):.3f}"
 
 
-def runs_bar(states: Sequence[str], durations_s: Sequence[float | None]) -> str:
+def runs_bar(states: Sequence[str], durations_s: Sequence[float | None], *, most: int = RUNS_WIDE) -> str:
     """The last runs as a row of marks, the newest at the right end; both given the newest first."""
-    most = RUNS_WIDE if columns() >= WIDE else RUNS_NARROW
     marks = bars.bar(states[:most], durations_s[:most], unicode=is_unicode())
     codes = {"succeeded": "32", "missed": "35", "blocked": "35"} | dict.fromkeys(bars.BAD, "1;31")
     return "".join(painted(mark, codes.get(state_, "2")) for mark, state_ in reversed(marks))
@@ -163,7 +162,7 @@ def table(
 ) -> None:
     """Aligned columns with a header on a terminal; elsewhere rows with tabs and no header. A narrow terminal is not
     given the `optional` columns, and cuts others but those that are `whole`."""
-    made = [list(row) for row in rows]
+    made = [[cell.replace("\t", " ") for cell in row] for row in rows]  # a tab of a job's is no end of a column
     if not is_terminal():
         for row in made:
             line("\t".join(row))
@@ -218,7 +217,7 @@ class progress:  # noqa: N801 - reads as what it is: `with progress("waiting")`
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "progress":
-        if is_terminal(sys.stderr):
+        if can_move(sys.stderr):
             self._thread = threading.Thread(target=self._spin, daemon=True)
             self._thread.start()
         return self

@@ -181,6 +181,10 @@ def logs(id: str, follow: bool, task: str | None, tail: int | None, raw: bool, a
             if follow:
                 sys.stdout.flush()
         sys.stdout.write(printer.end())
+    if follow:
+        found = client.get(f"/api/v1/runs/{segment(identity)}")
+    if RunState(found.get("run", found)["state"]).is_failure:
+        output.hint(f"again: homelab run retry {output.short_id(identity)} --failed")
 
 
 def _followed(client: Client, identity: str, path: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:

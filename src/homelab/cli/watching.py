@@ -26,6 +26,8 @@ from homelab.core.errors import HomelabError, TimedOutError
 EVERY_S = 5.0
 SETTLE_S = 0.15
 """Events come in groups: what belongs together is drawn once."""
+AGAIN_S = 1.0
+"""A lab that does not answer is asked again after this."""
 LEAST_S = 0.4
 """No frame sooner than this after the one before, however busy the lab is."""
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
@@ -111,19 +113,22 @@ def _frames(
 ) -> Generator[tuple[str, str]]:
     """(frame, what is wrong) as they come: the newest good frame beside the words of an error that passes."""
     frame, is_over = first
+    wait_s = every_s
     yield frame, ""
     while not is_over:
         drawn = time.monotonic()
         with contextlib.suppress(queue.Empty):
-            news.get(timeout=every_s)
+            news.get(timeout=wait_s)
             time.sleep(max(SETTLE_S, LEAST_S - (time.monotonic() - drawn)))
             while True:
                 news.get_nowait()
         try:
             frame, is_over = _frame(draw)
         except (NoAnswerError, TimedOutError) as error:
+            wait_s = min(every_s, AGAIN_S)
             yield frame, error.message
         else:
+            wait_s = every_s
             yield frame, ""
 
 

@@ -42,4 +42,4 @@ def width(text: str) -> int:
     """About how many pixels the text takes in Verdana at 11."""
     narrow, wide = sum(c in "ijlft.,:;'|!()[] I" for c in text), sum(c in "mwMW@%" for c in text)
     double = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return round(4.4 * narrow + 10.2 * wide + 12 * double + 7.0 * (len(text) - narrow - wide - double))
+    return round(4.0 * narrow + 9.6 * wide + 12 * double + 6.6 * (len(text) - narrow - wide - double))

@@ -140,7 +140,8 @@ def _counts(jobs: int, runs: int, failures: int) -> str:
 def _days(week: Week) -> str:
     zone = ZoneInfo(week.timezone)
     begin, end = week.begin.astimezone(zone), week.end.astimezone(zone)
-    return f"{begin:%a} {begin.day} {begin:%b} to {end:%a} {end.day} {end:%b}"
+    first, last = (f"{day:%a} {day.day} {day:%b}" for day in (begin, end))
+    return first if first == last else f"{first} to {last}"
 
 
 def _trend(week: Week) -> str:
