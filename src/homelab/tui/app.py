@@ -4,6 +4,7 @@ What a place shows is the business of its view; this file only knows how to get 
 by `cli.top`.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding
+from textual.message import Message
 from textual.timer import Timer
 
 from homelab.core.errors import HomelabError, NotFoundError
@@ -56,6 +58,16 @@ class Visit:
 class Top(App[int]):
     """`connect` finds the lab (again) and gives its API; `first` is the answer of the first place, when it is known."""
 
+    class Linked(Message):
+        """The link to the lab is another."""
+
+        def __init__(self, link: Link) -> None:
+            super().__init__()
+            self.link = link
+
+    class News(Message):
+        """Something happened in the lab."""
+
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     Screen { background: ansi_default; color: ansi_default; layers: base; }
@@ -89,7 +101,11 @@ class Top(App[int]):
         self.visits = [Visit(place, answer=first)]
         self.page = Page()
         self.link = Link()
-        self._feed = Feed(connect, told=self._from_feed, happened=self._from_news)
+        self._feed = Feed(
+            connect,
+            told=lambda link: self.post_message(self.Linked(link)),
+            happened=lambda _: self.post_message(self.News()),
+        )
         self._problem: HomelabError | None = None
         self._message: Line | None = None
         self._known = Known()
@@ -183,6 +199,7 @@ class Top(App[int]):
         try:
             door = self.door
             answer = await in_thread(lambda: view.load(door, place))
+            self._check(view, answer, place)
         except HomelabError as error:
             if number == self._asked:
                 self._problem = error
@@ -195,7 +212,6 @@ class Top(App[int]):
         self._took_s = self._loaded_at - begun
         is_first = visit.answer is None
         visit.answer, self._problem = answer, None
-        self._lab = str(answer.get("lab") or self._lab) if isinstance(answer.get("lab"), str) else self._lab
         if view.is_log:
             (self.log_pane.begin if is_first else self.log_pane.heard)(answer)
         self._draw()
@@ -204,33 +220,39 @@ class Top(App[int]):
             self._draw_foot()
         self._ask_later(QUIET_S)
 
+    def _check(self, view: View, answer: Json, place: Place) -> None:
+        """HomelabError for an answer of a lab of another version, which cannot be drawn."""
+        try:
+            view.draw(answer, place, Frame(width=80, now=self._clock()))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise HomelabError(
+                f"the answer of the lab cannot be shown ({type(error).__name__}: {error})",
+                hint="Is the lab of another version? See: homelab --version, homelab status",
+            ) from error
+
     def _ask_later(self, wait_s: float) -> None:
         if self._reload_timer is not None:
             self._reload_timer.stop()
         self._is_stale = False
         self._reload_timer = self.set_timer(wait_s, self._load)
 
-    def _news(self, kind: str) -> None:
+    async def _learn_lab(self, door: Door) -> None:
+        with contextlib.suppress(HomelabError):  # only a name: the view says what is wrong
+            self._lab = str((await in_thread(lambda: door.get("/api/v1/lab")))["lab"] or "")
+            self._draw()
+
+    def on_top_news(self, _: News) -> None:
         """The lab said that something happened. Asked for soon, but not more often than the lab can bear."""
-        if not self._is_stale and kind:
+        if not self._is_stale:
             self._ask_later(max(SETTLE_S, self._took_s * REST - (time.monotonic() - self._loaded_at)))
             self._is_stale = True
 
-    def _from_news(self, kind: str) -> None:
-        self._post(lambda: self._news(kind))
-
-    def _from_feed(self, link: Link) -> None:
-        self._post(lambda: self._linked(link))
-
-    def _post(self, work: Callable[[], object]) -> None:
-        """From the feed's thread to this one."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(work)
-
-    def _linked(self, link: Link) -> None:
-        was, self.link = self.link, link
+    def on_top_linked(self, message: Linked) -> None:
+        was, link = self.link, message.link
+        self.link = link
         if link.door is not None:
             self._door = link.door
+            self.run_worker(self._learn_lab(link.door), group="lab", exclusive=True)
         if link.state == "live" and was.state != "connecting":
             self._load()
         elif link.state != "live":
@@ -250,6 +272,11 @@ class Top(App[int]):
         if visit.answer is not None:
             frame = Frame(width=max(20, self.size.width), now=self._clock(), sort=visit.sort)
             self.page = self.view.draw(visit.answer, visit.place, frame)
+        self._show()
+        self._tick()
+
+    def _show(self) -> None:
+        """The page as it was drawn, with what is around it."""
         lines = self._lines()
         title, summary, head, _ = self.bars
         crumbs = [self._crumb(visit) for visit in self.visits]
@@ -259,7 +286,6 @@ class Top(App[int]):
         if not self.view.is_log:
             self.sheet.show(lines or self._empty())
         self._draw_foot()
-        self._tick()
 
     def _tick(self) -> None:
         """Draw again when the times on the screen have moved on."""
@@ -451,7 +477,7 @@ class Top(App[int]):
         if self.prompt.sign == "/" and not self.view.is_log:
             self.visit.filter = text
             self.sheet.restart(self._lines(), selected=self.sheet.selected)
-            self._draw()
+            self._show()
         self._draw_foot()
 
     def entered(self, text: str | None) -> None:
