@@ -96,10 +96,10 @@ async def test_every_view_is_reached_and_left_by_keyboard(site: Site) -> None:
         await press(pilot, [":", *"job heartbeat", "enter"])
         await shows(pilot, "job heartbeat", "every minute")
         await press(pilot, ["?"])
-        await shows(pilot, "keys and views", "go into what is selected")
-        reached = {visit.place.view for visit in app.visits}
+        await shows(pilot, "› help", "go into what is selected")
+        reached = {visit.place.view for visit in app.trail.visits}
         assert {view.name for view in VIEWS} <= reached | {"run", "log"}
-        while len(app.visits) > 1:
+        while len(app.trail.visits) > 1:
             await press(pilot, ["escape"])
         await shows(pilot, "3 things need you")
         await press(pilot, ["q"])
@@ -299,6 +299,22 @@ async def test_a_lost_lab_is_seen_what_was_there_stays_and_it_heals_where_one_wa
             await shows(pilot, "● live", "‖ paused", "2/4")
             assert "trying again" not in screen(app)
             await site.control.resume("dump-memory", "test")
+
+
+async def test_a_lab_that_comes_back_at_another_address_is_found_there(site: Site) -> None:
+    token = (await site.access.create_token("mover", "admin"))["token"]
+    with Passage(site.url) as before, Passage(site.url) as after:
+        where = [before.url]
+        app = Top(lambda: Client(where[0], token), Place(view="jobs"))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await shows(pilot, "● live", "46 jobs")
+            before.close()
+            await shows(pilot, "✗ lost")
+            where[0] = after.url
+            await shows(pilot, "● live")
+            await site.control.pause("list-nodes", "test")
+            await shows(pilot, "1 paused")
+            await site.control.resume("list-nodes", "test")
 
 
 async def test_a_revoked_token_is_named_with_what_to_do(site: Site) -> None:

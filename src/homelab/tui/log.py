@@ -8,6 +8,7 @@ from typing import Any
 
 from homelab.console import words
 from homelab.core.errors import NotFoundError
+from homelab.tui import marks
 from homelab.tui.layout import Line, Place, Span, clean, line
 from homelab.tui.run import OPEN, chosen
 from homelab.tui.view import Door, Frame, Json, Page, View, part
@@ -107,10 +108,13 @@ def draw(answer: Json, place: Place, frame: Frame) -> Page:
     """The frame around the pane; its lines are the pane's own."""
     run, job = answer["run"], answer["job"]
     row = next((r for r in run["jobs"] if r["job"] == job), None)
-    ending = "" if row is None else str(row.get("ending") or "")
-    return Page(
-        title=f"{clean(job)} {clean(run['id'][:8])}", summary=line(words.short(ending, 200)) if ending else None
-    )
+    told: list[Span] = []
+    if row is not None:
+        took = marks.took_s(row, frame.now)
+        attempt = f"attempt {row['attempt']}, " if row["attempt"] > 1 else ""
+        told = [*marks.state(row["state"]), ("  " if took is None else f"  {attempt}{words.span(took)}  ", "idle")]
+        told.append((words.short(row.get("ending") or "", 200), ""))
+    return Page(title=f"{clean(job)} {clean(run['id'][:8])}", summary=line(*told))
 
 
 VIEW = View(

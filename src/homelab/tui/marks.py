@@ -12,7 +12,7 @@ from homelab.console import words
 from homelab.tui.layout import Cell, Span, clean
 
 SHAPES = {
-    "check": "✓", "cross": "✗", "bolt": "↯", "clock": "◷", "slash": "⊘", "bar": "▌", "note": "!", "again": "↻",
+    "check": "✓", "cross": "✗", "bolt": "↯", "clock": "◷", "slash": "⊘", "bar": "┃", "note": "!", "again": "↻",
     "turn": "▸", "dots": "…", "ring": "○", "stop": "■", "skip": "»", "pause": "‖",
 }  # fmt: skip
 
