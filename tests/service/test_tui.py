@@ -251,6 +251,21 @@ async def test_a_log_is_followed_while_it_is_written(site: Site) -> None:
         await shows(pilot, "something new \ufffd␛]0;owned␇")
 
 
+async def test_the_log_of_every_attempt_is_there(site: Site) -> None:
+    run, now = site.past.good["disk-usage"], datetime.now(UTC)
+    for attempt in (1, 2):
+        history.write_log(site.home, run, "disk-usage", [(now, "o", b"attempt number %d" % attempt)], attempt=attempt)
+    app = top(await door(site), "log", run=run, job="disk-usage")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await shows(pilot, "attempt number 2", "attempt 2 · 100 %")
+        await press(pilot, ["left_square_bracket"])
+        await shows(pilot, "attempt number 1", "attempt 1 · 100 %")
+        await press(pilot, ["left_square_bracket"])
+        await shows(pilot, "no attempt before it")
+        await press(pilot, ["right_square_bracket", "right_square_bracket"])
+        await shows(pilot, "attempt number 2", "There is no attempt 3.")
+
+
 # -- hostile text
 
 

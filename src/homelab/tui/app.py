@@ -351,8 +351,8 @@ class Top(App[int]):
         if self.pane.target is not None:
             return self.pane.target
         place, answer = self.visit.place, self.visit.answer or {}
-        if place.view == "log" and self.log_pane.run_id:
-            return Target(job=self.log_pane.job, run=self.log_pane.run_id, again="retry")
+        if place.view == "log" and self.log_pane.which.run:
+            return Target(job=self.log_pane.which.job, run=self.log_pane.which.run, again="retry")
         if place.view == "job" and answer:
             return Target(job=place.job, run=place.run or jobs.last_run(answer["job"])[0])
         self.say("Nothing is selected here.", "idle")
@@ -371,6 +371,10 @@ class Top(App[int]):
     def action_find(self, step: int) -> None:
         if self.view.is_log:
             self.log_pane.find(step)
+
+    def action_attempt(self, step: int) -> None:
+        if self.view.is_log:
+            self.log_pane.turn(step)
 
     def action_shift(self, cells: int) -> None:
         if self.view.is_log:

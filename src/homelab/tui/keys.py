@@ -51,6 +51,8 @@ KEYS: tuple[Key, ...] = (
     Key(keys=("n",), shown="n", action="find(1)", about="the next place that holds it", group=LOGS, hint="next"),
     Key(keys=("N",), shown="N", action="find(-1)", about="the one before", group=LOGS),
     Key(keys=("t",), shown="t", action="times", about="times beside the lines, or not", group=LOGS, hint="times"),
+    Key(keys=("left_square_bracket",), shown="[", action="attempt(-1)", about="the attempt before", group=LOGS),
+    Key(keys=("right_square_bracket",), shown="]", action="attempt(1)", about="the attempt after", group=LOGS),
     Key(keys=("right",), shown="→", action="shift(20)", about="the rest of long lines", group=LOGS),
     Key(keys=("left",), shown="←", action="shift(-20)", about="back to their beginning", group=LOGS),
 )  # fmt: skip
