@@ -80,7 +80,15 @@ RUNS = [
 
 def a_run(run: str, state: str, jobs: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
     rows = [
-        {**row, "needs": [], "usual_s": 4.8, "ending": "", "source": "lab.toml:12", "attempts": [], **extra}
+        {
+            **{k: v for k, v in row.items() if k != "at"},
+            "needs": [],
+            "usual_s": 4.8,
+            "ending": "",
+            "source": "lab.toml:12",
+            "attempts": [],
+            **extra,
+        }
         for row, extra in ((row, row.pop("more", {})) for row in jobs)
     ]
     return {
@@ -132,8 +140,8 @@ A_JOB = {
     "definition": DEFINITION, "file": "lab.toml", "line": 12,
     "statistics": {
         "runs": 13,
-        "duration_s": {"count": 12, "median": 4.8, "spread": 0.4},
-        "output_bytes": {"count": 12, "median": 4700.0, "spread": 50.0},
+        "duration_s": {"count": 12, "middle": 4.8, "spread": 0.4},
+        "output_bytes": {"count": 12, "middle": 4700.0, "spread": 50.0},
     },
 }  # fmt: skip
 DIFFERENCE = {

@@ -9,6 +9,8 @@ import pytest
 from homelab.cli import reference
 from homelab.core.hazards import CODES
 from homelab.notify.rules import KINDS
+from homelab.tui.keys import markdown
+from homelab.tui.views import VIEWS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -18,6 +20,15 @@ DOCS = ROOT / "docs"
 def test_a_generated_page_equals_what_the_code_gives(page: str, file: str) -> None:
     made = reference.PAGES[page]()
     assert (DOCS / "reference" / file).read_text() == made, f"run: python -m homelab.cli.reference {page} > {file}"
+
+
+def test_the_keys_of_the_terminal_are_those_of_its_table() -> None:
+    assert markdown() in (DOCS / "how-to" / "watch-a-lab-by-keyboard.md").read_text(), "run: python -m homelab.tui.keys"
+
+
+def test_every_view_of_the_terminal_is_described() -> None:
+    text = (DOCS / "how-to" / "watch-a-lab-by-keyboard.md").read_text()
+    assert [view.name for view in VIEWS if f"| `{view.name}` |" not in text] == []
 
 
 def test_every_kind_of_notification_is_described() -> None:

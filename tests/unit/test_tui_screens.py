@@ -5,13 +5,16 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tui import FAILED, PaperLab, screen, top
+from tests.tui import FAILED, PaperLab, job, screen, top
+from textual import events
 from textual.pilot import Pilot
 
+from homelab.core.errors import HomelabError
 from homelab.tui.app import Top
 from homelab.tui.layout import Place
 from homelab.tui.views import VIEWS
@@ -67,3 +70,100 @@ async def test_every_view_looks_as_it_did(width: int, height: int) -> None:
 
 def test_every_view_is_among_the_screens() -> None:
     assert [view.name for view in VIEWS if view.name not in PLACES] == []
+
+
+async def test_a_key_in_a_lab_of_five_hundred_jobs_costs_little() -> None:
+    jobs = [job(f"job-{n:03}", "failed" if n % 7 == 0 else "succeeded") for n in range(500)]
+    app = top(PaperLab(**{"/api/v1/jobs": {"jobs": jobs}}), "jobs")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "/500" in screen(app))
+        spent: list[float] = []
+        for _ in range(5):
+            begun = time.process_time()
+            for _ in range(20):
+                app.action_move(1)
+                for y in range(app.sheet.height):
+                    app.sheet.render_line(y)
+            spent.append((time.process_time() - begun) / 20)
+        assert min(spent) < 0.01, spent  # about 1 ms: a key to its lines; the least is what it costs
+
+
+async def test_an_answer_that_goes_wrong_is_said_and_what_was_there_stays() -> None:
+    lab = PaperLab()
+    app = top(lab, "jobs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        lab.broken = HomelabError("the lab's database does not answer", hint="See: homelab status")
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "✗ the lab's database does not answer" in screen(app))
+        assert "See: homelab status" in screen(app)
+        assert "heartbeat" in screen(app)
+        await pilot.press("p")
+        await until(pilot, lambda: screen(app).splitlines()[-1].startswith("the lab's database does not answer. See:"))
+        lab.broken = None
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "does not answer. See" in screen(app) and "✗ the lab's" not in screen(app))
+
+
+async def test_an_answer_of_another_version_is_no_traceback() -> None:
+    app = top(PaperLab(**{"/api/v1/jobs": {"jobs": [{"name": "x"}]}}), "jobs")
+    async with app.run_test(size=(120, 24)) as pilot:
+        await until(pilot, lambda: "cannot be shown (KeyError" in screen(app))
+        assert "homelab --version" in screen(app)
+
+
+async def test_the_selection_stays_with_its_item_and_goes_to_the_neighbour_of_one_that_is_gone() -> None:
+    jobs = [job(name, "succeeded") for name in "abcdef"]
+    lab = PaperLab(**{"/api/v1/jobs": {"jobs": jobs}})
+    app = top(lab, "jobs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("j", "j")
+        lab.answers["/api/v1/jobs"] = {"jobs": [job("new", "failed"), *jobs]}
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "4/7" in screen(app))
+        assert app.sheet.selected == "c"
+        lab.answers["/api/v1/jobs"] = {"jobs": jobs[:2] + jobs[3:]}
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "3/5" in screen(app))
+        assert app.sheet.selected == "d"
+
+
+async def test_a_description_longer_than_the_screen_is_read_line_by_line_down_to_its_runs() -> None:
+    app = top(PaperLab(), "job", job="dump-app")
+    async with app.run_test(size=(80, 15)) as pilot:
+        await settled(pilot, app)
+        seen: set[str] = set()
+        for _ in range(60):
+            seen |= {item.text for item in app.sheet.lines[app.sheet.top : app.sheet.top + app.sheet.height]}
+            app.action_move(1)
+        text = "\n".join(seen)
+        assert all(heading in text for heading in ("Why", "Last run", "Against its last good run", "Recent runs"))
+        assert "dump.py app → dump.py app --all  (the definition changed)" in text
+        assert app.sheet.target is not None
+        await pilot.press("enter")
+        await until(pilot, lambda: "› run " in screen(app))
+
+
+async def test_enter_and_esc_come_back_to_the_item_and_the_filter_one_left() -> None:
+    app = top(PaperLab(), "runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("/", *"dump", "enter", "j")
+        assert app.sheet.position == (2, 2)
+        await pilot.press("enter")
+        await until(pilot, lambda: "› run dump-app" in screen(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "2/2" in screen(app) and "/dump" in screen(app))
+
+
+async def test_what_is_typed_in_one_burst_arrives_where_it_was_meant() -> None:
+    lab = PaperLab()
+    app = top(lab, "jobs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        for key, character in (("slash", "/"), *((c, c) for c in "dump"), ("enter", "\r"), ("p", "p")):
+            app.post_message(events.Key(key, character))
+        await until(pilot, lambda: "Pause dump-app?" in screen(app))
+        await pilot.press("y")
+        await until(pilot, lambda: lab.did == [("/api/v1/jobs/dump-app/pause", {})])

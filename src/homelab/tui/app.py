@@ -4,66 +4,63 @@ What a place shows is the business of its view; this file only knows how to get 
 by `cli.top`.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding
+from textual.message import Message
 from textual.timer import Timer
 
-from homelab.core.errors import HomelabError, NotFoundError
-from homelab.tui import around, asking, commands, jobs, views
-from homelab.tui.asking import Question
+from homelab.core.errors import HomelabError
+from homelab.tui import acting, around, commands, jobs, views
+from homelab.tui.asking import Choice, Question
 from homelab.tui.commands import Known
 from homelab.tui.feed import Feed
 from homelab.tui.help import VIEW as HELP
 from homelab.tui.keys import KEYS
 from homelab.tui.layout import BLANK, Line, Place, Sort, Span, Target, clean, cut, line, matching, wrap
+from homelab.tui.loader import Loader
 from homelab.tui.logpane import LogPane
 from homelab.tui.panels import Ask, Prompt
 from homelab.tui.sheet import Bar, Sheet
 from homelab.tui.threads import in_thread
-from homelab.tui.view import Door, Frame, Json, Link, Page, View, part
+from homelab.tui.trail import Trail, Visit
+from homelab.tui.view import Door, Frame, Json, Link, Page, View
 
-SETTLE_S = 0.3
-"""News come in swarms; one question answers for all of them."""
-REST = 5.0
-"""A view that takes a second to ask is asked for every fifth at most."""
-QUIET_S = 60.0
-"""Asked anew even when the lab told nothing: what is late is late by time alone."""
 MOVING_S, STILL_S = 1.0, 15.0
 """How often times on the screen are made anew."""
-GRACE_S = 1.0
-"""A link that is lost for less is not worth a word."""
-
-
-@dataclass
-class Visit:
-    """A place on the way, with how one looked at it."""
-
-    place: Place
-    answer: Json | None = None
-    filter: str = ""
-    sort: Sort | None = None
-    selected: str = ""
-    top: int = 0
+SAID_S = 8.0
+"""How long a message stays."""
+INTERRUPTED = 130
+ACTIONS = {key.action.partition("(")[0] for key in KEYS}
 
 
 class Top(App[int]):
     """`connect` finds the lab (again) and gives its API; `first` is the answer of the first place, when it is known."""
+
+    class Linked(Message):
+        """The link to the lab is another."""
+
+        def __init__(self, link: Link) -> None:
+            super().__init__()
+            self.link = link
+
+    class News(Message):
+        """Something happened in the lab."""
 
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     Screen { background: ansi_default; color: ansi_default; layers: base; }
     """
     BINDINGS: ClassVar[list[Any]] = [
-        *(Binding(",".join(key.keys), key.action, key.about, show=False) for key in KEYS),
-        Binding("ctrl+c", "leave(130)", "quit", show=False, priority=True),
-        Binding("ctrl+q", "leave(0)", "quit", show=False, priority=True),
+        # At once, in the order in which they were typed: otherwise what is typed fast goes to where the focus was.
+        *(Binding(",".join(key.keys), key.action, key.about, show=False, priority=True) for key in KEYS),
+        Binding("ctrl+c", f"leave({INTERRUPTED})", "quit", show=False, priority=True),
     ]
 
     def __init__(
@@ -77,29 +74,29 @@ class Top(App[int]):
     ) -> None:
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
-        self._connect = connect
-        self._door: Door | None = None
+        self.door = connect()
         self._clock = clock
         self._lab = lab
         self.bars = [Bar("title"), Bar("summary"), Bar("head"), Bar("foot")]
         self.sheet = Sheet()
         self.log_pane = LogPane(door=lambda: self.door, say=self.say)
         self.ask = Ask(answered=self.answered)
-        self.prompt = Prompt(typed=self.typed, entered=self.entered)
-        self.visits = [Visit(place, answer=first)]
+        self.prompt = Prompt(typed=self.typed, entered=self.entered, late=self.post_message)
+        self.trail = Trail(Visit(place, answer=first))
+        self._loader = Loader(self, door=lambda: self.door, clock=clock, came=self._came, failed=self._failed)
         self.page = Page()
         self.link = Link()
-        self._feed = Feed(connect, told=self._from_feed, happened=self._from_news)
+        self._feed = Feed(
+            connect,
+            told=lambda link: self.post_message(self.Linked(link)),
+            happened=lambda _: self.post_message(self.News()),
+        )
         self._problem: HomelabError | None = None
         self._message: Line | None = None
         self._known = Known()
-        self._asked = 0
         self._is_ready = False
-        self._is_stale = False
-        self._took_s = 0.0
-        self._loaded_at = 0.0
-        self._reload_timer: Timer | None = None
         self._tick_timer: Timer | None = None
+        self._said_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield from self.bars[:3]
@@ -121,17 +118,11 @@ class Top(App[int]):
 
     @property
     def visit(self) -> Visit:
-        return self.visits[-1]
+        return self.trail.here
 
     @property
     def view(self) -> View:
         return view_of(self.visit.place)
-
-    @property
-    def door(self) -> Door:
-        if self._door is None:
-            self._door = self._connect()
-        return self._door
 
     @property
     def pane(self) -> Sheet:
@@ -139,20 +130,11 @@ class Top(App[int]):
         return self.log_pane if self.view.is_log else self.sheet
 
     def go(self, place: Place) -> None:
-        """To another place, with a way back; a place on the way is gone back to."""
-        self._keep()
-        for number, visit in enumerate(self.visits):
-            if visit.place == place:
-                del self.visits[number + 1 :]
-                break
-        else:
-            self.visits.append(Visit(place))
-            del self.visits[:-50]
-        self._arrive()
-
-    def _keep(self) -> None:
+        """To another place, with a way back."""
         if not self.view.is_log:
             self.visit.selected, self.visit.top = self.sheet.selected, self.sheet.top
+        self.trail.go(place)
+        self._arrive()
 
     def _arrive(self) -> None:
         self.page, self._problem, self._message = Page(), None, None
@@ -160,82 +142,53 @@ class Top(App[int]):
         self.log_pane.leave()
         self.sheet.display, self.log_pane.display = not is_log, is_log
         self.log_pane.restart([])
-        self.pane.focus()
+        self.screen.set_focus(self.pane)
         visit = self.visit
-        if visit.answer is not None and not is_log:
-            self._draw()
-            self.sheet.restart(self._lines(), selected=visit.selected or self.page.selects, top=visit.top)
-        else:
-            self.sheet.restart([])
-        if visit.answer is not None and is_log:
-            self.log_pane.begin(visit.answer)
+        self.sheet.restart([])
+        if visit.answer is not None:
+            self._begin(visit.answer)
         self._draw()
-        self._load()
+        self._loader.look(visit, self.view)
 
-    # -- asking the lab
+    def _begin(self, answer: Json) -> None:
+        """The first answer for a place: shown from where one was, or where one most likely looks."""
+        if self.view.is_log:
+            self.log_pane.begin(answer)
+        else:
+            self._draw()
+            self.sheet.restart(self._lines(), selected=self.visit.selected or self.page.selects, top=self.visit.top)
 
-    def _load(self) -> None:
-        self._asked += 1
-        self.run_worker(self._ask_for(self.visit, self._asked), group="load", exit_on_error=True)
+    # -- what the lab says
 
-    async def _ask_for(self, visit: Visit, number: int) -> None:
-        view, place, begun = view_of(visit.place), visit.place, time.monotonic()
-        try:
-            door = self.door
-            answer = await in_thread(lambda: view.load(door, place))
-        except HomelabError as error:
-            if number == self._asked:
-                self._problem = error
-                self._draw()
-                self._ask_later(QUIET_S if isinstance(error, NotFoundError) else 5.0)
-            return
-        if number != self._asked:
-            return
-        self._loaded_at = time.monotonic()
-        self._took_s = self._loaded_at - begun
+    def _came(self, visit: Visit, answer: Json) -> None:
         is_first = visit.answer is None
         visit.answer, self._problem = answer, None
-        self._lab = str(answer.get("lab") or self._lab) if isinstance(answer.get("lab"), str) else self._lab
-        if view.is_log:
-            (self.log_pane.begin if is_first else self.log_pane.heard)(answer)
+        if is_first:
+            self._begin(answer)
+        elif self.view.is_log:
+            self.log_pane.heard(answer)
         self._draw()
-        if is_first and not view.is_log:
-            self.sheet.restart(self._lines(), selected=visit.selected or self.page.selects, top=visit.top)
-            self._draw_foot()
-        self._ask_later(QUIET_S)
 
-    def _ask_later(self, wait_s: float) -> None:
-        if self._reload_timer is not None:
-            self._reload_timer.stop()
-        self._is_stale = False
-        self._reload_timer = self.set_timer(wait_s, self._load)
-
-    def _news(self, kind: str) -> None:
-        """The lab said that something happened. Asked for soon, but not more often than the lab can bear."""
-        if not self._is_stale and kind:
-            self._ask_later(max(SETTLE_S, self._took_s * REST - (time.monotonic() - self._loaded_at)))
-            self._is_stale = True
-
-    def _from_news(self, kind: str) -> None:
-        self._post(lambda: self._news(kind))
-
-    def _from_feed(self, link: Link) -> None:
-        self._post(lambda: self._linked(link))
-
-    def _post(self, work: Callable[[], object]) -> None:
-        """From the feed's thread to this one."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(work)
-
-    def _linked(self, link: Link) -> None:
-        was, self.link = self.link, link
-        if link.door is not None:
-            self._door = link.door
-        if link.state == "live" and was.state != "connecting":
-            self._load()
-        elif link.state != "live":
-            self.set_timer(GRACE_S, self._draw)
+    def _failed(self, error: HomelabError) -> None:
+        self._problem = error
         self._draw()
+
+    def on_top_news(self, _: News) -> None:
+        self._loader.news()
+
+    def on_top_linked(self, message: Linked) -> None:
+        was, self.link = self.link, message.link
+        if self.link.door is not None:
+            self.door = self.link.door
+            self.run_worker(self._learn_lab(self.link.door), group="lab", exclusive=True)
+        if self.link.state == "live" and was.state != "connecting":
+            self._loader.again()
+        self._draw()
+
+    async def _learn_lab(self, door: Door) -> None:
+        with contextlib.suppress(HomelabError):  # only a name: the view says what is wrong
+            self._lab = str((await in_thread(lambda: door.get("/api/v1/lab")))["lab"] or "")
+            self._draw()
 
     # -- drawing
 
@@ -250,16 +203,20 @@ class Top(App[int]):
         if visit.answer is not None:
             frame = Frame(width=max(20, self.size.width), now=self._clock(), sort=visit.sort)
             self.page = self.view.draw(visit.answer, visit.place, frame)
+        self._show()
+        self._tick()
+
+    def _show(self) -> None:
+        """The page as it was drawn, with what is around it."""
         lines = self._lines()
         title, summary, head, _ = self.bars
-        crumbs = [self._crumb(visit) for visit in self.visits]
+        crumbs = self.trail.crumbs(self.page.title)
         title.show(around.title(self._lab, crumbs, self.link, self.size.width))
         summary.show(*self._above())
         head.show(*(self.page.head if lines else ()))
         if not self.view.is_log:
             self.sheet.show(lines or self._empty())
         self._draw_foot()
-        self._tick()
 
     def _tick(self) -> None:
         """Draw again when the times on the screen have moved on."""
@@ -268,12 +225,6 @@ class Top(App[int]):
         if self._tick_timer is not None:
             self._tick_timer.stop()
         self._tick_timer = self.set_timer(wait_s, self._draw)
-
-    def _crumb(self, visit: Visit) -> str:
-        about = visit.place.job or visit.place.run[:8]
-        if visit is self.visit and self.page.title:
-            about = self.page.title
-        return f"{visit.place.view} {about}".strip()
 
     def _above(self) -> list[Line]:
         """What is wrong, then the view's own line with the filter before it."""
@@ -301,21 +252,28 @@ class Top(App[int]):
         if self.prompt.display:
             foot.show(line((cut(self.prompt.hint, width), "idle")))
             return
+        if self.ask.display:
+            foot.show(line(("Nothing is done until you answer.", "idle")))
+            return
         place, count = self.sheet.position
         where = self.log_pane.state if self.view.is_log else f"{place}/{count}" if count else ""
         foot.show(around.foot(self._message, where, width, is_log=self.view.is_log))
 
     def say(self, text: str, tone: str = "") -> None:
-        """A message in the last line, until the next key; "" takes it away."""
+        """A message in the last line, for a while; "" takes it away."""
         self._message = line((clean(text), tone)) if text else None
+        if self._said_timer is not None:
+            self._said_timer.stop()
+        self._said_timer = self.set_timer(SAID_S, lambda: self.say("")) if text else None
         self._draw_foot()
 
     def on_resize(self) -> None:
         self._draw()
 
-    def on_key(self, event: events.Key) -> None:
-        if self._message is not None and not self.prompt.display:
-            self.say("")
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """No key of the table while one types or is asked; those keys are for that."""
+        is_busy = self.prompt.display or self.ask.display
+        return not is_busy or action not in ACTIONS or parameters == (INTERRUPTED,)
 
     # -- keys: looking
 
@@ -349,15 +307,14 @@ class Top(App[int]):
         elif self.visit.filter:
             self.visit.filter = ""
             self._draw()
-        elif len(self.visits) > 1:
-            self.visits.pop()
+        elif self.trail.back():
             self._arrive()
         else:
             self.say("This is the first view. q quits.", "idle")
 
     def action_reload(self) -> None:
         self._feed.try_now()
-        self._load()
+        self._loader.again()
 
     def action_help(self) -> None:
         self.go(Place(view=HELP.name))
@@ -394,8 +351,8 @@ class Top(App[int]):
         if self.pane.target is not None:
             return self.pane.target
         place, answer = self.visit.place, self.visit.answer or {}
-        if place.view == "log" and self.log_pane.run_id:
-            return Target(job=self.log_pane.job, run=self.log_pane.run_id, again="retry")
+        if place.view == "log" and self.log_pane.which.run:
+            return Target(job=self.log_pane.which.job, run=self.log_pane.which.run, again="retry")
         if place.view == "job" and answer:
             return Target(job=place.job, run=place.run or jobs.last_run(answer["job"])[0])
         self.say("Nothing is selected here.", "idle")
@@ -414,6 +371,10 @@ class Top(App[int]):
     def action_find(self, step: int) -> None:
         if self.view.is_log:
             self.log_pane.find(step)
+
+    def action_attempt(self, step: int) -> None:
+        if self.view.is_log:
+            self.log_pane.turn(step)
 
     def action_shift(self, cells: int) -> None:
         if self.view.is_log:
@@ -451,13 +412,13 @@ class Top(App[int]):
         if self.prompt.sign == "/" and not self.view.is_log:
             self.visit.filter = text
             self.sheet.restart(self._lines(), selected=self.sheet.selected)
-            self._draw()
+            self._show()
         self._draw_foot()
 
     def entered(self, text: str | None) -> None:
         """The prompt was closed: with a text, or (None) left."""
         sign = self.prompt.sign
-        self.pane.focus()
+        self.screen.set_focus(self.pane)
         self._message = None
         if sign == "/" and self.view.is_log:
             if text is not None:
@@ -481,67 +442,45 @@ class Top(App[int]):
 
     # -- keys: acting
 
-    def action_again(self) -> None:
-        target = self._target()
-        if target is None:
+    def action_act(self, name: str) -> None:
+        target, door = self._target(), self.door
+        if target is not None:
+            self.run_worker(self._question(lambda: acting.QUESTIONS[name](door, target)), group="ask", exclusive=True)
+
+    async def _question(self, make: Callable[[], acting.Asked]) -> None:
+        try:
+            question = await in_thread(make)
+        except HomelabError as error:
+            self.say(around.told(error), "bad")
             return
-        if target.again == "retry" and target.run:
-            self._question(lambda door: asking.retry(door.get(f"/api/v1/runs/{part(target.run)}")["run"]))
-        elif target.job:
-            self._question(lambda door: asking.run_job(_job(door, target.job), door.get("/api/v1/graph")))
+        if isinstance(question, str):
+            self.say(question, "warn")
+        elif question is not None and not self.prompt.display:
+            self.ask.open(question)
+            self._draw_foot()
 
-    def action_cancel(self) -> None:
-        target = self._target()
-        if target is not None and target.run:
-            self._question(lambda door: asking.cancel(door.get(f"/api/v1/runs/{part(target.run)}")["run"]))
-
-    def action_pause(self) -> None:
-        target = self._target()
-        if target is not None and target.job:
-            self._question(lambda door: asking.pause(_job(door, target.job), door.get("/api/v1/graph")))
-
-    def _question(self, make: Callable[[Door], Question | str]) -> None:
-        async def prepare() -> None:
-            door = self.door
-            try:
-                question = await in_thread(lambda: make(door))
-            except HomelabError as error:
-                self.say(around.told(error), "bad")
-                return
-            if isinstance(question, str):
-                self.say(question, "warn")
-            else:
-                self.ask.open(question)
-
-        self.run_worker(prepare(), group="ask", exclusive=True)
-
-    def answered(self, question: Question, choice: asking.Choice | None) -> None:
+    def answered(self, question: Question, choice: Choice | None) -> None:
         """A question was answered, once; None: left."""
-        self.pane.focus()
+        self.screen.set_focus(self.pane)
         if choice is None:
             self.say("Nothing was changed.", "idle")
             return
         self.say(f"{choice.label} …", "idle")
         self.run_worker(self._carry_out(question, choice), group="act")
 
-    async def _carry_out(self, question: Question, choice: asking.Choice) -> None:
-        door = self.door
+    async def _carry_out(self, question: Question, choice: Choice) -> None:
+        door, where = self.door, self.visit
         try:
             made = await in_thread(lambda: door.post(choice.path, choice.body))
         except HomelabError as error:
             self.say(around.told(error), "bad")
             return
-        if question.after is not None:
-            run = str(made["run"]["id"]) if made else question.after.run
-            self.go(replace(question.after, run=run))
+        if question.after is not None and self.visit is where:
+            self.go(replace(question.after, run=str(made["run"]["id"])))
         else:
-            self._load()
+            self._loader.again()
         self.say(f"✓ {choice.done}", "good")
 
 
 def view_of(place: Place) -> View:
     return HELP if place.view == HELP.name else views.of(place)
-
-
-def _job(door: Door, name: str) -> Json:
-    return door.get(f"/api/v1/jobs/{part(name)}")["job"]

@@ -29,7 +29,7 @@ def troubles(link: Link, problem: HomelabError | None, width: int, *, wait_s: fl
         again = "trying again" if wait_s < 0.5 else f"trying again in {round(wait_s)} s"
         hint = link.hint
         if link.state == "refused":
-            hint = "Was the token revoked, or has it expired? Make another with: homelab token create"
+            hint = "Was the token revoked, or has it expired? Make one: homelab token create"
         return [*_paragraph(f"✗ {link.why}; {again}.", "bad", width), *_paragraph(hint, "", width)]
     if problem is None:
         return []
@@ -43,7 +43,7 @@ def _paragraph(text: str, tone: str, width: int) -> list[Line]:
 def foot(message: Line | None, where: str, width: int, *, is_log: bool = False) -> Line:
     """A message, else the most useful keys; at the right where one is in the list."""
     if message is not None:
-        return between(message.spans, (where, "idle"), width)
+        return within(message.spans, width)
     shown = ""
     for hint in hints(is_log=is_log):
         longer = f"{shown}  {hint}" if shown else hint

@@ -55,7 +55,7 @@ def meaning(text: str, known: Known) -> Place | Unknown | str:
     if run := _run(text.strip(), known):
         return Place(view="run", run=run)
     names = [*(v.name for v in VIEWS), *known.jobs]
-    return Unknown(message=f"there is no view, job or run '{text.strip()[:40]}'{_nearest(word, names)}")
+    return Unknown(message=f"no view, job or run '{text.strip()[:40]}'{_nearest(word, names)}")
 
 
 def _of_view(view: View, rest: str, known: Known) -> Place | Unknown:
@@ -92,7 +92,7 @@ def _run(text: str, known: Known) -> str:
 
 
 def _nearest(text: str, names: Iterable[str]) -> str:
-    close = get_close_matches(text, list(names), n=2, cutoff=0.5)
+    close = get_close_matches(text, list(names), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 

@@ -87,6 +87,10 @@ class Feed:
                 error = HomelabError("the lab ended the connection")
             except HomelabError as failed:
                 error = failed
+            except (
+                Exception
+            ) as failed:  # whatever it is: without this thread the screen would stand still, and not say so
+                error = HomelabError(f"the lab's events cannot be read ({type(failed).__name__}: {failed})")
             if self._ended.is_set():
                 return
             self._failures += 1

@@ -30,7 +30,7 @@ def draw(_: Json, __: Place, frame: Frame) -> Page:
     ]
     shapes = "✓ good  ✗ failed  ↯ crashed  ◷ too long  ! problem  ▸ running  ○ waiting  ‖ paused"
     lines += [BLANK, heading("Marks"), line((fit(shapes, frame.width), ""))]
-    return Page(title="keys and views", lines=tuple(lines))
+    return Page(lines=tuple(lines))
 
 
 VIEW = View(name="help", about="keys and views", load=load, draw=draw)

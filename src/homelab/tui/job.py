@@ -78,9 +78,9 @@ def _facts(answer: Json, frame: Frame) -> list[Line]:
     if job["schedule"]:
         schedule += f" ({job['schedule']}, {job['timezone']})"
     ratio = job["health"]["success_ratio"]
-    usual = "" if took is None else words.span(took["median"])
+    usual = "" if took is None else words.span(took["middle"])
     if usual and printed is not None:
-        usual += f", {words.size(printed['median'])} of output"
+        usual += f", {words.size(printed['middle'])} of output"
     pairs = [
         ("about", str(job["description"] or "")),
         ("schedule", schedule),

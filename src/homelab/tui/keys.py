@@ -42,14 +42,17 @@ KEYS: tuple[Key, ...] = (
     Key(keys=("ctrl+r",), shown="Ctrl-R", action="reload", about="ask again now"),
     Key(keys=("question_mark", "f1"), shown="?", action="help", about="this list", hint="help"),
     Key(keys=("q",), shown="q", action="leave(0)", about="quit", hint=""),
-    Key(keys=("r",), shown="r", action="again",
+    Key(keys=("r",), shown="r", action="act('again')",
         about="run the job, or retry the run; says what will happen and asks", group=ACTING, hint="run"),
-    Key(keys=("c",), shown="c", action="cancel", about="cancel the run; asks", group=ACTING, hint="cancel"),
-    Key(keys=("p",), shown="p", action="pause", about="pause the job, or resume it; asks", group=ACTING, hint="pause"),
+    Key(keys=("c",), shown="c", action="act('cancel')", about="cancel the run; asks", group=ACTING, hint="cancel"),
+    Key(keys=("p",), shown="p", action="act('pause')", about="pause or resume the job; asks", group=ACTING,
+        hint="pause"),
     Key(keys=("f",), shown="f", action="follow", about="follow new lines, or stop", group=LOGS, hint="follow"),
     Key(keys=("n",), shown="n", action="find(1)", about="the next place that holds it", group=LOGS, hint="next"),
     Key(keys=("N",), shown="N", action="find(-1)", about="the one before", group=LOGS),
     Key(keys=("t",), shown="t", action="times", about="times beside the lines, or not", group=LOGS, hint="times"),
+    Key(keys=("left_square_bracket",), shown="[", action="attempt(-1)", about="the attempt before", group=LOGS),
+    Key(keys=("right_square_bracket",), shown="]", action="attempt(1)", about="the attempt after", group=LOGS),
     Key(keys=("right",), shown="→", action="shift(20)", about="the rest of long lines", group=LOGS),
     Key(keys=("left",), shown="←", action="shift(-20)", about="back to their beginning", group=LOGS),
 )  # fmt: skip
@@ -61,8 +64,8 @@ HINTS_OF_LOG = ("?", "/", "n", "f", "t", "d", "r", ":")
 
 def hints(*, is_log: bool) -> list[str]:
     """`r run`, `c cancel`, ...: for the last line of the screen, the most useful first."""
-    by_name = {key.shown: key for key in KEYS}
-    return [f"{name} {by_name[name].hint}" for name in (HINTS_OF_LOG if is_log else HINTS)]
+    by_name = {key.shown: key.hint for key in KEYS} | ({"/": "search"} if is_log else {})
+    return [f"{name} {by_name[name]}" for name in (HINTS_OF_LOG if is_log else HINTS)]
 
 
 def markdown() -> str:

@@ -41,7 +41,7 @@ def draw(answer: Json, _: Place, frame: Frame) -> Page:
         head, rows = table(NODES, [_node(n, frame) for n in nodes], frame.width)
         lines += [*([BLANK] if lines else []), head, *rows]
     if shadow := answer.get("shadow"):
-        told = f"{words.counted(len(shadow), 'job')} in shadow: cron runs them."
+        told = f"{words.counted(len(shadow), 'job')} in shadow: cron runs {'it' if len(shadow) == 1 else 'them'}."
         lines += [BLANK, heading("Shadow"), *(line(text) for text in wrap(told, frame.width))]
     bad = len(problems)
     verdict = line(("✓ the lab is whole", "good")) if not bad else line((f"✗ {words.counted(bad, 'problem')}", "bad"))

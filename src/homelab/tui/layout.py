@@ -5,7 +5,7 @@ would act on, whoever wrote it.
 """
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -85,7 +85,7 @@ def cells(text: str) -> int:
 
 def cut(text: str, most: int) -> str:
     """`text`, cleaned, in at most `most` cells; an ellipsis tells that there was more."""
-    text = clean(text[: 4 * max(most, 0) + 8])
+    text = clean(text if len(text) <= most else text[: 4 * max(most, 0) + 8])
     if cell_len(text) <= most:
         return text
     return "" if most < 1 else set_cell_size(text, most - 1).rstrip() + "…"
@@ -184,7 +184,9 @@ def table(
 ) -> tuple[Line, list[Line]]:
     """The line of column names, and a line for each row, all within `width` cells."""
     shown = [n for n, column in enumerate(columns) if width >= column.drop]
-    widths = _widths([columns[n] for n in shown], [[_width(row.cells[n]) for n in shown] for row in rows], width)
+    widths = _widths(
+        [columns[n] for n in shown], [max((_width(r.cells[n]) for r in rows), default=0) for n in shown], width
+    )
     names = [_name(columns[n], n, sort) for n in shown]
     head = line((_row_text([((name, ""),) for name in names], [columns[n] for n in shown], widths), "head"))
     made: list[Line] = []
@@ -203,20 +205,18 @@ def _name(column: Column, number: int, sort: Sort | None) -> str:
 
 
 def _width(item: Cell) -> int:
-    return sum(cell_len(clean(text)) for text, _ in item.spans)
+    return sum([cell_len(clean(text)) for text, _ in item.spans])
 
 
-def _widths(columns: Sequence[Column], rows: Iterable[Sequence[int]], width: int) -> list[int]:
-    wanted = [max(c.least, len(c.name) + 1) for c in columns]
-    for row in rows:
-        wanted = [max(w, min(had, c.most)) for w, had, c in zip(wanted, row, columns, strict=True)]
+def _widths(columns: Sequence[Column], widest: Sequence[int], width: int) -> list[int]:
+    wanted = [max(c.least, len(c.name) + 1, min(had, c.most)) for c, had in zip(columns, widest, strict=True)]
     room = width - 2 * (len(columns) - 1)
     while sum(wanted) > room:
-        # The widest that may still shrink gives way, so that narrow columns stay readable.
-        widest = max(range(len(columns)), key=lambda n: wanted[n] - columns[n].least)
-        if wanted[widest] <= columns[widest].least:
+        # The giving that may still shrink gives way, so that narrow columns stay readable.
+        giving = max(range(len(columns)), key=lambda n: wanted[n] - columns[n].least)
+        if wanted[giving] <= columns[giving].least:
             break
-        wanted[widest] -= 1
+        wanted[giving] -= 1
     for n, column in enumerate(columns):
         if column.grows:
             wanted[n] += max(0, room - sum(wanted))

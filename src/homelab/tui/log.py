@@ -8,6 +8,7 @@ from typing import Any
 
 from homelab.console import words
 from homelab.core.errors import NotFoundError
+from homelab.tui import marks
 from homelab.tui.layout import Line, Place, Span, clean, line
 from homelab.tui.run import OPEN, chosen
 from homelab.tui.view import Door, Frame, Json, Page, View, part
@@ -35,7 +36,7 @@ def load(door: Door, place: Place) -> Json:
     """The run, which job of it is meant, and the end of its log; `window` is None while there is none."""
     run = door.get(f"/api/v1/runs/{part(place.run)}")["run"]
     job = chosen(run["jobs"], place.job)
-    return {"run": run, "job": job, "window": window(door, run["id"], job, back=True)}
+    return {"run": run, "job": job, "window": window(door, Which(run=run["id"], job=job), back=True)}
 
 
 def is_open(run: Json, job: str) -> bool:
@@ -44,13 +45,25 @@ def is_open(run: Json, job: str) -> bool:
     return run["state"] in OPEN and (not states or states[0] in OPEN)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Which:
+    """One log: of a job in a run, the newest attempt where `attempt` is 0."""
+
+    run: str
+    job: str
+    attempt: int = 0
+
+    def query(self, **more: object) -> dict[str, object]:
+        return {"job": self.job, "attempt": self.attempt or None, **more}
+
+
 def window(
-    door: Door, run: str, job: str, *, start: int | None = None, back: bool = False, lines: int = WINDOW
+    door: Door, which: Which, *, start: int | None = None, back: bool = False, lines: int = WINDOW
 ) -> Window | None:
     """Lines from byte `start` on, or (`back`) before it; None start: the very end. None: there is no log (yet)."""
-    query = {"job": job, "from": start, "lines": lines, "back": 1 if back else None}
+    query = which.query(lines=lines, back=1 if back else None) | {"from": start}
     try:
-        found = door.get(f"/api/v1/runs/{part(run)}/lines", query)
+        found = door.get(f"/api/v1/runs/{part(which.run)}/lines", query)
     except NotFoundError:
         return None
     return Window(
@@ -62,10 +75,10 @@ def window(
     )
 
 
-def find(door: Door, run: str, job: str, text: str, start: int, *, back: bool) -> Json:
+def find(door: Door, which: Which, text: str, start: int, *, back: bool) -> Json:
     """`{at, scanned, is_over}`; answers within about a second, to be asked again from `scanned`."""
-    query = {"job": job, "text": text, "from": start, "back": 1 if back else None}
-    return door.get(f"/api/v1/runs/{part(run)}/find", query)
+    query = which.query(text=text, back=1 if back else None) | {"from": start}
+    return door.get(f"/api/v1/runs/{part(which.run)}/find", query)
 
 
 def joined(
@@ -107,10 +120,13 @@ def draw(answer: Json, place: Place, frame: Frame) -> Page:
     """The frame around the pane; its lines are the pane's own."""
     run, job = answer["run"], answer["job"]
     row = next((r for r in run["jobs"] if r["job"] == job), None)
-    ending = "" if row is None else str(row.get("ending") or "")
-    return Page(
-        title=f"{clean(job)} {clean(run['id'][:8])}", summary=line(words.short(ending, 200)) if ending else None
-    )
+    told: list[Span] = []
+    if row is not None:
+        took = marks.took_s(row, frame.now)
+        attempt = f"attempt {row['attempt']}, " if row["attempt"] > 1 else ""
+        told = [*marks.state(row["state"]), ("  " if took is None else f"  {attempt}{words.span(took)}  ", "idle")]
+        told.append((words.short(row.get("ending") or "", 200), ""))
+    return Page(title=f"{clean(job)} {clean(run['id'][:8])}", summary=line(*told))
 
 
 VIEW = View(

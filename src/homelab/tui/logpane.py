@@ -5,6 +5,7 @@ Asks the API by the piece (`log.window`, `log.find`), one question at a time, in
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from textual.timer import Timer
@@ -13,7 +14,7 @@ from homelab.console import words
 from homelab.core.errors import HomelabError
 from homelab.tui import log
 from homelab.tui.layout import Line, line
-from homelab.tui.log import Window
+from homelab.tui.log import Which, Window
 from homelab.tui.sheet import Sheet
 from homelab.tui.threads import in_thread
 from homelab.tui.view import Door, Json
@@ -30,8 +31,8 @@ class LogPane(Sheet):
         super().__init__("log")
         self._door = door
         self._say = say
-        self.run_id: str = ""
-        self.job: str = ""
+        self.which = Which(run="", job="")
+        self.attempt: int = 0
         self.rows: list[dict[str, Any]] = []
         self.start: int = 0
         self.end: int = 0
@@ -51,8 +52,8 @@ class LogPane(Sheet):
 
     def begin(self, answer: Json) -> None:
         """The log of the answer of `log.load`, at its end."""
-        self.run_id, self.job = answer["run"]["id"], answer["job"]
-        self.is_open = log.is_open(answer["run"], self.job)
+        self.which = Which(run=answer["run"]["id"], job=answer["job"])
+        self.is_open = log.is_open(answer["run"], self.which.job)
         self.follows, self.shift, self._found, self.wanted = True, 0, None, ""
         self._search += 1
         self._take(answer["window"])
@@ -70,14 +71,14 @@ class LogPane(Sheet):
 
     def heard(self, answer: Json) -> None:
         """The run, asked for again: whether it goes on."""
-        if answer["run"]["id"] == self.run_id:
-            self.is_open = log.is_open(answer["run"], self.job)
+        if answer["run"]["id"] == self.which.run:
+            self.is_open = log.is_open(answer["run"], self.which.job)
 
     def _take(self, window: Window | None) -> None:
         self.has_log = window is not None
         found = window or Window()
         self.rows = list(found.lines)
-        self.start, self.end, self.size_bytes = found.start, found.end, found.size
+        self.start, self.end, self.size_bytes, self.attempt = found.start, found.end, found.size, found.attempt
 
     def _draw(self) -> None:
         if not self.has_log:
@@ -102,8 +103,9 @@ class LogPane(Sheet):
         visible = self.rows[min(self.top + self.height, len(self.rows)) - 1 :][:1]
         seen = visible[0]["next"] if visible else self.end
         share = 100 if self.size_bytes == 0 else round(100 * seen / max(self.size_bytes, 1))
+        attempt = f"attempt {self.attempt} · " if self.attempt > 1 or self.which.attempt else ""
         following = " · follows" if self.follows and self.is_open else ""
-        return f"{min(share, 100)} % of {words.size(self.size_bytes)}{following}"
+        return f"{attempt}{min(share, 100)} % of {words.size(self.size_bytes)}{following}"
 
     # -- asking
 
@@ -118,8 +120,8 @@ class LogPane(Sheet):
                 return None
 
     def _window(self, **where: Any) -> Callable[[Door], Window | None]:
-        run, job = self.run_id, self.job
-        return lambda door: log.window(door, run, job, **where)
+        which = self.which
+        return lambda door: log.window(door, which, **where)
 
     def _later(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Do it beside the keys; not again while it is being done."""
@@ -137,9 +139,9 @@ class LogPane(Sheet):
     async def _earlier(self) -> None:
         if self.start <= 0:
             return
-        run = self.run_id
+        which = self.which
         found: Window | None = await self._ask(self._window(start=self.start, back=True))
-        if found is None or run != self.run_id or found.end != self.start:
+        if found is None or which != self.which or found.end != self.start:
             return
         self.rows = log.joined(found.lines, self.rows, keep_end=False)
         self.start, self.end = found.start, self.rows[-1]["next"] if self.rows else found.end
@@ -147,9 +149,9 @@ class LogPane(Sheet):
         self._draw()
 
     async def _more(self) -> None:
-        run, was_at_end = self.run_id, self.top >= self.bottom
+        which, was_at_end = self.which, self.top >= self.bottom
         found: Window | None = await self._ask(self._window(start=self.end))
-        if found is None or run != self.run_id or (found.start != self.end and self.rows):
+        if found is None or which != self.which or (found.start != self.end and self.rows):
             return
         self.has_log = True
         if found.size < self.end:  # it was written anew
@@ -185,10 +187,29 @@ class LogPane(Sheet):
     async def _follow(self) -> None:
         """Ask for what was written since, as long as more may come; one last time when it has ended."""
         was_open, before = self.is_open, self.end
-        if self.follows and self.run_id:
+        if self.follows and self.which.run:
             await self._more()
         if was_open and self._timer is not None:
             self._timer = self.set_timer(FOLLOW_S if self.end != before else FOLLOW_SLOW_S, self._follow)
+
+    def turn(self, step: int) -> None:
+        """To the log of the attempt before or after."""
+        goal = self.attempt + step
+        if self.attempt and goal:
+            self._later("attempt", lambda: self._turn(goal))
+        else:
+            self._say("There is no attempt before it.", "idle")
+
+    async def _turn(self, attempt: int) -> None:
+        which = replace(self.which, attempt=attempt)
+        found: Window | None = await self._ask(lambda door: log.window(door, which, back=True))
+        if found is None:
+            self._say(f"There is no attempt {attempt}.", "idle")
+            return
+        self.which, self._found = which, None
+        self._take(found)
+        self._draw()
+        self.to_end()
 
     # -- moving
 
@@ -273,12 +294,12 @@ class LogPane(Sheet):
     async def _find(self, start: int, *, back: bool, again: bool) -> None:
         """The next place of the text, in pieces of a second each; from the beginning when there is none (`again`).
         A later search takes its place."""
-        mine, run, job, wanted = self._search, self.run_id, self.job, self.wanted
+        mine, which, wanted = self._search, self.which, self.wanted
         self.follows = False
         at = start
         while mine == self._search:
             place = at
-            answer: Json | None = await self._ask(lambda door, p=place: log.find(door, run, job, wanted, p, back=back))
+            answer: Json | None = await self._ask(lambda door, p=place: log.find(door, which, wanted, p, back=back))
             if answer is None or mine != self._search:
                 return
             if answer["at"] is not None:

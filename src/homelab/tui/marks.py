@@ -5,13 +5,14 @@ Words and tones are those of the console (`console.words`), so that a state is c
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from homelab.console import words
 from homelab.tui.layout import Cell, Span, clean
 
 SHAPES = {
-    "check": "✓", "cross": "✗", "bolt": "↯", "clock": "◷", "slash": "⊘", "bar": "▌", "note": "!", "again": "↻",
+    "check": "✓", "cross": "✗", "bolt": "↯", "clock": "◷", "slash": "⊘", "bar": "┃", "note": "!", "again": "↻",
     "turn": "▸", "dots": "…", "ring": "○", "stop": "■", "skip": "»", "pause": "‖",
 }  # fmt: skip
 
@@ -29,7 +30,10 @@ def state_cell(name: object) -> Cell:
 def health(states: Sequence[object], most: int) -> tuple[Span, ...]:
     """The newest `most` results as shapes, the newest on the right; success is a dot, so that the rest stands out."""
     marks = [words.mark(name) for name in reversed(states[:most])]
-    return tuple(("·" if m.tone == "good" else SHAPES[m.shape], m.tone) for m in marks)
+    made: list[Span] = []
+    for tone, group in groupby(marks, key=lambda mark: mark.tone):
+        made.append(("".join("·" if tone == "good" else SHAPES[mark.shape] for mark in group), tone))
+    return tuple(made)
 
 
 def progress(started: object, usual_s: float | None, now: datetime, cells: int) -> tuple[Span, ...]:

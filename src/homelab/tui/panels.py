@@ -24,12 +24,20 @@ Complete = Callable[[str], Sequence[str]]
 
 
 class Prompt(Widget, can_focus=True):
-    """One line to type in. `typed` hears every change; `entered` the text at the end, or None when it was left."""
+    """One line to type in. `typed` hears every change; `entered` the text at the end, or None when it was left; `late`
+    the keys that were typed behind that."""
 
     DEFAULT_CSS = "Prompt { height: 1; display: none; background: ansi_default; color: ansi_default; }"
 
-    def __init__(self, *, typed: Callable[[str], object], entered: Callable[[str | None], object]) -> None:
+    def __init__(
+        self,
+        *,
+        typed: Callable[[str], object],
+        entered: Callable[[str | None], object],
+        late: Callable[[events.Key], object],
+    ) -> None:
         super().__init__(id="prompt")
+        self._late = late
         self._typed = typed
         self._entered = entered
         self._complete: Complete | None = None
@@ -42,7 +50,7 @@ class Prompt(Widget, can_focus=True):
     def open(self, sign: str, text: str, *, hint: str = "", complete: Complete | None = None) -> None:
         self.sign, self.text, self._told, self._complete = sign, text, hint, complete
         self.display = True
-        self.focus()
+        self.screen.set_focus(self)
         self.offer()
 
     def offer(self) -> None:
@@ -85,6 +93,9 @@ class Prompt(Widget, can_focus=True):
     def on_key(self, event: events.Key) -> None:
         event.stop()
         event.prevent_default()
+        if not self.display:  # typed behind the Enter that closed it
+            self._late(events.Key(event.key, event.character))
+            return
         match event.key:
             case "enter":
                 self._close(self.text)
@@ -129,7 +140,7 @@ class Ask(Widget, can_focus=True):
         self._question = question
         self.display = True
         self.refresh(layout=True)
-        self.focus()
+        self.screen.set_focus(self)
 
     def _lines(self, width: int) -> list[Line]:
         question = self._question

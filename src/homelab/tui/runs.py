@@ -7,7 +7,7 @@ from homelab.tui import marks
 from homelab.tui.layout import Cell, Column, Place, Row, Target, cell, clean, line, table
 from homelab.tui.view import Door, Frame, Json, Page, View
 
-NEWEST = 500
+NEWEST = 300
 COLUMNS = (
     Column(name="when", least=7, most=8),
     Column(name="job", least=14, most=44),

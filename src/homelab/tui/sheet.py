@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -103,6 +103,7 @@ class Sheet(Widget, can_focus=True):
         """Other lines. The selected item stays where it is on the screen; when it is gone, its neighbour is."""
         if lines == self.lines:
             return
+        was, top, selected = self.lines, self.top, self.selected
         before = self._first(self.selected)
         was_at, order = before - self.top, self._keys()
         self.lines = lines
@@ -114,7 +115,13 @@ class Sheet(Widget, can_focus=True):
             self.top = place - was_at
         elif not self.selected:
             self._select_visible()
-        self._settle()
+        self.top = max(0, min(self.top, self.bottom))
+        if (self.top, self.selected, len(lines)) != (top, selected, len(was)):
+            self.refresh()
+            return
+        for y, (old, new) in enumerate(zip(was[top : top + self.height], lines[top : top + self.height], strict=True)):
+            if old != new:  # a line that tells a time; a slow connection is spared the rest
+                self.refresh(Region(0, y, self.size.width, 1))
 
     def restart(self, lines: Sequence[Line], *, selected: str = "", top: int = 0) -> None:
         """Lines of something else, from the top or where one was."""
