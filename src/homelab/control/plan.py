@@ -246,6 +246,8 @@ def _settings(lab: Lab) -> dict[str, str]:
     found["notify.urls"] = ", ".join(_without_password(u) for u in lab.notify.urls)
     found["notify.on"] = ", ".join(lab.notify.on)
     found["notify.throttle"] = duration_text(lab.notify.throttle_s)
+    found["access.hosts"] = ", ".join(lab.access.hosts)
+    found |= {f"access.tailscale.{login}": role for login, role in sorted(lab.access.tailscale.items())}
     for name, service in sorted(lab.services.items()):
         url = service.url or ""
         found |= {

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from homelab.core.labfile.kinds import Setting, Table
 from homelab.core.labfile.settings import (
+    ACCESS,
     CONTROL,
     DEFAULTS,
     INCLUDABLE,
@@ -30,7 +31,7 @@ from homelab.core.labfile.settings import (
 )
 
 SECTIONS: Final[tuple[Table, ...]] = (
-    LAB, JOB, NEED, RETRIES, JOB_NOTIFY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT, CONTROL, NODE,
+    LAB, JOB, NEED, RETRIES, JOB_NOTIFY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT, CONTROL, ACCESS, NODE,
 )  # fmt: skip
 
 _DEFS: Final[dict[str, Any]] = {
