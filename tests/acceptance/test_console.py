@@ -163,10 +163,14 @@ def test_a_page_survives_the_death_of_control_and_is_true_again_without_a_hand(l
 def test_a_run_is_started_watched_and_cancelled_and_each_is_in_the_audit(lab: Lab) -> None:
     async def walk() -> str:
         async with signed_in(lab) as (page, url):
-            await page.goto(f"{url}/jobs/long/run")
+            stale = await page.context.new_page()
+            for tab in (page, stale):
+                await tab.goto(f"{url}/jobs/long/run")
             await page.get_by_role("button", name="Run now").dblclick()
             await expect(page.locator("ol.log li").nth(2)).to_contain_text("line 3", timeout=30_000)
             await expect(page.locator("#head")).to_contain_text("Started by hand by owner")
+            await stale.get_by_role("button", name="Run now").click()
+            await expect(stale.get_by_role("alert")).to_contain_text("was started by hand since this page was made")
             await page.get_by_role("link", name="Cancel", exact=True).click()
             await page.get_by_role("button", name="Cancel the run").click()
             await expect(page.locator("#head").get_by_text("cancelled", exact=True)).to_be_visible(timeout=30_000)

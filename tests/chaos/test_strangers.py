@@ -30,7 +30,7 @@ def asked(
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
     connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
-    found = answer.status, answer.read(100_000), {k.lower(): v for k, v in answer.getheaders()}
+    found = answer.status, answer.read(2_000_000), {k.lower(): v for k, v in answer.getheaders()}
     connection.close()
     return found
 
@@ -71,7 +71,9 @@ def test_without_credentials_nothing_is_told_and_nothing_runs(lab: Lab) -> None:
     for path, methods in document["paths"].items():
         for method in methods:
             status, _, _ = asked(control, method.upper(), path.replace("{name}", "target"))
-            assert status == (401 if path not in ("/healthz", "/readyz") else 200), (method, path)
+            # Signing in with a passkey is open to pages of the lab, which this is none of.
+            open_ = {"/healthz": 200, "/readyz": 200}.get(path, 403 if "/sign-in/" in path else 401)
+            assert status == open_, (method, path)
     for path in ("/", "/prefect/", "/prefect/api/flows/filter", "/metrics"):
         assert asked(control, "GET", path)[0] == 401
     prefect = url(lab, "prefect").removesuffix("/api")

@@ -16,6 +16,7 @@ from homelab.console.site import Console
 from homelab.control.access import Access
 from homelab.control.api.app import app
 from homelab.core.errors import NotFoundError, RefusedError
+from homelab.core.labfile import AccessSettings
 from homelab.db.migrate import available
 from homelab.home import secrets
 from homelab.home.paths import Home
@@ -30,6 +31,7 @@ class SmallLooking:
 
     lab: "SmallLab"
     lab_name: str = "small"
+    access: AccessSettings = field(default_factory=AccessSettings)
 
     async def now(self) -> dict[str, Any]:
         empty: list[Any] = []

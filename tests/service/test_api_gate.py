@@ -56,6 +56,7 @@ def test_only_health_sign_in_and_the_style_are_open() -> None:
         "/healthz",
         "/readyz",
         "/sign-in",
+        "/sign-in/tailscale",
         "/static/{hash}/{name}",
     ]
 

@@ -372,3 +372,41 @@ async def test_a_passkey_is_made_used_for_the_next_visit_and_removed(site: Site,
         assert wrong == []
     finally:
         await made.close()
+
+
+async def test_two_tabs_a_double_click_and_the_back_button_do_nothing_twice(site: Site, browser: Browser) -> None:
+    async def noted(job: str) -> list[str]:
+        return [r["action"] for r in await site.access.audit(limit=200) if r["subject"] == job]
+
+    async with await context(site, browser, "light") as made:
+        first, second = await made.new_page(), await made.new_page()
+        for page in (first, second):
+            await page.goto(f"{site.url}/jobs/sync-photos/pause")
+        await first.get_by_role("button", name="Pause").dblclick()
+        await expect(first.locator("h1")).to_have_text("sync-photos")
+        assert await noted("sync-photos") == ["POST /jobs/{name}/pause"]
+        await first.go_back()
+        await first.get_by_role("button", name="Pause").click()
+        await expect(first.locator("h1")).to_have_text("sync-photos")
+        await second.get_by_role("button", name="Pause").click()  # a page that is stale by now
+        await expect(second.locator("h1")).to_have_text("sync-photos")
+        async with site.control.database.connection() as conn:
+            told = await (
+                await conn.execute(b"select 1 from event where kind = 'job.paused' and subject = 'sync-photos'")
+            ).fetchall()
+        assert len(told) == 1
+        await first.get_by_role("button", name="Undo: resume it").click()
+        await expect(first.get_by_text("Resumed.")).to_be_visible()
+        await second.reload()  # the page that an act led to is looked at again, not done again
+        assert await site.control.looking.states(["sync-photos"]) != {"sync-photos": "paused"}
+
+
+async def test_a_page_from_before_a_sign_in_by_somebody_else_does_nothing(site: Site, browser: Browser) -> None:
+    async with await context(site, browser, "light") as made:
+        page = await made.new_page()
+        await page.goto(f"{site.url}/jobs/heartbeat/pause")
+        await made.clear_cookies()
+        await made.add_cookies([{**await site.sign_in("operate"), "url": site.url}])  # type: ignore[list-item]
+        await page.get_by_role("button", name="Pause").click()
+        await expect(page.locator("h1")).to_contain_text("no proof that a page of this lab made it")
+        assert await site.control.looking.states(["heartbeat"]) != {"heartbeat": "paused"}

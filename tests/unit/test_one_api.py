@@ -21,6 +21,7 @@ OWN = {
     "access.sign_in": "a browser's own session",
     "access.sign_out": "a browser's own session",
     "access.by_session": "a browser's own session",
+    "people.of_login": "a browser's own session",
 }
 
 

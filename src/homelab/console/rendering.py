@@ -75,12 +75,21 @@ def url_part(text: object) -> str:
     return quote(str(text), safe="")
 
 
+def visible(value: Any) -> Any:
+    """What a template puts on a page: any text has its control characters and overrides made visible, whether or not
+    the template thought of it. Markup is ours."""
+    if type(value) is not str or value.isprintable():
+        return value
+    return "\n".join(words.safe(line) for line in value.split("\n"))
+
+
 @cache
 def environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("homelab.console", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=visible,
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,

@@ -8,16 +8,18 @@ from starlette.responses import RedirectResponse, Response
 from homelab.console import words
 from homelab.console.forms import read
 from homelab.console.rendering import page, url_part
-from homelab.control.access import SESSION_TTL
+from homelab.control.access import MESH_SESSION_TTL, SESSION_TTL
 from homelab.control.api.answers import HttpError, read_bytes
 from homelab.control.api.auth import caller_of, host_name, is_address, origin_of, same_origin
 from homelab.control.api.routing import Asked, Route
+from homelab.control.people import a_role
 
 
 async def show_sign_in(asked: Asked) -> Response:
     """Shows a button only: what fetches a link to preview it must not use it up."""
     token = asked.request.query_params.get("token", "")[:200]
-    return _door(asked.request, token=token)
+    who = None if token else await asked.site.gate.vouched(asked.request)
+    return _door(asked.request, token=token, login=who.name if who else "")
 
 
 async def sign_in(asked: Asked) -> Response:
@@ -60,14 +62,35 @@ def _once_more(request: Request) -> str:
     return f"{path}?{request.url.query}" if request.url.query else path
 
 
-def _door(request: Request, *, token: str = "", again: str = "", status: int = 200) -> Response:
-    """The page of who is not signed in. `back`: where they were, to go on there; `again`: see `_once_more`."""
+async def sign_in_by_mesh(asked: Asked) -> Response:
+    """Open a session for whom the mesh vouches. It is a session like others, so that a page of another origin gains
+    nothing from being in the same mesh."""
+    if not same_origin(asked.request.headers):
+        raise HttpError(403, "forbidden", "this request did not come from a page of this lab")
+    asked.site.gate.take(asked.site.gate.passkeys, caller_of(asked.request))
+    who = await asked.site.gate.vouched(asked.request)
+    if who is None:
+        raise HttpError(403, "forbidden", "nobody vouches for you here", "Sign in with: homelab open")
+    access, origin = asked.site.access, origin_of(asked.request, who)
+    person = await access.people.of_login(who.name, a_role(who.scope))
+    session = await access.open_session(who.scope, person=person, via=who.via, origin=origin, ttl=MESH_SESSION_TTL)
+    await access.record(who=who.name, via=who.via, origin=origin, action="POST /sign-in", subject="")
+    response = RedirectResponse("/", status_code=303)
+    asked.site.gate.set_cookie(response, session, int(MESH_SESSION_TTL.total_seconds()))
+    return response
+
+
+def _door(request: Request, *, token: str = "", again: str = "", login: str = "", status: int = 200) -> Response:
+    """The page of who is not signed in. `back`: where they were, to go on there; `again`: see `_once_more`; `login`: for
+    whom the mesh vouches."""
     host = host_name(request.headers.get("host", "")) or ""
     return page(
         "templates/sign_in.html",
         title="Sign in",
         token=token,
         again=again,
+        login=login,
+        by_mesh="tailscale-user-login" in request.headers and not login,
         status=status,
         by_address=is_address(host),
         back="" if request.url.path.startswith("/sign-in") else request.url.path,
@@ -108,6 +131,15 @@ ROUTES = (
         scope="open",
         handler=sign_in,
         summary="Use a one-time link up.",
+        page=True,
+        audited=False,
+    ),
+    Route(
+        method="POST",
+        path="/sign-in/tailscale",
+        scope="open",
+        handler=sign_in_by_mesh,
+        summary="Sign in as whom the mesh vouches for.",
         page=True,
         audited=False,
     ),

@@ -25,6 +25,8 @@ _RANK: Mapping[str, int] = {"read": 1, "operate": 2, "admin": 3}
 
 SIGN_IN_TTL = timedelta(minutes=10)
 SESSION_TTL = timedelta(days=30)
+MESH_SESSION_TTL = timedelta(hours=12)
+"""Of a session that the mesh vouched for: who left the mesh is out by then, without anybody's hand."""
 _CACHE_S = 5.0
 """How long a revoked token may still be honoured. Short enough to be of no use, long enough that a worker's calls do
 not each cost a query."""
@@ -195,14 +197,16 @@ class Access:
             )
         return await self.open_session(used[0][0], person=used[0][1], via="link", origin=origin) if used else None
 
-    async def open_session(self, scope: str, *, person: int | None, via: str, origin: str) -> str:
+    async def open_session(
+        self, scope: str, *, person: int | None, via: str, origin: str, ttl: timedelta = SESSION_TTL
+    ) -> str:
         """A new browser session; its secret."""
         session = new_secret()
         async with self.pool.connection() as connection:
             await connection.execute("delete from session where expires < now()")
             await connection.execute(
                 "insert into session (hash, scope, expires, origin, person, via) values (%s, %s, %s, %s, %s, %s)",
-                (hashed(session), scope, datetime.now(UTC) + SESSION_TTL, origin[:200], person, via),
+                (hashed(session), scope, datetime.now(UTC) + ttl, origin[:200], person, via),
             )
         return session
 

@@ -16,6 +16,7 @@ from homelab.control.plan import plan as plan_of
 from homelab.control.state import Scheduled, Shared, utc_now
 from homelab.core import labfile
 from homelab.core.errors import HomelabError, InputError
+from homelab.core.labfile import AccessSettings
 from homelab.home import labfiles
 
 Json = dict[str, Any]
@@ -49,6 +50,11 @@ class Looking:
     def timezone(self) -> str:
         """The lab's zone, UTC while no lab is applied."""
         return self._shared.lab.timezone if self._shared.lab else "UTC"
+
+    @property
+    def access(self) -> AccessSettings:
+        """The names that the applied lab may be opened by, and the roles of logins that the mesh may vouch for."""
+        return self._shared.lab.access if self._shared.lab else AccessSettings()
 
     def news(self) -> asyncio.Event:
         """Set at the next thing that happens; ask again for the one after it."""

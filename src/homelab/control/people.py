@@ -92,6 +92,18 @@ class People:
             raise RefusedError(f"there is a person '{name}' already", hint="Change the role: homelab person role")
         return {"id": made[0][0], "name": name, "role": role, "created": made[0][1]}
 
+    async def of_login(self, login: str, role: Role) -> int:
+        """The person that a login of the mesh is, made at the first visit; what they may by it is the lab file's."""
+        async with self._pool.connection() as conn:
+            await rows(
+                conn,
+                "insert into person (name, role) values (%s, %s) on conflict (name) where removed is null"
+                " do update set role = case when person.role = 'admin' then person.role else excluded.role end"
+                " returning id",
+                (login, role),
+            )
+            return (await rows(conn, "select id from person where name = %s and removed is null", (login,)))[0][0]
+
     async def set_role(self, name: str, role: str) -> dict[str, Any]:
         """Another role, at once for every session of theirs. The last admin stays one."""
         person, role = await self.find(name), a_role(role)

@@ -254,6 +254,8 @@ def _settings(lab: Lab) -> dict[str, str]:
     found["notify.on"] = ", ".join(lab.notify.on)
     found["notify.digest"] = lab.notify.digest or "never"
     found["notify.throttle"] = duration_text(lab.notify.throttle_s)
+    found["access.hosts"] = ", ".join(lab.access.hosts)
+    found |= {f"access.tailscale.{login}": role for login, role in sorted(lab.access.tailscale.items())}
     for name, service in sorted(lab.services.items()):
         url = service.url or ""
         found |= {

@@ -235,6 +235,8 @@ class Control:
     async def _switch(self, job: str, *, paused: bool, by: str) -> Json:
         scheduled = self._find(job)
         async with self._shared.applying:
+            if paused == (job in self._shared.paused):
+                return {"job": job, "paused": paused}
             async with self._shared.database.connection() as conn:
                 await store.switch(conn, job, paused=paused, by=by)
                 await store.add_events(conn, [("job.paused" if paused else "job.resumed", job, {"by": by})])

@@ -15,7 +15,8 @@ from homelab.console.screen import Parts, Screen, change, look
 from homelab.control.api.answers import HttpError
 from homelab.control.api.routes_jobs import check_param
 from homelab.control.api.routing import Asked, Site
-from homelab.core.errors import HomelabError
+from homelab.core.errors import HomelabError, RefusedError
+from homelab.core.times import iso
 
 HERE = "Jobs"
 SHOWN = 30
@@ -180,9 +181,20 @@ async def run_question(asked: Asked, problem: str = "", typed: dict[str, str] | 
         values={
             "params": {**job["definition"].get("params", {}), **(typed or {})},
             "alone": len(together) > 1,
+            "made": iso(datetime.now(UTC)),
         },
     )
     return forms.ask(asked, question, here=HERE, problem=problem, status=400 if problem else 200)
+
+
+async def _refuse_stale(asked: Asked, name: str, made: str) -> None:
+    """A page that was open while somebody started the job, perhaps in another tab, asks again first."""
+    at = words.moment(made)
+    rows: Any = await asked.site.control.runs(job=name, limit=10)
+    for row in rows:
+        begun = words.moment(row["at"])
+        if row["trigger"] == "manual" and at and begun and begun > at:
+            raise RefusedError(f"“{words.short(name)}” was started by hand since this page was made. Once more?")
 
 
 async def run_now(asked: Asked) -> Response:
@@ -194,6 +206,7 @@ async def run_now(asked: Asked) -> Response:
     async def action() -> str:
         for key, value in params.items():
             check_param(key, value)
+        await _refuse_stale(asked, name, fields.get("made", [""])[0])
         made = await asked.site.control.run_job(name, params=params, only=bool(fields.get("only")), by=asked.by)
         return f"/runs/{url_part(made['run']['id'])}?job={url_part(name)}&did=started"
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
@@ -104,6 +104,7 @@ async def compare(asked: Asked) -> Response:
             400, "input", "Pick two runs of the same job to compare.", "Go back and tick two rows of one job."
         )
     (later, job), (earlier, _) = picked
+    job = unquote(job)
     found = await asked.site.control.looking.difference(later, job, earlier)
     return respond(
         asked, "runs/compare.html", title="Two runs", here=HERE, found=found, now=datetime.now(UTC)

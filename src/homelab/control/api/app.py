@@ -100,6 +100,7 @@ def app(
     gate = auth.Gate(
         access=access,
         hosts=auth.allowed_hosts(own_url, hosts),
+        rules=lambda: control.looking.access,
         cookie=f"{'__Host-' if secure else ''}homelab_{parts.port or parts.scheme}",
         secure=secure,
         form_key=secrets.read_or_create(home, "session").encode(),

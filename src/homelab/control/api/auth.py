@@ -10,8 +10,8 @@ import hmac
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -22,9 +22,13 @@ from starlette.responses import Response
 from homelab.control.access import Access, Identity, allows
 from homelab.control.api.answers import HttpError
 from homelab.control.passkeys import Challenges
+from homelab.control.people import a_role
+from homelab.core.labfile import AccessSettings
+from homelab.mesh import identity as mesh
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 CSRF_HEADER = "x-homelab"
+VIA_MESH = "tailscale"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"^(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?$")
 
@@ -110,6 +114,8 @@ class Gate:
 
     access: Access
     hosts: frozenset[str]
+    rules: Callable[[], AccessSettings]
+    """What the lab file, as applied now, says of names and of logins of the mesh."""
     cookie: str
     secure: bool
     form_key: bytes
@@ -120,7 +126,7 @@ class Gate:
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         name = host_name(headers.get("host", ""))
-        if name is None or name not in self.hosts:
+        if name is None or (name not in self.hosts and name not in map(str.lower, self.rules().hosts)):
             raise HttpError(421, "misdirected", "this server does not answer to that host name")
 
     async def identify(self, request: HTTPConnection) -> Identity | None:
@@ -129,7 +135,26 @@ class Gate:
         if token is not None:
             return await self.access.by_token(token) if len(token) <= 200 else None
         cookie = request.cookies.get(self.cookie)
-        return await self.access.by_session(cookie) if cookie and len(cookie) <= 200 else None
+        found = await self.access.by_session(cookie) if cookie and len(cookie) <= 200 else None
+        return self._of_the_mesh(found) if found is not None and found.via == VIA_MESH else found
+
+    def _of_the_mesh(self, identity: Identity) -> Identity | None:
+        """A session that the mesh vouched for allows what the lab file gives its login now, if anything."""
+        role = self.rules().tailscale.get(identity.name)
+        if role is None:
+            return None
+        return identity if allows(role, identity.scope) else replace(identity, scope=a_role(role))
+
+    async def vouched(self, request: HTTPConnection) -> Identity | None:
+        """Whom the mesh vouches for, when the lab file gives them a role. Good for opening a session and for nothing
+        else: a page of another origin in the same mesh would be vouched for, too."""
+        roles, peer, mine = self.rules().tailscale, request.scope.get("client"), request.scope.get("server")
+        if not roles or peer is None or mine is None:
+            return None
+        found = await mesh.vouched(request.headers, peer=(peer[0], peer[1]), mine=(mine[0], mine[1]))
+        if found is None or found.login not in roles:
+            return None
+        return Identity(name=found.login, scope=a_role(roles[found.login]), via=VIA_MESH, address=found.address)
 
     async def admit(self, request: HTTPConnection, scope: str, *, method: str) -> Identity:
         """The identity, when it may use a route of this scope; otherwise 401 or 403."""

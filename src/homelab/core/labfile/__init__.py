@@ -1,11 +1,21 @@
 """The lab file: what the lab should be. `parse` reads it, or says everything that is wrong with it."""
 
-from homelab.core.labfile.model import EVENTS, Lab, Node, NotifySettings, SecretUse, ServiceSettings, WorkerSettings
+from homelab.core.labfile.model import (
+    EVENTS,
+    AccessSettings,
+    Lab,
+    Node,
+    NotifySettings,
+    SecretUse,
+    ServiceSettings,
+    WorkerSettings,
+)
 from homelab.core.labfile.parse import includes, parse, secret_problems
 from homelab.core.labfile.problems import Problem
 
 __all__ = [
     "EVENTS",
+    "AccessSettings",
     "Lab",
     "Node",
     "NotifySettings",

@@ -57,6 +57,14 @@ class ServiceSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccessSettings:
+    """`hosts`: names that the lab may be opened by. `tailscale`: the role of each login that the mesh may vouch for."""
+
+    hosts: tuple[str, ...] = ()
+    tailscale: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """A machine of the lab. `capacity` and `labels` as written."""
 
@@ -84,6 +92,7 @@ class Lab:
     queues: Mapping[str, int] = field(default_factory=dict[str, int])
     worker: WorkerSettings = WorkerSettings()
     notify: NotifySettings = NotifySettings()
+    access: AccessSettings = AccessSettings()
     services: Mapping[str, ServiceSettings] = field(default_factory=dict[str, ServiceSettings])
     secrets: tuple[SecretUse, ...] = field(default=(), compare=False)
 

@@ -14,7 +14,15 @@ from homelab.core.jobs import Job, Need, Retries, flows_of
 from homelab.core.labfile.fleet import check_requirements, fleet_of
 from homelab.core.labfile.graph import Placed, check_graph
 from homelab.core.labfile.kinds import NAME, UnusableError
-from homelab.core.labfile.model import Lab, Node, NotifySettings, SecretUse, ServiceSettings, WorkerSettings
+from homelab.core.labfile.model import (
+    AccessSettings,
+    Lab,
+    Node,
+    NotifySettings,
+    SecretUse,
+    ServiceSettings,
+    WorkerSettings,
+)
 from homelab.core.labfile.problems import At, Collector, Problem, nearest, shown
 from homelab.core.labfile.settings import DEFAULTS, INCLUDABLE, JOB, NAMED_TABLES, SINGLE_TABLES, TOP
 from homelab.core.labfile.source import Source, read_source
@@ -366,6 +374,7 @@ class _Reader:
             queues={"default": worker.concurrency, **queues},
             worker=worker,
             notify=NotifySettings(**notify),
+            access=AccessSettings(**self.single.get("access", {})),
             secrets=tuple(self.collector.secrets),
             services={
                 name: ServiceSettings(**self.single.get(name, {})) for name in ("postgres", "prefect", "control")

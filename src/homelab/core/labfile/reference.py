@@ -10,6 +10,7 @@ from typing import Any, Final
 from homelab.core.labfile.amounts import AFFINITY, CAPACITY, REQUIRES
 from homelab.core.labfile.kinds import Setting, Table
 from homelab.core.labfile.settings import (
+    ACCESS,
     CONTROL,
     DEFAULTS,
     INCLUDABLE,
@@ -32,7 +33,7 @@ from homelab.core.labfile.settings import (
 
 SECTIONS: Final[tuple[Table, ...]] = (
     LAB, JOB, NEED, RETRIES, JOB_NOTIFY, REQUIRES, AFFINITY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT,
-    CONTROL, NODE, CAPACITY,
+    CONTROL, ACCESS, NODE, CAPACITY,
 )  # fmt: skip
 
 _DEFS: Final[dict[str, Any]] = {

@@ -373,6 +373,27 @@ CONTROL: Final = _service(
     "[control]", "The lab's own API and pages.", "Where others reach this lab's pages; used in links."
 )
 
+ACCESS: Final = Table(
+    name="[access]",
+    about="Who reaches the lab's pages, beyond this machine and its tokens.",
+    settings=(
+        setting(
+            "hosts",
+            list_of(NONEMPTY),
+            "[]",
+            "Further names that the lab is opened by, such as the one of `tailscale serve`: any other is refused, so"
+            " that no foreign page can speak to it by a name of its own.",
+        ),
+        setting(
+            "tailscale",
+            map_of(one_of("read", "operate", "admin"), keys=None, what="logins and roles"),
+            "{}",
+            "Logins of your tailnet and what each may, once `tailscale serve` on this machine vouches for them:"
+            ' `{ "anna@example.com" = "operate" }`.',
+        ),
+    ),
+)
+
 NOTIFY: Final = Table(
     name="[notify]",
     about="Alerts.",
@@ -422,6 +443,7 @@ SINGLE_TABLES: Final = {
     "prefect": PREFECT,
     "control": CONTROL,
     "notify": NOTIFY,
+    "access": ACCESS,
 }
 TOP: Final = (
     "lab",
@@ -433,6 +455,7 @@ TOP: Final = (
     "postgres",
     "prefect",
     "control",
+    "access",
     "nodes",
     "agents",
 )

@@ -34,8 +34,11 @@ class Command:
     operators: tuple[str, ...] = ()
 
 
-def split_words(text: str) -> list[str]:
-    """Words as systemd splits them: quotes of both kinds, C escapes. ExecError when a quote is not closed."""
+def split_words(text: str, *, quoted_semicolon: str = ";") -> list[str]:
+    """Words as systemd splits them: quotes of both kinds, C escapes. ExecError when a quote is not closed.
+
+    `quoted_semicolon` stands for one within quotes, which separates no commands.
+    """
     words: list[str] = []
     word: list[str] | None = None
     quote = ""
@@ -50,7 +53,7 @@ def split_words(text: str) -> list[str]:
             if char == quote:
                 quote = ""
             else:
-                word = [*(word or []), char]
+                word = [*(word or []), quoted_semicolon if char == ";" else char]
         elif char in "\"'":
             quote, word = char, word or []
         elif char.isspace():
@@ -83,7 +86,7 @@ def _escape(text: str, at: int) -> tuple[str, int]:
 def commands_of(line: str, expand: Callable[[str], str]) -> list[Command]:
     """The commands of one `ExecStart=` value (`;` as a word of its own separates them). `expand` does specifiers."""
     groups: list[list[str]] = [[]]
-    for word in split_words(line.replace("\\;", "\0")):
+    for word in split_words(line.replace("\\;", "\0"), quoted_semicolon="\0"):
         if word == ";":
             groups.append([])
         else:

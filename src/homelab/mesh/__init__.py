@@ -1,0 +1,1 @@
+"""The one door to Tailscale: who the mesh says that somebody is."""
