@@ -10,9 +10,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from homelab.notify.message import span
+from homelab.core.durations import span
 
-ORDER = ("service", "crashed", "failed", "timed_out", "stuck", "late", "missed", "blocked", "lab", "slow", "silent")
+ORDER = (
+    "service",
+    "crashed",
+    "failed",
+    "timed_out",
+    "stuck",
+    "late",
+    "missed",
+    "blocked",
+    "lab",
+    "slow",
+    "silent",
+    "shrunken",
+)
 """Kinds, the most urgent first."""
 
 _EXITS = {
@@ -174,7 +187,7 @@ def _waiting(name: str, jobs: Sequence[JobNow]) -> tuple[str, ...]:
 
 def _conditions(job: JobNow, by_name: Mapping[str, JobNow], *, told: bool, now: datetime) -> list[Entry]:
     found: list[Entry] = []
-    for kind in ("stuck", "late", "missed", "blocked", "slow", "silent"):
+    for kind in ("stuck", "late", "missed", "blocked", "slow", "silent", "shrunken"):
         condition = job.conditions.get(kind)
         if condition is None or (kind == "blocked" and told):
             continue
@@ -210,22 +223,18 @@ def _conditions(job: JobNow, by_name: Mapping[str, JobNow], *, told: bool, now: 
 
 
 def _condition_words(kind: str, job: JobNow, condition: Mapping[str, Any], now: datetime) -> str:
-    usual = f" Usually it takes {span(job.usual_s)}." if job.usual_s is not None else ""
-    due, count = condition.get("due"), int(condition.get("count") or 1)
-    going = span((now - condition["since"]).total_seconds())
+    """The sentence that was told; for what goes on, with the numbers of this moment."""
+    due, count, told = condition.get("due"), int(condition.get("count") or 1), str(condition.get("reason") or "")
     match kind:
-        case "late":
-            waited = span((now - due).total_seconds()) if isinstance(due, datetime) else going
-            return f"It was due {waited} ago and has not started."
+        case "late" if isinstance(due, datetime):
+            return f"It was due {span((now - due).total_seconds())} ago and has not started."
         case "stuck":
-            return f"It has been running far longer than usual, and was noticed {going} ago.{usual}"
+            return f"{told} That was {span((now - condition['since']).total_seconds())} ago.".strip()
         case "missed":
             return (
                 "Its run did not happen: nobody was there to start it." if count == 1 else f"{count} runs were missed."
             )
         case "blocked":
             return f"It waits for something that is not fresh; {count} run{'s' if count > 1 else ''} blocked."
-        case "slow":
-            return f"Its last run took much longer than usual.{usual}"
         case _:
-            return "It succeeded but printed much less than it always does."
+            return told or f"Its last run was unusual ({kind})."

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from homelab.control.plan import describe_job_change
+from homelab.core.durations import size, span
 from homelab.core.jobs import Job
-from homelab.notify.message import span
 
 NOTABLE = 1.5
 """A duration or an output this many times the other is worth a word."""
@@ -98,14 +98,6 @@ def _amount(what: str, before: float | None, now: float | None, words: Any) -> D
     elif is_changed:
         note = "nothing" if now == 0 else "nothing before"
     return Difference(what=what, before=words(before), now=words(now), is_changed=is_changed, note=note)
-
-
-def size(amount: float) -> str:
-    """`512 B`, `12.4 kB`, `3.1 MB`."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if amount >= factor:
-            return f"{amount / factor:.1f} {unit}"
-    return f"{amount:.0f} B"
 
 
 def _number(amount: float) -> str:

@@ -65,7 +65,12 @@ def jobs_now(
     for row in conditions:
         body = row["body"]
         due = as_time(body["due"]) if body.get("due") else None
-        held.setdefault(row["job"], {})[row["kind"]] = {**row, "due": due, "count": body.get("count", 1)}
+        held.setdefault(row["job"], {})[row["kind"]] = {
+            **row,
+            "due": due,
+            "count": body.get("count", 1),
+            "reason": body.get("reason"),
+        }
     return [
         _job_now(shared, job.name, job.paused, newest.get(job.name), results.get(job.name, ()), held.get(job.name, {}))
         for scheduled in shared.flows.values()

@@ -14,6 +14,8 @@ from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
 from homelab.core.jobs import RunState
 from homelab.core.times import iso
+from homelab.core.usual import NOTHING_EXPECTED, Habit, Spread, late_limit_s, learn, stuck_limit_s
+from homelab.notify import store as watched
 
 Json = dict[str, Any]
 SILENT_WORKER_S = 40.0
@@ -92,17 +94,14 @@ def health(results: Sequence[Mapping[str, Any]]) -> Json:
 
 async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) -> Json:
     """One job's whole definition, where it is written, and its statistics."""
-    from homelab.notify.statistics import summary
-
     (listed,) = await jobs(shared, now, only=name)
     definition = asdict(scheduled.flow.job(name))
     definition.pop("source")
+    expected = next((j.expect for j in shared.lab.jobs if j.name == name), None) if shared.lab else None
+    definition["expect"] = asdict(expected) if expected else {}
     async with shared.database.connection() as conn:
-        results = (await history.results(conn, [name], each=50)).get(name, [])
-    durations = [
-        (r["ended"] - r["started"]).total_seconds() for r in results if r["state"] == "succeeded" and r["started"]
-    ]
-    sizes = [float(r["output_bytes"] or 0) for r in results if r["state"] == "succeeded"]
+        runs_ = (await watched.histories(conn, [name])).get(name, [])
+        open_ = (await watched.conditions(conn, [name])).get(name, {})
     file, _, line = scheduled.flow.job(name).source.rpartition(":")
     return {
         "job": {
@@ -111,17 +110,35 @@ async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
             "file": file or None,
             "line": int(line) if line.isdigit() else None,
             "schedule_words": schedules.describe(scheduled.schedule) if scheduled.schedule else None,
-            "statistics": {
-                "runs": len(results),
-                "duration_s": _spread(summary(durations)),
-                "output_bytes": _spread(summary(sizes)),
-            },
+            "statistics": statistics(learn(runs_, expected=expected or NOTHING_EXPECTED), now, scheduled),
+            "unusual": [
+                {"kind": kind, "since": time_text(one.since), "reason": one.reason} for kind, one in open_.items()
+            ],
         }
     }
 
 
-def _spread(summary: Any) -> Json | None:
-    return None if summary is None else asdict(summary)
+def statistics(habit: Habit, now: datetime, scheduled: Scheduled) -> Json:
+    """What is usual for a job. Spreads are None while too little is known; nine of ten values lie from `low` to `high`.
+    Beyond `limits` a run is told as late or stuck."""
+    failed, all_ = habit.failures()
+    fires = list(islice(scheduled.schedule.fires(now), 2)) if scheduled.schedule else []
+    period_s = (fires[1] - fires[0]).total_seconds() if len(fires) == 2 else None
+    return {
+        "runs": all_,
+        "failures": failed,
+        "duration_s": _spread(habit.took.spread()),
+        "output_bytes": _spread(habit.printed.spread()),
+        "start_delay_s": _spread(habit.started.spread()),
+        "limits": {
+            "late_s": late_limit_s(habit, period_s),
+            "stuck_s": stuck_limit_s(habit, now.timestamp()),
+        },
+    }
+
+
+def _spread(spread: Spread | None) -> Json | None:
+    return None if spread is None else asdict(spread)
 
 
 def graph(shared: Shared) -> Json:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NewType, cast
 
+from homelab.core.usual.expecting import NOTHING_EXPECTED, Expected
+
 JobName = NewType("JobName", str)
 RunId = NewType("RunId", str)
 """The id of the Prefect flow run, a UUID in its usual text form."""
@@ -115,6 +117,8 @@ class Job:
     """None: as the lab says. Otherwise the kinds of event that alert for this job; empty: never."""
     notify_urls: tuple[str, ...] = ()
     requires: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    expect: Expected = NOTHING_EXPECTED
+    """What is usual for it, where a person knows better than its history. Not part of the flow's digest."""
     source: str = ""
     """Where the job is defined, `file:line`, for people. Not part of the flow's digest."""
 
@@ -137,6 +141,7 @@ class Flow:
         body = asdict(self)
         for job in body["jobs"]:
             job.pop("source")
+            job.pop("expect")
             if not job["shadow"]:
                 del job["shadow"]
         return hashlib.sha256(json.dumps(body, sort_keys=True, default=list).encode()).hexdigest()
@@ -176,6 +181,7 @@ def _known(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:
 def _job_from(raw: Mapping[str, Any]) -> Job:
     values = _known(Job, raw)
     values["needs"] = tuple(Need(**_known(Need, n)) for n in raw.get("needs", ()))
+    values["expect"] = Expected(**_known(Expected, raw.get("expect", {})))
     values["retries"] = Retries(**_known(Retries, raw.get("retries", {})))
     for name in ("exclusive", "tags", "notify_urls"):
         values[name] = tuple(raw.get(name, ()))

@@ -135,18 +135,3 @@ def _counted(kind: str, jobs: int, alerts: int) -> str:
 def stamp(time: datetime) -> str:
     """`2026-03-01 02:00:07 UTC`."""
     return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def span(seconds: float) -> str:
-    """`42 s`, `7 min`, `3 h 5 min`, `2 d 4 h`: rounded the way a person would say it."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
-    hours = minutes // 60
-    return f"{hours // 24} d" + (f" {hours % 24} h" if hours % 24 else "")

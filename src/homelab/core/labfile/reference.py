@@ -11,6 +11,7 @@ from homelab.core.labfile.kinds import Setting, Table
 from homelab.core.labfile.settings import (
     CONTROL,
     DEFAULTS,
+    EXPECT,
     INCLUDABLE,
     JOB,
     JOB_NOTIFY,
@@ -30,7 +31,7 @@ from homelab.core.labfile.settings import (
 )
 
 SECTIONS: Final[tuple[Table, ...]] = (
-    LAB, JOB, NEED, RETRIES, JOB_NOTIFY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT, CONTROL, NODE,
+    LAB, JOB, NEED, RETRIES, EXPECT, JOB_NOTIFY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT, CONTROL, NODE,
 )  # fmt: skip
 
 _DEFS: Final[dict[str, Any]] = {
