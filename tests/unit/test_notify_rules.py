@@ -49,7 +49,7 @@ def test_a_failure_says_why_when_which_attempt_the_last_lines_and_where_to_look(
     context = Context(link="http://lab/runs/1", dependants=("upload",))
     alert = rules.finished(report(attempt=2, tail=[f"line {n}" for n in range(30)]), context).alerts[0]
     assert alert.title == "homelab: backup-db failed"
-    assert alert.reason == "It ended with exit status 3 after 2 attempts."
+    assert alert.reason == "It ended with exit status 3, after 2 attempts."
     for part in (
         "2026-03-01 02:00:00 UTC",
         "Attempt: 2",

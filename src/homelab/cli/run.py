@@ -84,6 +84,20 @@ def show(id: str, as_json: bool) -> None:  # noqa: A002
     if rows:
         output.line()
         output.table(["job", "state", "took", "attempt", "exit", "reason"], rows)
+    for one in jobs:
+        _explain(one)
+
+
+def _explain(job: dict[str, Any]) -> None:
+    """How a job of the run failed: the sentence, what else was seen, what to do."""
+    if not (job.get("facts") or job.get("advice") or (job.get("ending") and RunState(job["state"]).is_failure)):
+        return
+    output.line()
+    output.line(f"{output.safe(str(job['job']))}: {output.safe(str(job['ending']))}")
+    for fact in job.get("facts") or ():
+        output.line(f"  {output.safe(str(fact))}")
+    if job.get("advice"):
+        output.line(f"  Next: {output.safe(str(job['advice']))}")
 
 
 @run.command()

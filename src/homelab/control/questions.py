@@ -12,10 +12,12 @@ from typing import Any
 from homelab.control import history, ledger, store
 from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
+from homelab.core.endings import Explanation
 from homelab.core.jobs import RunState
 from homelab.core.times import iso
 from homelab.core.usual import NOTHING_EXPECTED, Habit, Spread, late_limit_s, learn, stuck_limit_s
 from homelab.notify import store as watched
+from homelab.notify.explained import explanations
 
 Json = dict[str, Any]
 SILENT_WORKER_S = 40.0
@@ -310,13 +312,15 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         newest = await history.newest(conn, [(name, flow.name)])
         workers = await store.workers(conn)
         waiting = await ledger.blocked(conn, flow.name)
+        last = shown_row(newest[name]) if name in newest else None
+        is_failed = last is not None and RunState(last["state"]).is_failure
+        explained = await explanations(conn, [(last["id"], name, last["attempt"])] if last and is_failed else [])
     if not any(w["age_s"] <= SILENT_WORKER_S for w in workers):
         reasons.append("no worker is alive to run anything")
     if waiting:
         reasons.append(f"since {iso(waiting[0]['due'])} it is blocked: {waiting[0]['reason']}")
-    last = shown_row(newest[name]) if name in newest else None
     if last is not None:
-        reasons.append(_last_words(last))
+        reasons.append(_last_words(last, explained.get((last["id"], name, last["attempt"]))))
     due = _next_due(scheduled, now)
     if scheduled.schedule is None:
         reasons.append("it has no schedule: it only runs by hand")
@@ -326,12 +330,15 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         reasons.append("its schedule never comes round")
     elif not _paused(shared, scheduled, name):
         reasons.append(f"it is next due at {iso(due)}")
-    return {"job": name, "reasons": reasons, "next_due": time_text(due), "last_run": last}
+    advice = next((e.action for e in explained.values()), "")
+    return {"job": name, "reasons": reasons, "next_due": time_text(due), "last_run": last, "advice": advice}
 
 
-def _last_words(last: Json) -> str:
+def _last_words(last: Json, explained: Explanation | None) -> str:
     when = last["started"] or last["due"] or last["ended"] or "some time ago"
     text = f"its last run ({last['id'][:8]}, {when}) is {str(last['state']).replace('_', ' ')}"
     if last["node"]:
         text += f" on {last['node']}"
+    if explained is not None:
+        return f"{text}: {explained.text[:1].lower()}{explained.text[1:]}"
     return f"{text}: {last['reason']}" if last["reason"] else text

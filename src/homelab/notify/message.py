@@ -4,15 +4,16 @@ Output of a job is other people's text: it is shortened, and characters that cou
 themselves, or be refused by a database are written out as escapes. Secrets were replaced before it came here.
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from homelab.core.printable import harmless
+
 TAIL_LINES = 20
-_LINE_CHARS = 400
 _DIGEST_LINES = 40
+_REASON_CHARS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,23 +55,6 @@ _VERBS = {
 }
 
 
-def harmless(text: str, *, limit: int = _LINE_CHARS) -> str:
-    """One line of foreign text, safe to print and to store: control, format and unpaired characters become escapes
-    (`\\x1b`, `\\u202e`), a tab a space; at most `limit` characters, the cut marked."""
-    shown: list[str] = []
-    for char in text[: limit + 1]:
-        category = unicodedata.category(char)
-        if char == "\t":
-            shown.append(" ")
-        elif category in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
-            code = ord(char)
-            shown.append(f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
-        else:
-            shown.append(char)
-    result = "".join(shown)
-    return result if len(result) <= limit else result[: limit - 1] + "…"
-
-
 def level(kind: str) -> str:
     return LEVELS.get(kind, "warning")
 
@@ -89,9 +73,14 @@ def body(
     dependants: Sequence[str] = (),
     tail: Sequence[str] = (),
     link: str = "",
+    action: str = "",
 ) -> str:
-    """The text under the title: the reason, when, which attempt, what waits for it, the last lines, a link."""
-    lines = [harmless(reason, limit=600), "", f"When: {stamp(time)}"]
+    """The text under the title: the reason, what to do, when, which attempt, what waits for it, a link, the last
+    lines."""
+    lines = [harmless(reason, limit=_REASON_CHARS), ""]
+    if action:
+        lines.append(f"Next: {harmless(action)}")
+    lines += [f"When: {stamp(time)}"]
     if due is not None:
         lines.append(f"Due: {stamp(due)}")
     if attempt:

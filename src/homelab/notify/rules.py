@@ -13,6 +13,7 @@ from typing import Any
 
 from homelab.core import usual
 from homelab.core.durations import span
+from homelab.core.endings import Circumstances, Ending, Explanation, explain, sentence
 from homelab.core.jobs import RunState
 from homelab.core.usual import Found, Habit, Unusual
 from homelab.notify import message
@@ -81,13 +82,15 @@ _NOTHING = Found()
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What a judgement needs beside the event. `on`: the kinds that alert for this job. `open`: its conditions by kind.
-    `habit`: what is usual for it; `found`: what its habit said of the run. `dependants`: jobs that need it, directly or
+    `habit`: what is usual for it; `found`: what its habit said of the run; `explained`: how a failure came to
+    be, where more is known than the report says. `dependants`: jobs that need it, directly or
     not. `link`: where the run can be looked at."""
 
     on: Collection[str] = KINDS
     open: Mapping[str, Condition] = field(default_factory=dict[str, Condition])
     habit: Habit | None = None
     found: Found = _NOTHING
+    explained: Explanation | None = None
     dependants: tuple[str, ...] = ()
     link: str = ""
 
@@ -122,11 +125,20 @@ def _failure(report: Mapping[str, Any], context: Context) -> Verdict:
     if "failed" not in context.on or (grown.told is not None and time - grown.told < AGAIN):
         return Verdict(opens=(grown,), closes=closes)
     says = "failed" if grown.count == 1 else "still fails"
-    reason = why(report)
+    explained = context.explained or explain(Ending.of(report), Circumstances.from_json(report.get("facts")))
+    reason = explained.text
     if grown.count > 1:
         reason += f" It has failed {grown.count} times since {message.stamp(grown.since)}."
     alert = _alert(
-        "failed", report, context, says=says, reason=reason, time=time, key=f"{run}:{report.get('attempt')}", tail=True
+        "failed",
+        report,
+        context,
+        says=says,
+        reason=reason,
+        time=time,
+        key=f"{run}:{report.get('attempt')}",
+        tail=True,
+        action=explained.action,
     )
     return Verdict(alerts=(alert,), opens=(replace(grown, told=time),), closes=closes)
 
@@ -272,7 +284,7 @@ def missed(
     if grown.told is not None or now - first_seen < MISSED_SETTLE or "missed" not in context.on:
         return Verdict(opens=() if grown == known else (grown,))
     first, last = min(dues), max(dues)
-    why_ = f" {_sentence(reason)}" if reason else ""
+    why_ = f" {sentence(reason)}" if reason else ""
     if len(dues) == 1:
         says, text = "missed its run", f"The run due {message.stamp(first)} did not happen.{why_}"
     else:
@@ -295,7 +307,7 @@ def blocked(*, flow: str, due: datetime, reason: str, upstream_told: bool, now: 
     quiet = upstream_told or (grown.told is not None and now - grown.told < AGAIN)
     if quiet or "blocked" not in context.on:
         return Verdict(opens=(grown,))
-    text = _sentence(reason or "Something it needs has not succeeded lately.")
+    text = sentence(reason or "Something it needs has not succeeded lately.")
     if grown.count > 1:
         text += f" {grown.count} runs were blocked since {message.stamp(grown.since)}."
     report = {"job": flow, "run": None, "due": due}
@@ -305,7 +317,7 @@ def blocked(*, flow: str, due: datetime, reason: str, upstream_told: bool, now: 
 
 def undelivered(*, target: str, since: datetime, attempts: int, error: str, now: datetime) -> Alert:
     """The alert, for the other targets, that one target takes no notifications."""
-    reason = f"Nothing reached it for {span((now - since).total_seconds())} in {attempts} attempts: {_sentence(error)}"
+    reason = f"Nothing reached it for {span((now - since).total_seconds())} in {attempts} attempts: {sentence(error)}"
     return Alert(
         kind="notify_failed",
         job="",
@@ -315,24 +327,6 @@ def undelivered(*, target: str, since: datetime, attempts: int, error: str, now:
         body=message.body(reason=reason, time=now),
         dedupe_key=f"notify_failed:{target}:{since.isoformat()}",
     )
-
-
-def why(report: Mapping[str, Any]) -> str:
-    """One sentence on how an attempt ended, from its report."""
-    attempt = report.get("attempt") or 1
-    after = f" after {attempt} attempts" if attempt > 1 else ""
-    state = report["state"]
-    if reason := str(report.get("reason") or "").strip():
-        return _sentence(f"{reason.rstrip('.')}{after}")
-    if report.get("signal"):
-        return f"It was ended by signal {report['signal']}{after}."
-    if state == "timed_out":
-        return f"It ran longer than its timeout{after}."
-    if state == "crashed":
-        return f"The worker that ran it went away{after}."
-    if report.get("exit_code") is not None:
-        return f"It ended with exit status {report['exit_code']}{after}."
-    return f"It failed{after}."
 
 
 def as_time(value: datetime | str) -> datetime:
@@ -359,6 +353,7 @@ def _alert(
     time: datetime,
     key: str = "",
     tail: bool = False,
+    action: str = "",
 ) -> Alert:
     job, run = report["job"], report.get("run")
     given = list(report.get("tail") or ())[-message.TAIL_LINES :] if tail else []
@@ -370,7 +365,7 @@ def _alert(
         job=job,
         run=run,
         title=message.title(job, says),
-        reason=message.harmless(reason, limit=600),
+        reason=message.harmless(reason, limit=1000),
         body=message.body(
             reason=reason,
             time=time,
@@ -379,6 +374,7 @@ def _alert(
             dependants=context.dependants if kind in ("failed", "late", "missed", "blocked", "stuck") else (),
             tail=lines,
             link=link,
+            action=action,
         ),
         dedupe_key=f"{kind}:{job}:{key or run}",
         link=link,
@@ -388,9 +384,3 @@ def _alert(
 
 def _closing(job: str, context: Context, *kinds: str) -> tuple[tuple[str, str], ...]:
     return tuple((job, kind) for kind in kinds if kind in context.open)
-
-
-def _sentence(text: str) -> str:
-    text = " ".join(text.split())
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "!", "?")) else text + "."

@@ -17,6 +17,7 @@ from homelab.core import usual
 from homelab.core.jobs import Flow, Job, RunState
 from homelab.core.usual import NOTHING_EXPECTED, Expected, Found, Habit, learn
 from homelab.notify import delivery, message, queue, rules, store
+from homelab.notify.explained import explanations
 from homelab.notify.message import Message
 from homelab.notify.queue import Claim, Connection, Pool
 from homelab.notify.rules import Alert, Context, Verdict
@@ -143,6 +144,9 @@ class Watcher:
     async def _job_finished(self, conn: Connection, report: Mapping[str, Any], job: str) -> None:
         found = await self._observe(conn, report, job)
         context = replace(await self._context(conn, job, run=report["run"]), found=found)
+        if RunState(report["state"]).is_failure and not report.get("retry_at"):
+            key = (str(report["run"]), job, int(report.get("attempt") or 0))
+            context = replace(context, explained=(await explanations(conn, [key])).get(key))
         await self._carry_out(conn, rules.finished(report, context), job, now=rules.instant(report, "ended", "time"))
 
     async def _observe(self, conn: Connection, report: Mapping[str, Any], job: str) -> Found:
