@@ -1,9 +1,14 @@
 """The shortest way through the product: a lab file, up, a job, its log, down."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.lab import Lab
+
+
+def tmp_script(lab: Lab) -> Path:
+    return lab.root / "scripted.sh"
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +34,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
         [jobs.broken]
         run = "echo last words; exit 7"
+
+        [jobs.scripted]
+        run = "sh {tmp_script(lab)}"
+        expect = {{ duration = "20m" }}
 
         [jobs.after-broken]
         needs = ["broken"]
@@ -91,3 +100,22 @@ def test_retry_of_what_failed_is_the_same_run_and_pause_keeps_a_job_from_its_tim
     assert "paused" in str(lab.json("job", "why", "hello")["reasons"])
     lab.homelab("job", "resume", "hello")
     assert next(j for j in lab.json("job", "ls")["jobs"] if j["name"] == "hello")["next_due"]
+
+
+def test_a_failure_is_told_with_what_was_missing_and_which_script_changed_since_the_last_good_run(lab: Lab) -> None:
+    script = tmp_script(lab)
+    script.write_text("echo fine\n")
+    lab.json("job", "run", "scripted", "--wait")
+    script.write_text("echo fine\nhomelab-no-such-tool --all\n")
+    run = lab.json("job", "run", "scripted", "--wait", ok=(1,))["run"]["id"]
+    (job,) = lab.json("run", "show", run)["run"]["jobs"]
+    assert job["ending"] == "It ended with exit status 127: the command homelab-no-such-tool was not found."
+    assert any(fact.startswith(f"{script} has changed since the run that succeeded") for fact in job["facts"])
+    shown = lab.homelab("run", "show", run).stdout
+    assert job["ending"] in shown and "Next: Install homelab-no-such-tool on " in shown
+    why = lab.json("job", "why", "scripted")
+    assert "homelab-no-such-tool was not found" in str(why["reasons"]) and why["advice"].startswith("Install")
+    unusual = lab.json("job", "show", "scripted")["job"]
+    assert unusual["statistics"]["runs"] == 2 and unusual["statistics"]["failures"] == 1
+    assert unusual["statistics"]["limits"]["stuck_s"] == 3600
+    assert unusual["definition"]["expect"]["duration_s"] == 1200

@@ -143,6 +143,15 @@ def test_a_slow_and_a_shrunken_run_are_told_with_what_is_usual() -> None:
     )
 
 
+def test_the_first_failure_of_a_job_that_never_failed_says_so() -> None:
+    habit = nightly()
+    habit.observe(Run(ended=T0.timestamp(), is_good=False))
+    first = rules.finished(report(exit_code=3), Context(habit=habit)).alerts[0]
+    assert first.reason == "It ended with exit status 3. It is the first failure in 31 runs."
+    habit.observe(Run(ended=T0.timestamp() + 60, is_good=False))
+    assert rules.finished(report(exit_code=3), Context(habit=habit)).alerts[0].reason == "It ended with exit status 3."
+
+
 def test_a_job_that_stays_slower_is_told_once_and_then_it_is_usual() -> None:
     ledger, habit = Ledger(), nightly()
     for number in range(40):

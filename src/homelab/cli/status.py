@@ -12,13 +12,13 @@ from homelab.home.paths import Home
 @click.command()
 @as_json
 def status(as_json: bool) -> None:
-    """Services, nodes and problems."""
+    """Services, nodes, problems, and the jobs that need a look."""
     from homelab.cli import output
     from homelab.stack import control_socket
 
     home = Home.default()
     services = control_socket.ask(home, {"do": "status"}, timeout_s=20)["services"]
-    lab, nodes, problems, shadow = _told()
+    lab, nodes, problems, shadow, jobs = _told()
     problems += [
         {
             "code": f"service-{s['state']}",
@@ -32,7 +32,8 @@ def status(as_json: bool) -> None:
     ]
     problems += _interrupted(home)
     if as_json:
-        output.json_document({"lab": lab, "services": services, "nodes": nodes, "problems": problems, "shadow": shadow})
+        told = {"lab": lab, "services": services, "nodes": nodes, "problems": problems, "shadow": shadow}
+        output.json_document({**told, "attention": jobs})
         return
     rows = [
         [s["name"], output.state(s["state"]), str(s["pid"] or "-"), _size(s["memory_bytes"]), str(s["restarts"]),
@@ -42,21 +43,28 @@ def status(as_json: bool) -> None:
     output.table(["SERVICE", "STATE", "PID", "MEMORY", "RESTARTS", "URL", "MESSAGE"], rows)
     for problem in problems:
         output.note(f"{problem['severity']}: {problem['subject']}: {problem['message']}")
+    for entry in jobs:
+        kind, advice = str(entry["kind"]).replace("_", " "), f" Next: {entry['advice']}" if entry.get("advice") else ""
+        output.note(output.safe(f"{kind}: {entry['subject']}: {entry['reason']}{advice}"))
     if shadow:
-        jobs = f"{len(shadow)} job{'s' if len(shadow) > 1 else ''}"
-        output.note(f"note: {jobs} in shadow: cron runs them, the lab notes when it would have (homelab cron compare)")
+        many = f"{len(shadow)} job{'s' if len(shadow) > 1 else ''}"
+        output.note(f"note: {many} in shadow: cron runs them, the lab notes when it would have (homelab cron compare)")
 
 
-def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """What control says of the lab: name, nodes, problems, jobs in shadow. When it is silent, that is what is wrong."""
+def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str], list[dict[str, Any]]]:
+    """What control says of the lab: name, nodes, problems, jobs in shadow, jobs that need a look (worst first). When it
+    is silent, that is what is wrong."""
     from homelab.cli.client import Client
 
     try:
-        answer = Client.of_home(timeout_s=10).get("/api/v1/lab")
+        client = Client.of_home(timeout_s=10)
+        answer = client.get("/api/v1/lab")
+        entries = client.get("/api/v1/now")["attention"]
     except HomelabError as error:
         problem = {"code": "control", "severity": "error", "subject": "control", "message": error.message, "hint": ""}
-        return None, [], [problem], []
-    return answer["lab"], answer["nodes"], answer["problems"], answer["shadow"]
+        return None, [], [problem], [], []
+    jobs = [entry for entry in entries if entry["job"]]
+    return answer["lab"], answer["nodes"], answer["problems"], answer["shadow"], jobs
 
 
 def _interrupted(home: Home) -> list[dict[str, Any]]:

@@ -127,6 +127,8 @@ def _failure(report: Mapping[str, Any], context: Context) -> Verdict:
     says = "failed" if grown.count == 1 else "still fails"
     explained = context.explained or explain(Ending.of(report), Circumstances.from_json(report.get("facts")))
     reason = explained.text
+    if context.habit is not None and grown.count == 1 and (first := usual.first_failure(context.habit)):
+        reason += f" {first}"
     if grown.count > 1:
         reason += f" It has failed {grown.count} times since {message.stamp(grown.since)}."
     alert = _alert(

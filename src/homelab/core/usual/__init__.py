@@ -12,7 +12,7 @@ rules. Called by `notify` for alerts and by `control` for what people look at; m
 """
 
 from homelab.core.usual.expecting import NOTHING_EXPECTED, Expected
-from homelab.core.usual.habit import KEPT, Found, Habit, Run, learn
+from homelab.core.usual.habit import KEPT, Found, Habit, Run, first_failure, learn
 from homelab.core.usual.series import ENOUGH, Level, Spread
 from homelab.core.usual.verdicts import Unusual
 from homelab.core.usual.waiting import late, late_limit_s, overdue, stuck, stuck_limit_s
@@ -28,6 +28,7 @@ __all__ = [
     "Run",
     "Spread",
     "Unusual",
+    "first_failure",
     "late",
     "late_limit_s",
     "learn",

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from homelab.core.usual.expecting import NOTHING_EXPECTED, Expected
-from homelab.core.usual.series import KEPT, RELEARN, Level, Series, Shape, Spread
+from homelab.core.usual.series import ENOUGH, KEPT, RELEARN, Level, Series, Shape, Spread
 from homelab.core.usual.verdicts import Unusual, fewer, longer, shrunken, silent, slow
 
-__all__ = ["KEPT", "Found", "Habit", "Run", "learn"]
+__all__ = ["KEPT", "Found", "Habit", "Run", "first_failure", "learn"]
 
 OFTEN_S = 6 * 3600.0
 """A job that runs more often than this is told of after two unusual runs in a row: each single one is one of so many
@@ -164,3 +164,9 @@ def learn(runs: Iterable[Run], *, expected: Expected = NOTHING_EXPECTED) -> Habi
     for run in runs:
         habit.observe(run)
     return habit
+
+
+def first_failure(habit: Habit) -> str:
+    """A sentence for the failure observed last, where it is the only one remembered; "" otherwise."""
+    failed, all_ = habit.failures()
+    return f"It is the first failure in {all_} runs." if failed == 1 and all_ >= ENOUGH else ""
