@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import command_line, console, placement, running_lab, soak
+from benchmarks import command_line, console, placement, running_lab, soak, understanding
 from benchmarks.measuring import Row
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "inspect": command_line.inspect_cpu,
     "scripts": command_line.inspect_with_scripts,
     "year": command_line.year_of_minutes,
+    "understanding": understanding.simulated_year,
     "console": console.pages,
     "placement": placement.decisions,
     "lab": running_lab.forty_six_jobs,

@@ -22,6 +22,10 @@ from tests.terminal import Terminal
 from homelab.cli.tables import width
 
 
+def tmp_script(lab: Lab) -> Path:
+    return lab.root / "scripted.sh"
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab(tmp_path_factory.mktemp("lab"))
@@ -58,6 +62,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
         [jobs.long]
         run = "for i in $(seq 60); do echo line $i; sleep 1; done"
+
+        [jobs.scripted]
+        run = "sh {tmp_script(lab)}"
+        expect = {{ duration = "20m" }}
 
         [jobs.after-broken]
         needs = ["broken"]
@@ -205,6 +213,25 @@ def test_retry_of_what_failed_is_the_same_run_and_pause_keeps_a_job_from_its_tim
     assert "paused" in str(lab.json("job", "why", "hello")["reasons"])
     lab.homelab("job", "resume", "hello")
     assert next(j for j in lab.json("job", "ls")["jobs"] if j["name"] == "hello")["next_due"]
+
+
+def test_a_failure_is_told_with_what_was_missing_and_which_script_changed_since_the_last_good_run(lab: Lab) -> None:
+    script = tmp_script(lab)
+    script.write_text("echo fine\n")
+    lab.json("job", "run", "scripted", "--wait")
+    script.write_text("echo fine\nhomelab-no-such-tool --all\n")
+    run = lab.json("job", "run", "scripted", "--wait", ok=(1,))["run"]["id"]
+    (job,) = lab.json("run", "show", run)["run"]["jobs"]
+    assert job["ending"] == "It ended with exit status 127: the command homelab-no-such-tool was not found."
+    assert any(fact.startswith(f"{script} has changed since the run that succeeded") for fact in job["facts"])
+    text = lab.homelab("run", "show", run).stdout
+    assert job["ending"] in text and "Next: Install homelab-no-such-tool on " in text
+    why = lab.json("job", "why", "scripted")
+    assert "homelab-no-such-tool was not found" in str(why["reasons"]) and why["advice"].startswith("Install")
+    unusual = lab.json("job", "show", "scripted")["job"]
+    assert unusual["statistics"]["runs"] == 2 and unusual["statistics"]["failures"] == 1
+    assert unusual["statistics"]["limits"]["stuck_s"] == 3600
+    assert unusual["definition"]["expect"]["duration_s"] == 1200
 
 
 # On a terminal

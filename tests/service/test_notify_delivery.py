@@ -19,13 +19,14 @@ import pytest
 from psycopg.rows import dict_row
 from tests.service.postgres_site import postgres
 
+from homelab.control import reports
 from homelab.core.jobs import Flow, Job, Need
 from homelab.notify import delivery, queue, rules
 from homelab.notify.message import Message
 from homelab.notify.watcher import Watcher
 
 T0 = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
-SCHEMA = Path(__file__).parents[2] / "src/homelab/db/migrations/0001_control.sql"
+MIGRATIONS = Path(__file__).parents[2] / "src/homelab/db/migrations"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,8 @@ async def conn(database: str) -> AsyncIterator[Any]:
     async with await psycopg.AsyncConnection.connect(database, autocommit=True, row_factory=dict_row) as connection:
         await connection.execute("drop schema public cascade")
         await connection.execute("create schema public")
-        await connection.execute(SCHEMA.read_text().encode())
+        for migration in sorted(MIGRATIONS.glob("*.sql")):
+            await connection.execute(migration.read_text().encode())
         yield connection
 
 
@@ -361,3 +363,80 @@ async def test_what_waits_for_a_target_that_left_the_lab_file_is_failed_not_lost
 def test_the_process_that_schedules_jobs_never_loads_apprise() -> None:
     code = "import homelab.notify.watcher, sys; sys.exit('apprise' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def seen(digest: str, *, free_bytes: int) -> dict[str, Any]:
+    """The facts of a report, as a worker makes them."""
+    return {
+        "scripts": [{"path": "/scripts/dump.sh", "digest": digest, "changed": (T0 - timedelta(hours=3)).isoformat()}],
+        "variables": {"PATH": "aa"},
+        "programs": ["pg_dump"],
+        "single": False,
+        "disks": [{"path": "/backups", "free_bytes": free_bytes, "size_bytes": 20_000_000}],
+        "load": 0.5,
+    }
+
+
+async def test_the_alert_of_a_failure_tells_the_facts_and_what_changed_since_the_last_good_run(conn: Any) -> None:
+    watcher = watcher_of("log://alerts.jsonl", jobs=(Job(name="dump", run="/scripts/dump.sh"),))
+    good = {**finished("dump", "succeeded", at=T0 - timedelta(days=1)), "exit_code": 0}
+    bad = finished("dump", exit_code=2, tail=["pg_dump: error: No space left on device"])
+    more = {"worker": "w", "node": "mac3"}
+    for report, digest, free in ((good, "aa", 10**7), (bad, "bb", 0)):
+        await conn.execute(
+            "insert into run (id, flow, due, digest, trigger) values (%s, 'dump', %s, 'd', 'schedule')",
+            (report["run"], report["due"]),
+        )
+        async with conn.transaction():
+            await reports.take(conn, [{**report, **more, "facts": seen(digest, free_bytes=free)}], watcher)
+    alert = (await queue.listing(conn))[0]
+    lines = alert["body"].splitlines()
+    assert lines[0] == (
+        "It ended with exit status 2. Its output says: “pg_dump: error: No space left on device”."
+        " /backups had 0 B free of 20.0 MB when it ended."
+        " /scripts/dump.sh has changed since the run that succeeded 2026-02-28 02:00 UTC:"
+        " on Saturday 2026-02-28 at 23:00 UTC, 3 h before this run."
+    )
+    assert lines[2] == "Next: Free space on /backups."
+    kept = await (await conn.execute("select count(*) as n from setting")).fetchone()
+    events = await (await conn.execute("select body from event where kind = 'job.finished'")).fetchall()
+    assert kept["n"] == 2 and len(events) == 2 and not [e for e in events if "facts" in e["body"]]
+
+
+async def test_a_report_without_facts_of_an_older_worker_is_taken(conn: Any) -> None:
+    watcher = watcher_of("log://alerts.jsonl", jobs=(Job(name="dump", run="x"),))
+    report = {**finished("dump", exit_code=3), "worker": "w", "node": "mac3"}
+    await reports.take(conn, [report], watcher)
+    assert (await queue.listing(conn))[0]["body"].startswith("It ended with exit status 3.\n")
+    row = await (await conn.execute("select setting, facts from job_run")).fetchone()
+    assert row == {"setting": None, "facts": None}
+
+
+async def test_what_is_usual_is_learned_from_the_database_and_then_from_reports(conn: Any) -> None:
+    def night(number: int, took_s: float) -> dict[str, Any]:
+        ended = T0 + timedelta(days=number, seconds=took_s)
+        one = finished("dump", "succeeded", at=T0 + timedelta(days=number), ended=ended.isoformat(), exit_code=0)
+        return {**one, "worker": "w", "node": "mac3", "output_bytes": 4000}
+
+    job = Job(name="dump", run="x")
+    first = watcher_of("log://alerts.jsonl", jobs=(job,))
+    for number in range(20):
+        await conn.execute(
+            "insert into run (id, flow, digest, trigger) values (%s, 'dump', 'd', 'schedule')",
+            (night(number, 1)["run"],),
+        )
+        await reports.take(conn, [night(number, 60 + number % 3)], first)
+        await conn.execute("update job_run set recorded = ended")
+    second = watcher_of("log://alerts.jsonl", jobs=(job,))  # control started anew
+    for number, took_s in ((20, 600), (21, 600), (22, 61)):
+        await conn.execute(
+            "insert into run (id, flow, digest, trigger) values (%s, 'dump', 'd', 'schedule')",
+            (night(number, 1)["run"],),
+        )
+        await reports.take(conn, [night(number, took_s)], second)
+        await reports.take(conn, [{**night(number, took_s), "id": f"again {number}"}], second)
+    told = [(n["kind"], n["body"].splitlines()[0]) for n in reversed(await queue.listing(conn))]
+    assert told == [
+        ("slow", "It took 10 min; usually 60 to 62 s (20 runs)."),
+        ("recovered", "It had been unusually slow since 2026-03-21 02:10:00 UTC. It took 61 s."),
+    ]

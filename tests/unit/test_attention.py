@@ -3,10 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
-from homelab.control.attention import JobNow, attention, ending, telling
+from homelab.control.attention import JobNow, attention
 from homelab.control.difference import compare
+from homelab.core.endings import Circumstances, ScriptState
 from homelab.core.jobs import Job, Retries
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -29,22 +28,6 @@ def condition(since_s: float = 60, **more: Any) -> dict[str, Any]:
     return {"since": NOW - timedelta(seconds=since_s), "run": None, "due": None, "count": 1, **more}
 
 
-@pytest.mark.parametrize(
-    ("last", "said"),
-    [
-        (result(exit_code=127), "It ended with exit status 127: the command was not found."),
-        (result(exit_code=137, attempt=3), "It ended with exit status 137: it was killed: by the system when memory ran"
-         " out, or by hand, after 3 attempts."),
-        (result(exit_code=None, signal=11), "It was ended by signal 11: it read memory that is not its own."),
-        (result("timed_out", exit_code=None, reason="ran longer than 5m"), "Ran longer than 5m."),
-        (result("crashed", exit_code=None), "The worker that ran it went away."),
-        (result(exit_code=3), "It ended with exit status 3."),
-    ],
-)  # fmt: skip
-def test_how_a_run_ended_is_said_from_its_facts(last: dict[str, Any], said: str) -> None:
-    assert ending(last) == said
-
-
 def test_a_failure_names_what_waits_for_it_and_the_blocked_are_not_told_again() -> None:
     jobs = [
         JobNow(name="c", last=result("blocked"), needs=("b",)),
@@ -61,7 +44,12 @@ def test_a_failure_names_what_waits_for_it_and_the_blocked_are_not_told_again() 
 
 def test_the_worst_comes_first_and_a_paused_job_is_left_alone() -> None:
     jobs = [
-        JobNow(name="slow", last=result("succeeded"), conditions={"slow": condition()}, usual_s=4),
+        JobNow(
+            name="slow",
+            last=result("succeeded"),
+            conditions={"slow": condition(reason="It took 9 min; usually 4 min (30 runs).")},
+            usual_s=4,
+        ),
         JobNow(name="late", last=result("succeeded"), conditions={"late": condition(due=NOW - timedelta(minutes=9))}),
         JobNow(name="bad", last=result(), failure=result(), failures=1),
         JobNow(name="rest", last=result(), failure=result(), failures=1, paused=True),
@@ -71,6 +59,7 @@ def test_the_worst_comes_first_and_a_paused_job_is_left_alone() -> None:
     assert [e.subject for e in found] == ["worker", "bad", "late", "slow"]
     assert found[2].reason == "It was due 9 min ago and has not started."
     assert found[1].actions == ("look", "retry")
+    assert found[3].reason == "It took 9 min; usually 4 min (30 runs)."
 
 
 def test_a_job_that_failed_and_is_blocked_now_still_fails() -> None:
@@ -80,13 +69,6 @@ def test_a_job_that_failed_and_is_blocked_now_still_fails() -> None:
 
 def test_nothing_wrong_needs_nothing() -> None:
     assert attention([JobNow(name="a", last=result("succeeded")), JobNow(name="b")], [], now=NOW) == []
-
-
-def test_the_line_that_speaks_of_an_error_is_the_one_that_is_quoted() -> None:
-    tail = ["starting", "\x1b[31mOSError: [Errno 28] No space left\x1b[0m", "cleaning up", ""]
-    assert telling(tail) == "OSError: [Errno 28] No space left"
-    assert telling(["starting", "bye", " "]) == "bye"
-    assert telling([]) == ""
 
 
 def attempt(**more: Any) -> dict[str, Any]:
@@ -131,3 +113,33 @@ def test_parameters_that_differ_are_named() -> None:
     changed = {d.what: d for d in found if d.is_changed}
     assert (changed["parameter A"].before, changed["parameter A"].now) == ("1", "2")
     assert len(changed["parameter B"].now) < 400
+
+
+def seen(digest: str, **variables: str) -> Circumstances:
+    script = ScriptState(path="/scripts/backup.sh", digest=digest, changed=NOW - timedelta(days=2))
+    return Circumstances(scripts=(script,), variables=variables)
+
+
+def test_the_version_of_a_script_and_variables_that_the_definition_does_not_tell_of_are_compared() -> None:
+    found = compare(
+        attempt(),
+        attempt(),
+        old=Job(name="a", run="x", environment={"TABLE": "users", "API_TOKEN": "aaaa"}),
+        new=Job(name="a", run="x", environment={"TABLE": "orders", "API_TOKEN": "bbbb"}),
+        seen=(seen("aa", TABLE="1", API_TOKEN="1", KEY="1", HOME="1"), seen("bb", TABLE="2", API_TOKEN="2", KEY="2")),
+    )
+    changed = {d.what: (d.before, d.now) for d in found if d.is_changed}
+    assert changed == {
+        "environment.TABLE": ("users", "orders"),
+        "environment.API_TOKEN": ("***", "***"),
+        "script /scripts/backup.sh": ("aa, written 2026-04-29 12:00 UTC", "bb, written 2026-04-29 12:00 UTC"),
+        "variable KEY": ("one value", "another"),
+        "variable HOME": ("one value", "not set"),
+    }
+
+
+def test_the_same_script_is_shown_as_the_same_and_an_old_run_without_facts_says_nothing_of_it() -> None:
+    both = compare(attempt(), attempt(), old=None, new=None, seen=(seen("aa", A="1"), seen("aa", A="1")))
+    assert [d.what for d in both if d.is_changed] == [] and "script /scripts/backup.sh" in [d.what for d in both]
+    one = compare(attempt(), attempt(), old=None, new=None, seen=(None, seen("aa", A="1")))
+    assert not [d for d in one if d.what.startswith(("script", "variable"))]

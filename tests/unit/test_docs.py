@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 
-@pytest.mark.parametrize(("page", "file"), [("commands", "commands.md"), ("http", "http-api.md")])
+@pytest.mark.parametrize(
+    ("page", "file"), [("commands", "commands.md"), ("http", "http-api.md"), ("exits", "exit-statuses.md")]
+)
 def test_a_generated_page_equals_what_the_code_gives(page: str, file: str) -> None:
     made = reference.PAGES[page]()
     assert (DOCS / "reference" / file).read_text() == made, f"run: python -m homelab.cli.reference {page} > {file}"

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homelab.notify import message, statistics
+from homelab.core import durations
+from homelab.notify import message
 from homelab.notify.message import Item
 from homelab.notify.queue import backoff_s
 from homelab.notify.targets import label, redact, resolve
@@ -39,31 +40,12 @@ def test_a_digest_counts_all_names_some_and_lists_them_in_order() -> None:
     ("seconds", "text"), [(0.04, "0.0 s"), (61, "61 s"), (420, "7 min"), (11100, "3 h 5 min"), (187200, "2 d 4 h")]
 )
 def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
-    assert message.span(seconds) == text
+    assert durations.span(seconds) == text
 
 
 @given(st.integers(1, 1000))
 def test_the_pause_between_attempts_grows_from_half_a_minute_to_an_hour(attempts: int) -> None:
     assert 30 <= backoff_s(attempts) <= backoff_s(attempts + 1) <= 3600
-
-
-@given(st.lists(st.floats(0, 1e6), max_size=7), st.lists(st.integers(0, 10**9), max_size=7))
-def test_too_few_past_runs_say_nothing(durations: list[float], sizes: list[int]) -> None:
-    assert statistics.slow_limit_s(durations) is None
-    assert statistics.stuck_limit_s(durations) is None
-    assert not statistics.silence(sizes, 0)
-
-
-@given(st.lists(st.floats(0, 1e5), min_size=8, max_size=50))
-def test_nothing_as_quick_as_a_past_run_is_slow_and_stuck_is_never_stricter_than_a_minute(past: list[float]) -> None:
-    slow, stuck = statistics.slow_limit_s(past), statistics.stuck_limit_s(past)
-    assert slow is not None and stuck is not None
-    assert slow >= max(past) and stuck >= max(past) + 60
-
-
-@given(st.lists(st.integers(0, 10**6), min_size=8, max_size=50))
-def test_a_job_that_was_quiet_once_is_never_silent(past: list[int]) -> None:
-    assert not statistics.silence([*past, 0], 0)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The pages of the reference that are made from the code: `python -m homelab.cli.reference commands|http`.
+"""The pages of the reference that are made from the code: `python -m homelab.cli.reference commands|http|exits`.
 
 So that they cannot differ from it; a test compares. Used by whoever changes a command or a route, never at run time.
 """
@@ -8,6 +8,7 @@ import sys
 import click
 
 from homelab.cli.main import COMMANDS, cli
+from homelab.core.endings import exits
 
 EXIT_STATUS = """| status | meaning |
 |---|---|
@@ -117,7 +118,7 @@ def http() -> str:
     return "\n".join(parts) + "\n"
 
 
-PAGES = {"commands": commands, "http": http}
+PAGES = {"commands": commands, "http": http, "exits": exits.page}
 
 if __name__ == "__main__":
     sys.stdout.write(PAGES[sys.argv[1]]())

@@ -73,11 +73,25 @@ def card(run: Json, *, now: datetime) -> None:
         for j in jobs
     ]
     output.table(["job", "state", "took", "attempt", "exit", "reason"], rows, optional=["attempt"], whole=["job"])
+    for one in jobs:
+        _explain(one)
     identity = output.short_id(str(run.get("id")))
     if any(j.get("state") in BAD for j in jobs):
         output.hint(f"what it printed: homelab run logs {identity}; again: homelab run retry {identity} --failed")
     elif state in ("pending", "running", "scheduled"):
         output.hint(f"follow it: homelab run logs {identity} -f")
+
+
+def _explain(job: Json) -> None:
+    """How a job of the run failed: the sentence, what else was seen, what to do."""
+    if not (job.get("facts") or job.get("advice") or (job.get("ending") and job.get("state") in BAD)):
+        return
+    output.line()
+    output.line(f"{output.safe(str(job['job']))}: {output.safe(str(job['ending']))}")
+    for fact in job.get("facts") or ():
+        output.line(f"  {output.safe(str(fact))}")
+    if job.get("advice"):
+        output.line(f"  Next: {output.safe(str(job['advice']))}")
 
 
 def _by(run: Json) -> str:

@@ -14,7 +14,7 @@ from homelab.home.paths import Home
 @click.command(cls=watching.Command)
 @as_json
 def status(as_json: bool, watch: float | None) -> None:
-    """Services, nodes and problems."""
+    """Services, nodes, problems, and the jobs that need a look."""
     from homelab.cli.client import Client
 
     watching.shown(watch, lambda: _draw(as_json), client=lambda: Client.of_home(timeout_s=10))
@@ -25,7 +25,7 @@ def _draw(as_json: bool) -> None:
 
     home = Home.default()
     services = control_socket.ask(home, {"do": "status"}, timeout_s=20)["services"]
-    lab, nodes, problems, shadow = _told()
+    lab, nodes, problems, shadow, jobs = _told()
     problems += [
         {
             "code": f"service-{s['state']}",
@@ -39,7 +39,8 @@ def _draw(as_json: bool) -> None:
     ]
     problems += _interrupted(home)
     if as_json:
-        output.json_document({"lab": lab, "services": services, "nodes": nodes, "problems": problems, "shadow": shadow})
+        told = {"lab": lab, "services": services, "nodes": nodes, "problems": problems, "shadow": shadow}
+        output.json_document({**told, "attention": jobs})
         return
     is_terminal = output.is_terminal()
     rows = [
@@ -56,10 +57,15 @@ def _draw(as_json: bool) -> None:
         output.note(f"{word}: {output.safe(problem['subject'])}: {output.safe(problem['message'])}")
         if problem.get("hint"):
             output.hint(output.safe(problem["hint"]))
+    for entry in jobs:
+        kind = output.painted(str(entry["kind"]).replace("_", " "), "33", stream=sys.stderr)
+        output.note(f"{kind}: {output.safe(str(entry['subject']))}: {output.safe(str(entry['reason']))}")
+        if entry.get("advice"):
+            output.hint(output.safe(str(entry["advice"])))
     if shadow:
-        jobs = f"{len(shadow)} job{'s' if len(shadow) > 1 else ''}"
-        output.note(f"note: {jobs} in shadow: cron runs them, the lab notes when it would have (homelab cron compare)")
-    if not problems:
+        many = f"{len(shadow)} job{'s' if len(shadow) > 1 else ''}"
+        output.note(f"note: {many} in shadow: cron runs them, the lab notes when it would have (homelab cron compare)")
+    if not problems and not jobs:
         output.hint("homelab job ls, homelab run ls; in the browser: homelab open")
 
 
@@ -68,16 +74,20 @@ def _shown_url(url: str | None) -> str:
     return (url or "-").partition("?")[0]
 
 
-def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str]]:
-    """What control says of the lab: name, nodes, problems, jobs in shadow. When it is silent, that is what is wrong."""
+def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str], list[dict[str, Any]]]:
+    """What control says of the lab: name, nodes, problems, jobs in shadow, jobs that need a look (worst first). When it
+    is silent, that is what is wrong."""
     from homelab.cli.client import Client
 
     try:
-        answer = Client.of_home(timeout_s=10).get("/api/v1/lab")
+        client = Client.of_home(timeout_s=10)
+        answer = client.get("/api/v1/lab")
+        entries = client.get("/api/v1/now")["attention"]
     except HomelabError as error:
         problem = {"code": "control", "severity": "error", "subject": "control", "message": error.message, "hint": ""}
-        return None, [], [problem], []
-    return answer["lab"], answer["nodes"], answer["problems"], answer["shadow"]
+        return None, [], [problem], [], []
+    jobs = [entry for entry in entries if entry["job"]]
+    return answer["lab"], answer["nodes"], answer["problems"], answer["shadow"], jobs
 
 
 def _interrupted(home: Home) -> list[dict[str, Any]]:

@@ -81,8 +81,8 @@ async def sign_in_by_mesh(asked: Asked) -> Response:
 
 
 def _door(request: Request, *, token: str = "", again: str = "", login: str = "", status: int = 200) -> Response:
-    """The page of who is not signed in. `back`: where they were, to go on there; `again`: see `_once_more`; `login`: for
-    whom the mesh vouches."""
+    """The page of who is not signed in. `back`: where they were, to go on there; `again`: see `_once_more`;
+    `login`: for whom the mesh vouches."""
     host = host_name(request.headers.get("host", "")) or ""
     return page(
         "templates/sign_in.html",

@@ -34,6 +34,7 @@ MARKS: dict[str, Mark] = {
     "blocked": Mark(shape="bar", word="blocked", tone="warn"),
     "slow": Mark(shape="clock", word="slow", tone="warn"),
     "silent": Mark(shape="slash", word="silent", tone="warn"),
+    "shrunken": Mark(shape="slash", word="shrunken", tone="warn"),
     "lab": Mark(shape="note", word="lab", tone="warn"),
     "warning": Mark(shape="note", word="warning", tone="warn"),
     "degraded": Mark(shape="note", word="degraded", tone="warn"),

@@ -4,33 +4,29 @@ A job's newest result, the conditions that the watcher holds open and the proble
 blocked is told with the job it waits for, not beside it. Called by `control.now`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from homelab.notify.message import span
+from homelab.core.durations import span
+from homelab.core.endings import Ending, Explanation, explain, sentence, telling
 
-ORDER = ("service", "crashed", "failed", "timed_out", "stuck", "late", "missed", "blocked", "lab", "slow", "silent")
-"""Kinds, the most urgent first."""
-
-_EXITS = {
-    126: "the command was found but may not be executed",
-    127: "the command was not found",
-    128: "the shell was given an exit status that is none",
-    130: "it was interrupted",
-    134: "it aborted itself",
-    137: "it was killed: by the system when memory ran out, or by hand",
-    139: "it read memory that is not its own",
-    141: "what read its output had gone",
-    143: "it was asked to end",
-}
-_COLOUR = re.compile(r"\x1b\[[0-9;:]{0,40}m")
-_ERROR = re.compile(
-    r"\b(\w*(error|exception)|fatal|denied|not found|no such|cannot|refused|no space|panic)\b", re.IGNORECASE
+ORDER = (
+    "service",
+    "crashed",
+    "failed",
+    "timed_out",
+    "stuck",
+    "late",
+    "missed",
+    "blocked",
+    "lab",
+    "slow",
+    "silent",
+    "shrunken",
 )
-_SIGNALS = {6: 134, 9: 137, 11: 139, 13: 141, 15: 143, 2: 130}
+"""Kinds, the most urgent first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +45,10 @@ class Entry:
     hint: str = ""
     said: str = ""
     """The line of its output that tells most."""
+    facts: tuple[str, ...] = ()
+    """Sentences of what else was seen of a failure."""
+    advice: str = ""
+    """What to do next, where that is certain."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,49 +65,9 @@ class JobNow:
     paused: bool = False
     needs: tuple[str, ...] = ()
     usual_s: float | None = None
+    explained: Explanation | None = None
+    """Of `failure`."""
     conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-
-
-def exit_meaning(exit_code: int | None, signal: int | None) -> str:
-    """What an exit status or a signal says by convention; "" when it says nothing."""
-    if signal is not None:
-        return _EXITS.get(_SIGNALS.get(signal, 0), "")
-    return "" if exit_code is None else _EXITS.get(exit_code, "")
-
-
-def sentence(text: str) -> str:
-    """Text as one sentence: a capital, a full stop, no line end."""
-    text = " ".join(text.split())
-    text = text[:1].upper() + text[1:]
-    return text if not text or text.endswith((".", "!", "?")) else text + "."
-
-
-def ending(last: Mapping[str, Any]) -> str:
-    """How a run ended, from its facts: `It ended with exit status 127: the command was not found.`"""
-    state, reason = str(last["state"]), str(last.get("reason") or "").strip().rstrip(".")
-    meaning = exit_meaning(last.get("exit_code"), last.get("signal"))
-    if state == "timed_out":
-        text = reason or "it ran longer than its timeout"
-    elif state == "crashed":
-        text = reason or "the worker that ran it went away"
-    elif last.get("signal") is not None:
-        text = f"it was ended by signal {last['signal']}"
-    elif last.get("exit_code") is not None:
-        text = f"it ended with exit status {last['exit_code']}"
-    else:
-        text = reason or "it failed"
-    if meaning and meaning not in text:
-        text += f": {meaning}"
-    attempt = last.get("attempt") or 1
-    return sentence(text + (f", after {attempt} attempts" if attempt > 1 else ""))
-
-
-def telling(tail: Sequence[object]) -> str:
-    """Of the last lines of an output the one that tells most: the last that speaks of an error, else the last that
-    says anything. Colours left out."""
-    lines = [text for line in tail if (text := _COLOUR.sub("", str(line)).strip())]
-    errors = [line for line in lines if _ERROR.search(line)]
-    return (errors or lines or [""])[-1]
 
 
 def attention(jobs: Sequence[JobNow], problems: Sequence[Mapping[str, Any]], *, now: datetime) -> list[Entry]:
@@ -142,7 +102,8 @@ def _is_failing(job: JobNow) -> bool:
 
 def _failing(job: JobNow, waiting: tuple[str, ...]) -> Entry:
     last = job.failure or {}
-    reason = ending(last)
+    explained = job.explained or explain(Ending.of(last))
+    reason = explained.sentence
     if job.failures > 1:
         reason += f" It has failed {job.failures} times in a row."
     kind = str(last.get("state")) if last.get("state") in ("crashed", "timed_out") else "failed"
@@ -156,6 +117,8 @@ def _failing(job: JobNow, waiting: tuple[str, ...]) -> Entry:
         waiting=waiting,
         actions=("look", "retry"),
         said=telling(last.get("tail") or ()),
+        facts=explained.facts,
+        advice=explained.action,
     )
 
 
@@ -174,7 +137,7 @@ def _waiting(name: str, jobs: Sequence[JobNow]) -> tuple[str, ...]:
 
 def _conditions(job: JobNow, by_name: Mapping[str, JobNow], *, told: bool, now: datetime) -> list[Entry]:
     found: list[Entry] = []
-    for kind in ("stuck", "late", "missed", "blocked", "slow", "silent"):
+    for kind in ("stuck", "late", "missed", "blocked", "slow", "silent", "shrunken"):
         condition = job.conditions.get(kind)
         if condition is None or (kind == "blocked" and told):
             continue
@@ -210,22 +173,18 @@ def _conditions(job: JobNow, by_name: Mapping[str, JobNow], *, told: bool, now: 
 
 
 def _condition_words(kind: str, job: JobNow, condition: Mapping[str, Any], now: datetime) -> str:
-    usual = f" Usually it takes {span(job.usual_s)}." if job.usual_s is not None else ""
-    due, count = condition.get("due"), int(condition.get("count") or 1)
-    going = span((now - condition["since"]).total_seconds())
+    """The sentence that was told; for what goes on, with the numbers of this moment."""
+    due, count, told = condition.get("due"), int(condition.get("count") or 1), str(condition.get("reason") or "")
     match kind:
-        case "late":
-            waited = span((now - due).total_seconds()) if isinstance(due, datetime) else going
-            return f"It was due {waited} ago and has not started."
+        case "late" if isinstance(due, datetime):
+            return f"It was due {span((now - due).total_seconds())} ago and has not started."
         case "stuck":
-            return f"It has been running far longer than usual, and was noticed {going} ago.{usual}"
+            return f"{told} That was {span((now - condition['since']).total_seconds())} ago.".strip()
         case "missed":
             return (
                 "Its run did not happen: nobody was there to start it." if count == 1 else f"{count} runs were missed."
             )
         case "blocked":
             return f"It waits for something that is not fresh; {count} run{'s' if count > 1 else ''} blocked."
-        case "slow":
-            return f"Its last run took much longer than usual.{usual}"
         case _:
-            return "It succeeded but printed much less than it always does."
+            return told or f"Its last run was unusual ({kind})."

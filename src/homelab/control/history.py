@@ -223,11 +223,17 @@ async def going(conn: Connection, *, limit: int = 200) -> list[Row]:
     )
 
 
+_WHOLE = (
+    "select a.*, s.body as setting, r.digest, r.params, r.trigger from job_run a join run r on r.id = a.run"
+    " left join setting s on s.digest = a.setting"
+)
+
+
 async def good_before(conn: Connection, job: str, run: str, before: datetime) -> Row | None:
     """The newest successful attempt of the job before that moment, in another run."""
     rows = await _all(
         conn,
-        "select a.*, r.digest, r.params, r.trigger from job_run a join run r on r.id = a.run where a.job = %(job)s"
+        f"{_WHOLE} where a.job = %(job)s"
         " and a.state = 'succeeded' and a.recorded < %(before)s and a.run <> %(run)s"
         " order by a.recorded desc limit 1",
         {"job": job, "run": run, "before": before},
@@ -253,8 +259,7 @@ async def attempt_of(conn: Connection, run: str, job: str) -> Row | None:
     """The newest attempt of one job in one run, with the run's digest, parameters and trigger."""
     rows = await _all(
         conn,
-        "select a.*, r.digest, r.params, r.trigger from job_run a join run r on r.id = a.run"
-        " where a.run = %(run)s and a.job = %(job)s order by a.attempt desc limit 1",
+        f"{_WHOLE} where a.run = %(run)s and a.job = %(job)s order by a.attempt desc limit 1",
         {"run": run, "job": job},
     )
     return rows[0] if rows else None

@@ -13,10 +13,12 @@ from typing import Any
 from homelab.control import history, questions, store
 from homelab.control.attention import Entry, JobNow, attention
 from homelab.control.state import Shared
+from homelab.core.endings import Explanation
 from homelab.core.errors import HomelabError
 from homelab.core.jobs import Job, RunState
 from homelab.core.times import iso
 from homelab.home.paths import Home
+from homelab.notify.explained import Attempt, explanations
 from homelab.notify.rules import as_time
 from homelab.stack import control_socket
 
@@ -38,7 +40,8 @@ async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetim
         jobs = jobs_now(shared, newest, results, conditions)
         failures = [(j.failure["id"], j.name, j.failure["attempt"]) for j in jobs if j.failure and not j.paused]
         tails = await history.tails(conn, failures)
-    jobs = [_with_tail(job, tails) for job in jobs]
+        explained = await explanations(conn, failures)
+    jobs = [_with_details(job, tails, explained) for job in jobs]
     entries = attention(jobs, problems, now=at)
     usual = {job.name: job.usual_s for job in jobs}
     return {
@@ -77,7 +80,12 @@ def jobs_now(
     for row in conditions:
         body = row["body"]
         due = as_time(body["due"]) if body.get("due") else None
-        held.setdefault(row["job"], {})[row["kind"]] = {**row, "due": due, "count": body.get("count", 1)}
+        held.setdefault(row["job"], {})[row["kind"]] = {
+            **row,
+            "due": due,
+            "count": body.get("count", 1),
+            "reason": body.get("reason"),
+        }
     return [
         _job_now(shared, job, newest.get(job.name), results.get(job.name, ()), held.get(job.name, {}))
         for scheduled in shared.flows.values()
@@ -85,10 +93,17 @@ def jobs_now(
     ]
 
 
-def _with_tail(job: JobNow, tails: Mapping[tuple[str, str], list[str]]) -> JobNow:
+def _with_details(
+    job: JobNow, tails: Mapping[tuple[str, str], list[str]], explained: Mapping[Attempt, Explanation]
+) -> JobNow:
     if job.failure is None:
         return job
-    return replace(job, failure={**job.failure, "tail": tails.get((job.failure["id"], job.name), [])})
+    run = job.failure["id"]
+    return replace(
+        job,
+        failure={**job.failure, "tail": tails.get((run, job.name), [])},
+        explained=explained.get((run, job.name, job.failure["attempt"])),
+    )
 
 
 def _job_now(
@@ -130,7 +145,7 @@ def usual_s(results: Sequence[Mapping[str, Any]]) -> float | None:
 def shown_entry(entry: Entry) -> Json:
     body = asdict(entry)
     body["since"] = iso(entry.since) if isinstance(entry.since, datetime) else entry.since
-    return {**body, "waiting": list(entry.waiting), "actions": list(entry.actions)}
+    return {**body, "waiting": list(entry.waiting), "actions": list(entry.actions), "facts": list(entry.facts)}
 
 
 def _going(row: Mapping[str, Any], usual: float | None) -> Json:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeVar, cast
 from homelab.core.durations import duration_text, size_text
 from homelab.core.jobs import Affinity, Flow, Job, Need, Retries
 from homelab.core.labfile import Lab
+from homelab.core.usual import Expected
 
 T = TypeVar("T")
 Kind = Literal["added", "removed", "renamed", "changed"]
@@ -194,6 +195,8 @@ def written(job: Job) -> dict[str, str]:
                 found[name] = ", ".join(_need_text(n) for n in value)
             case "retries":
                 found |= _retries_text(value)
+            case "expect":
+                found |= _expect_text(value)
             case "notify_on":
                 found["notify.on"] = "as the lab says" if value is None else ", ".join(value) or "never"
             case "notify_urls":
@@ -225,6 +228,13 @@ def _retries_text(retries: Retries) -> dict[str, str]:
         "retries.max_delay": duration_text(retries.max_delay_s),
         "retries.jitter": f"{retries.jitter:g}",
     }
+
+
+def _expect_text(expect: Expected) -> dict[str, str]:
+    found = {"expect.duration": expect.duration_s, "expect.late": expect.late_s}
+    said = {name: "as learned" if value is None else duration_text(value) for name, value in found.items()}
+    least = expect.output_bytes
+    return {**said, "expect.output": "as learned" if least is None else size_text(least)}
 
 
 def _text(value: Any) -> str:

@@ -14,11 +14,15 @@ from homelab.control import history, ledger, store
 from homelab.control.plan import written
 from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
+from homelab.core.endings import Explanation
 from homelab.core.errors import HomelabError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso
+from homelab.core.usual import NOTHING_EXPECTED, Habit, Spread, late_limit_s, learn, stuck_limit_s
 from homelab.home import adoptions
 from homelab.home.paths import Home
+from homelab.notify import store as watched
+from homelab.notify.explained import explanations
 
 Json = dict[str, Any]
 SILENT_WORKER_S = 40.0
@@ -115,17 +119,14 @@ def adoption_of(home: Home, job: str) -> Json | None:
 
 async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) -> Json:
     """One job's whole definition, where it is written, and its statistics."""
-    from homelab.notify.statistics import summary
-
     (listed,) = await jobs(shared, now, only=name)
     definition = asdict(scheduled.flow.job(name))
     definition.pop("source")
+    expected = next((j.expect for j in shared.lab.jobs if j.name == name), None) if shared.lab else None
+    definition["expect"] = asdict(expected) if expected else {}
     async with shared.database.connection() as conn:
-        results = (await history.results(conn, [name], each=50)).get(name, [])
-    durations = [
-        (r["ended"] - r["started"]).total_seconds() for r in results if r["state"] == "succeeded" and r["started"]
-    ]
-    sizes = [float(r["output_bytes"] or 0) for r in results if r["state"] == "succeeded"]
+        runs_ = (await watched.histories(conn, [name])).get(name, [])
+        open_ = (await watched.conditions(conn, [name])).get(name, {})
     file, _, line = scheduled.flow.job(name).source.rpartition(":")
     return {
         "job": {
@@ -136,17 +137,35 @@ async def job(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
             "file": file or None,
             "line": int(line) if line.isdigit() else None,
             "schedule_words": schedules.describe(scheduled.schedule) if scheduled.schedule else None,
-            "statistics": {
-                "runs": len(results),
-                "duration_s": _spread(summary(durations)),
-                "output_bytes": _spread(summary(sizes)),
-            },
+            "statistics": statistics(learn(runs_, expected=expected or NOTHING_EXPECTED), now, scheduled),
+            "unusual": [
+                {"kind": kind, "since": time_text(one.since), "reason": one.reason} for kind, one in open_.items()
+            ],
         }
     }
 
 
-def _spread(summary: Any) -> Json | None:
-    return None if summary is None else asdict(summary)
+def statistics(habit: Habit, now: datetime, scheduled: Scheduled) -> Json:
+    """What is usual for a job. Spreads are None while too little is known; nine of ten values lie from `low` to `high`.
+    Beyond `limits` a run is told as late or stuck."""
+    failed, all_ = habit.failures()
+    fires = list(islice(scheduled.schedule.fires(now), 2)) if scheduled.schedule else []
+    period_s = (fires[1] - fires[0]).total_seconds() if len(fires) == 2 else None
+    return {
+        "runs": all_,
+        "failures": failed,
+        "duration_s": _spread(habit.took.spread()),
+        "output_bytes": _spread(habit.printed.spread()),
+        "start_delay_s": _spread(habit.started.spread()),
+        "limits": {
+            "late_s": late_limit_s(habit, period_s),
+            "stuck_s": stuck_limit_s(habit, now.timestamp()),
+        },
+    }
+
+
+def _spread(spread: Spread | None) -> Json | None:
+    return None if spread is None else asdict(spread)
 
 
 def graph(shared: Shared) -> Json:
@@ -330,13 +349,15 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         newest = await history.newest(conn, [(name, flow.name)])
         workers = await store.workers(conn)
         waiting = await ledger.blocked(conn, flow.name)
+        last = shown_row(newest[name]) if name in newest else None
+        is_failed = last is not None and RunState(last["state"]).is_failure
+        explained = await explanations(conn, [(last["id"], name, last["attempt"])] if last and is_failed else [])
     if not any(w["age_s"] <= SILENT_WORKER_S for w in workers):
         reasons.append("no worker is alive to run anything")
     if waiting:
         reasons.append(f"since {iso(waiting[0]['due'])} it is blocked: {waiting[0]['reason']}")
-    last = shown_row(newest[name]) if name in newest else None
     if last is not None:
-        reasons.append(_last_words(last))
+        reasons.append(_last_words(last, explained.get((last["id"], name, last["attempt"]))))
     due = _next_due(scheduled, now)
     if scheduled.schedule is None:
         reasons.append("it has no schedule: it only runs by hand")
@@ -346,12 +367,15 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         reasons.append("its schedule never comes round")
     elif not (name in shared.paused or scheduled.flow.job(name).paused):
         reasons.append(f"it is next due at {iso(due)}")
-    return {"job": name, "reasons": reasons, "next_due": time_text(due), "last_run": last}
+    advice = next((e.action for e in explained.values()), "")
+    return {"job": name, "reasons": reasons, "next_due": time_text(due), "last_run": last, "advice": advice}
 
 
-def _last_words(last: Json) -> str:
+def _last_words(last: Json, explained: Explanation | None) -> str:
     when = last["started"] or last["due"] or last["ended"] or "some time ago"
     text = f"its last run ({last['id'][:8]}, {when}) is {str(last['state']).replace('_', ' ')}"
     if last["node"]:
         text += f" on {last['node']}"
+    if explained is not None:
+        return f"{text}: {explained.text[:1].lower()}{explained.text[1:]}"
     return f"{text}: {last['reason']}" if last["reason"] else text

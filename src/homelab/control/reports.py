@@ -4,6 +4,8 @@ One transaction a batch. What follows from a report (releasing what waited for a
 entered in the ledger, for the scheduler to do. Called by `control.service`.
 """
 
+import hashlib
+import json as jsonlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,6 +13,7 @@ from homelab.control import ledger, store
 from homelab.db.pool import Connection, json
 
 Report = Mapping[str, Any]
+_STEADY = ("scripts", "variables", "programs", "single")
 
 
 class Watching(Protocol):
@@ -43,7 +46,7 @@ async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -
 
 
 def _event(report: Report) -> tuple[str, str, dict[str, Any]]:
-    body = {k: v for k, v in report.items() if k not in ("id", "kind", "tail")}
+    body = {k: v for k, v in report.items() if k not in ("id", "kind", "tail", "facts")}
     return str(report["kind"]), str(report.get("job") or report.get("flow") or ""), body
 
 
@@ -76,17 +79,42 @@ async def _enter(conn: Connection, report: Report) -> None:
             pass  # of a newer worker: it is an event all the same
 
 
+def _setting(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """What stays the same from run to run, as JSON, and its digest, under which it is kept once."""
+    steady = jsonlib.dumps({name: facts[name] for name in _STEADY if name in facts}, sort_keys=True)
+    return steady, hashlib.blake2b(steady.encode(), digest_size=12).hexdigest()
+
+
+_FINISHED = b"""
+    with kept as (
+        insert into setting (digest, body) select %(setting)s::text, %(steady)s::jsonb
+        where %(setting)s::text is not null on conflict do nothing
+    )
+    insert into job_run (run, job, attempt, flow, due, state, started, ended, exit_code, signal, reason, output_bytes,
+        output_lines, tail, retry_at, node, worker, setting, facts)
+    values (%(run)s, %(job)s, %(attempt)s, %(flow)s, %(due)s, %(state)s, %(started)s, %(ended)s, %(exit_code)s,
+        %(signal)s, %(reason)s, %(output_bytes)s, %(output_lines)s, %(tail)s, %(retry_at)s, %(node)s, %(worker)s,
+        %(setting)s, %(facts)s)
+    on conflict (run, job, attempt) do update set state = excluded.state,
+        started = coalesce(excluded.started, job_run.started), ended = excluded.ended, exit_code = excluded.exit_code,
+        signal = excluded.signal, reason = excluded.reason, output_bytes = excluded.output_bytes,
+        output_lines = excluded.output_lines, tail = excluded.tail, retry_at = excluded.retry_at,
+        setting = excluded.setting, facts = excluded.facts, recorded = now()
+"""
+
+
 async def _job_finished(conn: Connection, report: Report) -> None:
+    facts: dict[str, Any] = report.get("facts") or {}
+    steady, digest = _setting(facts)
     await conn.execute(
-        "insert into job_run (run, job, attempt, flow, due, state, started, ended, exit_code, signal, reason,"
-        " output_bytes, output_lines, tail, retry_at, node, worker) values (%(run)s, %(job)s, %(attempt)s, %(flow)s,"
-        " %(due)s, %(state)s, %(started)s, %(ended)s, %(exit_code)s, %(signal)s, %(reason)s, %(output_bytes)s,"
-        " %(output_lines)s, %(tail)s, %(retry_at)s, %(node)s, %(worker)s) on conflict (run, job, attempt) do update"
-        " set state = excluded.state, started = coalesce(excluded.started, job_run.started), ended = excluded.ended,"
-        " exit_code = excluded.exit_code, signal = excluded.signal, reason = excluded.reason,"
-        " output_bytes = excluded.output_bytes, output_lines = excluded.output_lines, tail = excluded.tail,"
-        " retry_at = excluded.retry_at, recorded = now()",
-        {**report, "tail": json(report.get("tail") or [])},
+        _FINISHED,
+        {
+            **report,
+            "tail": json(report.get("tail") or []),
+            "steady": steady,
+            "setting": digest if facts else None,
+            "facts": json({k: v for k, v in facts.items() if k not in _STEADY}) if facts else None,
+        },
     )
 
 

@@ -9,33 +9,44 @@ from datetime import datetime
 from typing import Any
 
 from homelab.control import history, questions, store
-from homelab.control.attention import ending, sentence
 from homelab.control.difference import compare
 from homelab.control.now import usual_s
 from homelab.control.state import Shared
 from homelab.core import schedule as schedules
+from homelab.core.endings import Ending, explain, sentence
 from homelab.core.errors import NotFoundError
 from homelab.core.jobs import Flow, RunState
+from homelab.notify.explained import explanations, seen
 
 Json = dict[str, Any]
 
 
 async def view(shared: Shared, row: Mapping[str, Any]) -> Json:
-    """`{run: ...}` of the contract, each job with `needs`, `usual_s`, `ending`, `source`; the run with `why`."""
+    """`{run: ...}` of the contract, each job with `needs`, `usual_s`, `source`, and how it ended: `ending`, `facts`
+    (sentences), `advice`; the run with `why`."""
     body = await questions.run(shared, row)
     flow = await flow_at(shared, str(row["digest"]))
     names = [job["job"] for job in body["run"]["jobs"]]
     async with shared.database.connection() as conn:
         results = await history.results(conn, names, each=30)
+        failed = [(body["run"]["id"], j["job"], j["attempt"]) for j in body["run"]["jobs"] if _failed(j)]
+        explained = await explanations(conn, failed)
     for job in body["run"]["jobs"]:
         definition = next((j for j in flow.jobs if j.name == job["job"]), None) if flow else None
         job["needs"] = [n.job for n in definition.needs] if definition else []
         job["usual_s"] = usual_s(results.get(job["job"], ()))
-        job["ending"] = ending(job) if RunState(job["state"]).is_failure else sentence(str(job["reason"] or ""))
+        job["ending"], job["facts"], job["advice"] = sentence(str(job["reason"] or "")), [], ""
+        if _failed(job):
+            known = explained.get((body["run"]["id"], job["job"], job["attempt"])) or explain(Ending.of(job))
+            job["ending"], job["facts"], job["advice"] = known.sentence, list(known.facts), known.action
         job["source"] = _source(shared, job["job"]) or (definition.source if definition else "")
     body["run"]["why"] = why_it_ran(shared, row)
     body["run"]["digest"] = row["digest"]
     return body
+
+
+def _failed(job: Mapping[str, Any]) -> bool:
+    return RunState(job["state"]).is_failure
 
 
 async def flow_at(shared: Shared, digest: str) -> Flow | None:
@@ -82,7 +93,8 @@ async def difference(shared: Shared, row: Mapping[str, Any], job: str, other: st
     if good is None:
         return {"job": job, "run": row["id"], "to": None, "differences": []}
     old, new = await flow_at(shared, good["digest"]), await flow_at(shared, this["digest"])
-    rows = compare(good, this, old=_job(old, job), new=_job(new, job))
+    circumstances = (seen(good["setting"], good["facts"]), seen(this["setting"], this["facts"]))
+    rows = compare(good, this, old=_job(old, job), new=_job(new, job), seen=circumstances)
     return {
         "job": job,
         "run": row["id"],

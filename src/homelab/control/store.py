@@ -281,6 +281,8 @@ async def prune(conn: Connection) -> None:
         "delete from event where time < now() - interval '7 days'",
         "delete from report where received < now() - interval '3 days'",
         "delete from job_run where recorded < now() - interval '60 days'",
+        "delete from setting where created < now() - interval '1 day' and not exists"
+        " (select from job_run where job_run.setting = setting.digest)",
         "delete from run where coalesce(due, created) < now() - interval '60 days' and state <> 'scheduled'",
         "delete from instant where due < now() - interval '400 days'",
         "delete from notification where created < now() - interval '60 days' and state <> 'queued'",

@@ -1,7 +1,8 @@
-"""Spans of time and amounts of data as people write them: `30m`, `1h30m`, `26h`, `90`; `10MiB`, `500MB`.
+"""Spans of time and amounts of data as people write them: `30m`, `1h30m`, `26h`, `90`; `10MiB`, `500MB`; and as they
+say them: `3 h 5 min`, `12.4 kB`.
 
-Pure text arithmetic. Called by `core.labfile` for settings and by `cli` for options. A bare number is seconds,
-or bytes.
+Pure text arithmetic. Called by `core.labfile` for settings, by `cli` for options, and by whoever composes a sentence.
+A bare number is seconds, or bytes.
 """
 
 import math
@@ -99,3 +100,26 @@ def size_text(amount: int) -> str:
         if amount and amount % _BYTES[unit] == 0:
             return f"{amount // _BYTES[unit]}{unit}"
     return f"{amount}B"
+
+
+def span(seconds: float) -> str:
+    """`42 s`, `7 min`, `3 h 5 min`, `2 d 4 h`: rounded the way a person would say it."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+    hours = minutes // 60
+    return f"{hours // 24} d" + (f" {hours % 24} h" if hours % 24 else "")
+
+
+def size(amount: float) -> str:
+    """`512 B`, `12.4 kB`, `3.1 MB`."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if amount >= factor:
+            return f"{amount / factor:.1f} {unit}"
+    return f"{amount:.0f} B"

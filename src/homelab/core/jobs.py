@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NewType, cast
 
+from homelab.core.usual.expecting import NOTHING_EXPECTED, Expected
+
 JobName = NewType("JobName", str)
 RunId = NewType("RunId", str)
 """The id of the Prefect flow run, a UUID in its usual text form."""
@@ -138,6 +140,8 @@ class Job:
     """It may be stopped and started anew for work of higher priority."""
     expected_s: float | None = None
     """How long a run usually takes; None when nobody knows."""
+    expect: Expected = NOTHING_EXPECTED
+    """What is usual for it, where a person knows better than its history. Not part of the flow's digest."""
     source: str = ""
     """Where the job is defined, `file:line`, for people. Not part of the flow's digest."""
 
@@ -160,6 +164,7 @@ class Flow:
         body = asdict(self)
         for job in body["jobs"]:
             job.pop("source")
+            job.pop("expect")
             for name, default in _LATER.items():
                 if job[name] == default:
                     del job[name]
@@ -207,6 +212,7 @@ def _known(cls: type, raw: Mapping[str, Any]) -> dict[str, Any]:
 def _job_from(raw: Mapping[str, Any]) -> Job:
     values = _known(Job, raw)
     values["needs"] = tuple(Need(**_known(Need, n)) for n in raw.get("needs", ()))
+    values["expect"] = Expected(**_known(Expected, raw.get("expect", {})))
     values["retries"] = Retries(**_known(Retries, raw.get("retries", {})))
     for name in ("exclusive", "tags", "notify_urls"):
         values[name] = tuple(raw.get(name, ()))

@@ -4,15 +4,16 @@ Output of a job is other people's text: it is shortened, and characters that cou
 themselves, or be refused by a database are written out as escapes. Secrets were replaced before it came here.
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from homelab.core.printable import harmless
+
 TAIL_LINES = 20
-_LINE_CHARS = 400
 _DIGEST_LINES = 40
+_REASON_CHARS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,23 +56,6 @@ _VERBS = {
 }
 
 
-def harmless(text: str, *, limit: int = _LINE_CHARS) -> str:
-    """One line of foreign text, safe to print and to store: control, format and unpaired characters become escapes
-    (`\\x1b`, `\\u202e`), a tab a space; at most `limit` characters, the cut marked."""
-    shown: list[str] = []
-    for char in text[: limit + 1]:
-        category = unicodedata.category(char)
-        if char == "\t":
-            shown.append(" ")
-        elif category in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
-            code = ord(char)
-            shown.append(f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
-        else:
-            shown.append(char)
-    result = "".join(shown)
-    return result if len(result) <= limit else result[: limit - 1] + "…"
-
-
 def level(kind: str) -> str:
     return LEVELS.get(kind, "warning")
 
@@ -90,9 +74,14 @@ def body(
     dependants: Sequence[str] = (),
     tail: Sequence[str] = (),
     link: str = "",
+    action: str = "",
 ) -> str:
-    """The text under the title: the reason, when, which attempt, what waits for it, the last lines, a link."""
-    lines = [harmless(reason, limit=600), "", f"When: {stamp(time)}"]
+    """The text under the title: the reason, what to do, when, which attempt, what waits for it, a link, the last
+    lines."""
+    lines = [harmless(reason, limit=_REASON_CHARS), ""]
+    if action:
+        lines.append(f"Next: {harmless(action)}")
+    lines += [f"When: {stamp(time)}"]
     if due is not None:
         lines.append(f"Due: {stamp(due)}")
     if attempt:
@@ -136,18 +125,3 @@ def _counted(kind: str, jobs: int, alerts: int) -> str:
 def stamp(time: datetime) -> str:
     """`2026-03-01 02:00:07 UTC`."""
     return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def span(seconds: float) -> str:
-    """`42 s`, `7 min`, `3 h 5 min`, `2 d 4 h`: rounded the way a person would say it."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
-    hours = minutes // 60
-    return f"{hours // 24} d" + (f" {hours % 24} h" if hours % 24 else "")

@@ -1,9 +1,9 @@
 """Which events deserve an alert. Values in, values out: a report or an observation, the conditions that hold, the job's
-past and its settings give alerts to send and conditions to open, change or close. No I/O, no clock.
+habit (`core.usual`) and its settings give alerts to send and conditions to open, change or close. No I/O, no clock.
 
 A *condition* is something wrong that was noticed and still holds (table `watch`). It is told once; a job that keeps
-failing, or stays blocked, is told again once a day. What ends a condition closes it, and only `failed` has a word for
-its end: `recovered`, and only when the failure was told. Called by `watcher`.
+failing, or stays blocked, is told again once a day. What ends a condition closes it; the end of one that was told is
+told too (`recovered`), except for runs that were missed or blocked. Called by `watcher`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,19 +11,28 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from homelab.core import usual
+from homelab.core.durations import span
+from homelab.core.endings import Circumstances, Ending, Explanation, explain, sentence
 from homelab.core.jobs import RunState
+from homelab.core.usual import Found, Habit, Unusual
 from homelab.notify import message
-from homelab.notify.message import span
-from homelab.notify.statistics import Past, silence, slow_limit_s, stuck_limit_s
 
-KINDS = ("failed", "recovered", "late", "missed", "stuck", "silent", "slow", "blocked", "notify_failed")
+KINDS = ("failed", "recovered", "late", "missed", "stuck", "silent", "shrunken", "slow", "blocked", "notify_failed")
 """What `[notify] on` and a job's `notify = { on = [...] }` may name. Left out, all of them alert."""
 
 AGAIN = timedelta(hours=24)
 """A condition that goes on is told again after this."""
 MISSED_SETTLE = timedelta(seconds=20)
 """Missed runs are collected this long, so that an outage is one alert with a count."""
-LATE_S = 60.0
+_SETTLED = {
+    "slow": "been unusually slow",
+    "silent": "printed nothing",
+    "shrunken": "printed unusually little",
+    "stuck": "seemed stuck",
+    "late": "been late",
+}
+"""What has ended when a job is as usual again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +63,8 @@ class Condition:
     told: datetime | None = None
     count: int = 1
     due: datetime | None = None
+    reason: str = ""
+    """The sentence that was, or would have been, told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +76,21 @@ class Verdict:
     closes: tuple[tuple[str, str], ...] = ()
 
 
+_NOTHING = Found()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What a judgement needs beside the event. `on`: the kinds that alert for this job. `open`: its conditions by kind.
-    `dependants`: jobs that need it, directly or not. `link`: where the run can be looked at."""
+    `habit`: what is usual for it; `found`: what its habit said of the run; `explained`: how a failure came to
+    be, where more is known than the report says. `dependants`: jobs that need it, directly or
+    not. `link`: where the run can be looked at."""
 
     on: Collection[str] = KINDS
     open: Mapping[str, Condition] = field(default_factory=dict[str, Condition])
-    past: Past = field(default_factory=Past)
+    habit: Habit | None = None
+    found: Found = _NOTHING
+    explained: Explanation | None = None
     dependants: tuple[str, ...] = ()
     link: str = ""
 
@@ -107,11 +125,22 @@ def _failure(report: Mapping[str, Any], context: Context) -> Verdict:
     if "failed" not in context.on or (grown.told is not None and time - grown.told < AGAIN):
         return Verdict(opens=(grown,), closes=closes)
     says = "failed" if grown.count == 1 else "still fails"
-    reason = why(report)
+    explained = context.explained or explain(Ending.of(report), Circumstances.from_json(report.get("facts")))
+    reason = explained.text
+    if context.habit is not None and grown.count == 1 and (first := usual.first_failure(context.habit)):
+        reason += f" {first}"
     if grown.count > 1:
         reason += f" It has failed {grown.count} times since {message.stamp(grown.since)}."
     alert = _alert(
-        "failed", report, context, says=says, reason=reason, time=time, key=f"{run}:{report.get('attempt')}", tail=True
+        "failed",
+        report,
+        context,
+        says=says,
+        reason=reason,
+        time=time,
+        key=f"{run}:{report.get('attempt')}",
+        tail=True,
+        action=explained.action,
     )
     return Verdict(alerts=(alert,), opens=(replace(grown, told=time),), closes=closes)
 
@@ -120,43 +149,74 @@ def _success(report: Mapping[str, Any], context: Context) -> Verdict:
     job, time = report["job"], instant(report, "ended", "time")
     alerts: list[Alert] = []
     opens: list[Condition] = []
-    closes = [*_closing(job, context, "failed", "blocked", "stuck", "late")]
+    settled = [kind for kind in ("stuck", "late", *context.found.settled) if kind in context.open]
     failing = context.open.get("failed")
     if failing is not None and failing.told is not None and "recovered" in context.on:
         times = "once" if failing.count == 1 else f"{failing.count} times"
         reason = f"It succeeded after it had failed {times} since {message.stamp(failing.since)}."
         alerts.append(_alert("recovered", report, context, says="works again", reason=reason, time=time))
-    for kind, told in (("slow", _slow(report, context)), ("silent", _silent(report, context))):
-        if told is None:
-            closes += _closing(job, context, kind)
-        elif kind not in context.open:
-            says, reason = told
-            is_on = kind in context.on
-            opens.append(Condition(job=job, kind=kind, since=time, run=report.get("run"), told=time if is_on else None))
-            if is_on:
-                alerts.append(_alert(kind, report, context, says=says, reason=reason, time=time, tail=True))
-    return Verdict(alerts=tuple(alerts), opens=tuple(opens), closes=tuple(closes))
+    else:
+        alerts += _as_usual(report, context, settled, time)
+    for one in (context.found.slow, context.found.silent, context.found.shrunken):
+        if one is not None and one.kind not in context.open:
+            alert, condition = _unusual(one, report, context, time, tail=True)
+            opens.append(condition)
+            alerts += alert
+    closes = _closing(job, context, "failed", "blocked", *settled, *context.found.learned)
+    return Verdict(alerts=tuple(alerts), opens=tuple(opens), closes=closes)
 
 
-def _slow(report: Mapping[str, Any], context: Context) -> tuple[str, str] | None:
+def _unusual(
+    one: Unusual, report: Mapping[str, Any], context: Context, now: datetime, *, key: str = "", tail: bool = False
+) -> tuple[list[Alert], Condition]:
+    """What to tell of something unusual (nothing where this kind does not alert), and the condition it opens."""
+    is_on = one.kind in context.on
+    due = as_time(report["due"]) if one.kind == "late" and report.get("due") else None
+    condition = Condition(
+        job=report["job"],
+        kind=one.kind,
+        since=now,
+        run=report.get("run"),
+        told=now if is_on else None,
+        due=due,
+        reason=one.reason,
+    )
+    if not is_on:
+        return [], condition
+    return [
+        _alert(one.kind, report, context, says=one.says, reason=one.reason, time=now, key=key, tail=tail)
+    ], condition
+
+
+def _as_usual(report: Mapping[str, Any], context: Context, settled: Sequence[str], time: datetime) -> list[Alert]:
+    """That what was told as unusual has ended."""
+    told = [context.open[kind] for kind in settled if context.open[kind].told is not None]
+    if not told or "recovered" not in context.on:
+        return []
+    had = " and ".join(f"{_SETTLED[one.kind]} since {message.stamp(one.since)}" for one in told)
     started, ended = report.get("started"), report.get("ended")
-    limit_s = slow_limit_s(context.past.durations_s)
-    if not started or not ended or limit_s is None:
-        return None
-    took_s = (as_time(ended) - as_time(started)).total_seconds()
-    if took_s <= limit_s:
-        return None
-    return "was unusually slow", f"It took {span(took_s)}; usually it takes {span(_middle(context.past.durations_s))}."
+    took = f" It took {span((as_time(ended) - as_time(started)).total_seconds())}." if started and ended else ""
+    return [
+        _alert(
+            "recovered",
+            report,
+            context,
+            says="is as usual again",
+            reason=f"It had {had}.{took}",
+            time=time,
+            key=f"{report.get('run')}:{told[0].kind}",
+        )
+    ]
 
 
-def _silent(report: Mapping[str, Any], context: Context) -> tuple[str, str] | None:
-    printed = report.get("output_bytes")
-    if printed is None or not silence(context.past.output_bytes, printed):
-        return None
-    usual = round(_middle(context.past.output_bytes))
-    amount = "printed nothing" if printed == 0 else f"printed only {printed} bytes"
-    runs = len(context.past.output_bytes)
-    return amount, f"It succeeded but {amount}; each of its last {runs} runs printed, usually {usual} bytes."
+def began(report: Mapping[str, Any], context: Context) -> Verdict:
+    """Judge the start of a flow's run (`run.started`): what was late or missed is so no more."""
+    waited = context.open.get("late")
+    is_waited_for = waited is not None and waited.run is not None  # else it waits for a success, not for a start
+    kinds = ("late", "missed") if is_waited_for else ("missed",)
+    event = {**report, "job": report["flow"]}
+    alerts = _as_usual(event, context, ["late"], instant(report, "time")) if is_waited_for else []
+    return Verdict(alerts=tuple(alerts), closes=_closing(report["flow"], context, *kinds))
 
 
 def late(
@@ -165,21 +225,25 @@ def late(
     """Judge a run that is due and has not started. Time counts from the later of `due` and `up_since`: a lab that was
     down makes runs missed, not late. `period_s` is the time between two runs of the flow, None when not known."""
     waited_s = (now - max(due, up_since)).total_seconds()
-    if waited_s <= late_limit_s(period_s) or "late" in context.open:
+    due_s = (now - due).total_seconds()
+    one = usual.late(context.habit, waited_s=waited_s, due_s=due_s, period_s=period_s)
+    if one is None or "late" in context.open:
         return Verdict()
-    is_on = "late" in context.on
-    condition = Condition(job=flow, kind="late", since=now, run=run, told=now if is_on else None, due=due)
-    if not is_on:
-        return Verdict(opens=(condition,))
     report = {"job": flow, "run": run, "due": due}
-    reason = f"It was due {span((now - due).total_seconds())} ago and has not started."
-    alert = _alert("late", report, context, says="is late", reason=reason, time=now, key=due.isoformat())
-    return Verdict(alerts=(alert,), opens=(condition,))
+    alerts, condition = _unusual(one, report, context, now, key=due.isoformat())
+    return Verdict(alerts=tuple(alerts), opens=(condition,))
 
 
-def late_limit_s(period_s: float | None) -> float:
-    """A minute, or a tenth of the time between two runs where that is more, at most five minutes."""
-    return max(LATE_S, min((period_s or 0.0) * 0.1, 300.0))
+def overdue(*, job: str, up_since: datetime, applied: datetime, now: datetime, context: Context) -> Verdict:
+    """Judge a job that has not succeeded for long. `applied`: since when it is what it is. Quiet while something else
+    that keeps it from succeeding is known."""
+    if context.habit is None or any(kind in context.open for kind in ("failed", "blocked", "missed", "late", "stuck")):
+        return Verdict()
+    one = usual.overdue(context.habit, now=now.timestamp(), since=up_since.timestamp(), known_from=applied.timestamp())
+    if one is None:
+        return Verdict()
+    alerts, condition = _unusual(one, {"job": job, "run": None}, context, now, key=now.date().isoformat())
+    return Verdict(alerts=tuple(alerts), opens=(condition,))
 
 
 def stuck(
@@ -195,23 +259,20 @@ def stuck(
 ) -> Verdict:
     """Judge a run that is still going: beyond its timeout and grace (it should have been stopped), or far beyond what
     its past runs took."""
-    going_s = (now - started).total_seconds()
-    usual_s = stuck_limit_s(context.past.durations_s)
-    beyond_timeout = timeout_s is not None and going_s > timeout_s + grace_s + 60.0
-    if "stuck" in context.open or not (beyond_timeout or (usual_s is not None and going_s > usual_s)):
+    if "stuck" in context.open:
         return Verdict()
-    is_on = "stuck" in context.on
-    condition = Condition(job=job, kind="stuck", since=now, run=run, told=now if is_on else None)
-    if not is_on:
-        return Verdict(opens=(condition,))
-    if beyond_timeout:
-        reason = f"It has been running for {span(going_s)}, beyond its timeout of {span(timeout_s or 0)}."
+    going_s = (now - started).total_seconds()
+    if timeout_s is not None and going_s > timeout_s + grace_s + 60.0:
+        reason = f"It has been running for {span(going_s)}, beyond its timeout of {span(timeout_s)}."
+        one: Unusual | None = Unusual(kind="stuck", says="seems stuck", reason=reason)
     else:
-        middle = span(_middle(context.past.durations_s))
-        reason = f"It has been running for {span(going_s)}; usually it takes {middle}."
+        habit = context.habit
+        one = None if habit is None else usual.stuck(habit, going_s=going_s, when=started.timestamp())
+    if one is None:
+        return Verdict()
     report = {"job": job, "run": run, "attempt": attempt}
-    alert = _alert("stuck", report, context, says="seems stuck", reason=reason, time=now, key=f"{run}:{attempt}")
-    return Verdict(alerts=(alert,), opens=(condition,))
+    alerts, condition = _unusual(one, report, context, now, key=f"{run}:{attempt}")
+    return Verdict(alerts=tuple(alerts), opens=(condition,))
 
 
 def missed(
@@ -225,7 +286,7 @@ def missed(
     if grown.told is not None or now - first_seen < MISSED_SETTLE or "missed" not in context.on:
         return Verdict(opens=() if grown == known else (grown,))
     first, last = min(dues), max(dues)
-    why_ = f" {_sentence(reason)}" if reason else ""
+    why_ = f" {sentence(reason)}" if reason else ""
     if len(dues) == 1:
         says, text = "missed its run", f"The run due {message.stamp(first)} did not happen.{why_}"
     else:
@@ -248,7 +309,7 @@ def blocked(*, flow: str, due: datetime, reason: str, upstream_told: bool, now: 
     quiet = upstream_told or (grown.told is not None and now - grown.told < AGAIN)
     if quiet or "blocked" not in context.on:
         return Verdict(opens=(grown,))
-    text = _sentence(reason or "Something it needs has not succeeded lately.")
+    text = sentence(reason or "Something it needs has not succeeded lately.")
     if grown.count > 1:
         text += f" {grown.count} runs were blocked since {message.stamp(grown.since)}."
     report = {"job": flow, "run": None, "due": due}
@@ -258,7 +319,7 @@ def blocked(*, flow: str, due: datetime, reason: str, upstream_told: bool, now: 
 
 def undelivered(*, target: str, since: datetime, attempts: int, error: str, now: datetime) -> Alert:
     """The alert, for the other targets, that one target takes no notifications."""
-    reason = f"Nothing reached it for {span((now - since).total_seconds())} in {attempts} attempts: {_sentence(error)}"
+    reason = f"Nothing reached it for {span((now - since).total_seconds())} in {attempts} attempts: {sentence(error)}"
     return Alert(
         kind="notify_failed",
         job="",
@@ -268,24 +329,6 @@ def undelivered(*, target: str, since: datetime, attempts: int, error: str, now:
         body=message.body(reason=reason, time=now),
         dedupe_key=f"notify_failed:{target}:{since.isoformat()}",
     )
-
-
-def why(report: Mapping[str, Any]) -> str:
-    """One sentence on how an attempt ended, from its report."""
-    attempt = report.get("attempt") or 1
-    after = f" after {attempt} attempts" if attempt > 1 else ""
-    state = report["state"]
-    if reason := str(report.get("reason") or "").strip():
-        return _sentence(f"{reason.rstrip('.')}{after}")
-    if report.get("signal"):
-        return f"It was ended by signal {report['signal']}{after}."
-    if state == "timed_out":
-        return f"It ran longer than its timeout{after}."
-    if state == "crashed":
-        return f"The worker that ran it went away{after}."
-    if report.get("exit_code") is not None:
-        return f"It ended with exit status {report['exit_code']}{after}."
-    return f"It failed{after}."
 
 
 def as_time(value: datetime | str) -> datetime:
@@ -312,6 +355,7 @@ def _alert(
     time: datetime,
     key: str = "",
     tail: bool = False,
+    action: str = "",
 ) -> Alert:
     job, run = report["job"], report.get("run")
     given = list(report.get("tail") or ())[-message.TAIL_LINES :] if tail else []
@@ -323,7 +367,7 @@ def _alert(
         job=job,
         run=run,
         title=message.title(job, says),
-        reason=message.harmless(reason, limit=600),
+        reason=message.harmless(reason, limit=1000),
         body=message.body(
             reason=reason,
             time=time,
@@ -332,6 +376,7 @@ def _alert(
             dependants=context.dependants if kind in ("failed", "late", "missed", "blocked", "stuck") else (),
             tail=lines,
             link=link,
+            action=action,
         ),
         dedupe_key=f"{kind}:{job}:{key or run}",
         link=link,
@@ -341,14 +386,3 @@ def _alert(
 
 def _closing(job: str, context: Context, *kinds: str) -> tuple[tuple[str, str], ...]:
     return tuple((job, kind) for kind in kinds if kind in context.open)
-
-
-def _middle(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return ordered[len(ordered) // 2] if ordered else 0.0
-
-
-def _sentence(text: str) -> str:
-    text = " ".join(text.split())
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "!", "?")) else text + "."

@@ -4,13 +4,15 @@ Called by `watcher` with a connection. Times come back as aware datetimes.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from homelab.core.usual import KEPT, Run
 from homelab.notify.queue import Connection
 from homelab.notify.rules import Condition, Verdict, as_time
-from homelab.notify.statistics import KEPT, Past
+
+_RESULTS = ("succeeded", "failed", "timed_out", "crashed")
 
 
 async def conditions(conn: Connection, jobs: Iterable[str]) -> dict[str, dict[str, Condition]]:
@@ -38,6 +40,7 @@ def _condition(row: Any) -> Condition:
         told=as_time(body["told"]) if body.get("told") else None,
         count=body.get("count", 1),
         due=as_time(body["due"]) if body.get("due") else None,
+        reason=body.get("reason", ""),
     )
 
 
@@ -48,6 +51,7 @@ async def apply(conn: Connection, verdict: Verdict) -> None:
             "told": condition.told.isoformat() if condition.told else None,
             "count": condition.count,
             "due": condition.due.isoformat() if condition.due else None,
+            "reason": condition.reason,
         }
         await conn.execute(
             "insert into watch (job, kind, since, run, body) values (%s, %s, %s, %s, %s::jsonb)"
@@ -58,18 +62,57 @@ async def apply(conn: Connection, verdict: Verdict) -> None:
         await conn.execute("delete from watch where job = %s and kind = %s", (job, kind))
 
 
-async def past(conn: Connection, job: str, *, run: str | None = None) -> Past:
-    """The last successful runs of a job, without the run that is judged."""
+async def histories(conn: Connection, jobs: Iterable[str], *, but: str | None = None) -> dict[str, list[Run]]:
+    """The newest final attempts of each job (`KEPT` at most), the oldest first, without those of the run `but`."""
+    # The newest rows of one job come from the index; sorting on disk is nothing the planner should think of here.
     cursor = await conn.execute(
-        "select extract(epoch from ended - started)::float8 as took_s, output_bytes from job_run"
-        " where job = %s and state = 'succeeded' and run is distinct from %s order by recorded desc limit %s",
-        (job, run, KEPT),
+        "select a.* from unnest(%s::text[]) as j(job) cross join lateral (select r.job, r.state, r.attempt,"
+        " r.started, r.ended, r.output_bytes, r.due, r.flow, run.trigger from job_run r join run on run.id = r.run"
+        " where r.job = j.job and r.retry_at is null and r.state <> 'running' and r.ended is not null"
+        " and r.started is not null and r.run is distinct from %s"
+        " order by r.recorded desc limit %s) a order by a.ended",
+        (list(jobs), but, KEPT),
     )
-    rows = await cursor.fetchall()
-    return Past(
-        durations_s=tuple(row["took_s"] for row in rows if row["took_s"] is not None),
-        output_bytes=tuple(row["output_bytes"] for row in rows if row["output_bytes"] is not None),
+    found: dict[str, list[Run]] = {}
+    for row in await cursor.fetchall():
+        one = run_of(row, is_scheduled=row["trigger"] == "schedule")
+        if one is not None:
+            found.setdefault(row["job"], []).append(one)
+    return found
+
+
+def run_of(row: Mapping[str, Any], *, is_scheduled: bool) -> Run | None:
+    """A final attempt (a row of `job_run`, or a report `job.finished`) as `core.usual` takes it; None for one that
+    was not started, or that somebody cancelled. `late_s` is known of the first job of a scheduled run only."""
+    if not row.get("started") or not row.get("ended") or row["state"] not in _RESULTS:
+        return None
+    started, ended, due = as_time(row["started"]), as_time(row["ended"]), row.get("due")
+    begins = is_scheduled and due and row["job"] == row.get("flow") and row.get("attempt") == 1
+    return Run(
+        ended=ended.timestamp(),
+        is_good=row["state"] == "succeeded",
+        took_s=max(0.0, (ended - started).total_seconds()),
+        output_bytes=row.get("output_bytes"),
+        late_s=max(0.0, (started - as_time(due)).total_seconds()) if begins and due else None,
     )
+
+
+async def is_scheduled(conn: Connection, run: str) -> bool:
+    """Whether the run was started by its schedule, at its instant."""
+    cursor = await conn.execute("select 1 from run where id = %s and trigger = 'schedule'", (run,))
+    return await cursor.fetchone() is not None
+
+
+async def held(conn: Connection) -> set[str]:
+    """Jobs that somebody paused."""
+    cursor = await conn.execute("select job from job_switch where paused")
+    return {row["job"] for row in await cursor.fetchall()}
+
+
+async def applied(conn: Connection) -> dict[str, datetime]:
+    """Since when each flow is what it is."""
+    cursor = await conn.execute("select name, applied from flow")
+    return {row["name"]: row["applied"] for row in await cursor.fetchall()}
 
 
 async def unstarted(conn: Connection, *, before: datetime) -> list[dict[str, Any]]:

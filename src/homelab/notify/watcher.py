@@ -13,8 +13,11 @@ from typing import Any, Protocol
 
 import structlog
 
+from homelab.core import usual
 from homelab.core.jobs import Flow, Job, RunState
+from homelab.core.usual import NOTHING_EXPECTED, Expected, Found, Habit, learn
 from homelab.notify import delivery, message, queue, rules, store
+from homelab.notify.explained import explanations
 from homelab.notify.message import Message
 from homelab.notify.queue import Claim, Connection, Pool
 from homelab.notify.rules import Alert, Context, Verdict
@@ -23,6 +26,10 @@ from homelab.notify.targets import label
 log = structlog.get_logger()
 
 _IDLE_S = 15.0
+_EARLY = timedelta(seconds=30)
+"""Nothing is late before this, whatever the lab file says."""
+_PACE = timedelta(minutes=1)
+_REMEMBERED = 500
 _BUSY_S = 1.0
 _FAILING_AFTER = 3
 """Attempts after which the other targets hear that one takes nothing."""
@@ -60,6 +67,9 @@ class JobAlerts:
     needs: tuple[str, ...] = ()
     timeout_s: float | None = None
     grace_s: float = 10.0
+    expected: Expected = NOTHING_EXPECTED
+    rests: bool = False
+    """It is paused in the lab file, or cron's: nobody waits for it."""
 
 
 class Watcher:
@@ -79,6 +89,9 @@ class Watcher:
         self._changed = asyncio.Event()
         self._busy: set[str] = set()
         self._pruned: datetime | None = None
+        self._habits: dict[str, Habit] = {}
+        self._found: dict[tuple[str, str, int], Found] = {}
+        self._paced: datetime | None = None
 
     def configure(self, lab: LabLike) -> None:
         """Take the settings of a lab file that was applied. Queued notifications keep their targets."""
@@ -92,6 +105,9 @@ class Watcher:
                 needed_by.setdefault(need.job, []).append(job.name)
         self._jobs = {job.name: self._of(job, needed_by) for job in lab.jobs}
         self._flows = {flow.name: tuple(job.name for job in flow.jobs) for flow in lab.flows}
+        self._habits = {name: habit for name, habit in self._habits.items() if name in self._jobs}
+        for name, habit in self._habits.items():
+            habit.expected = self._jobs[name].expected
         self._changed.set()
 
     def _of(self, job: Job, needed_by: Mapping[str, Sequence[str]]) -> JobAlerts:
@@ -104,6 +120,8 @@ class Watcher:
             needs=tuple(need.job for need in job.needs),
             timeout_s=job.timeout_s,
             grace_s=job.grace_s,
+            expected=job.expect,
+            rests=job.paused or job.shadow,
         )
 
     # Deciding
@@ -114,7 +132,9 @@ class Watcher:
         if kind == "job.finished":
             await self._job_finished(conn, report, report["job"])
         elif kind == "run.started":
-            await self._started(conn, report["flow"])
+            flow = report["flow"]
+            context = await self._context(conn, flow, run=report["run"])
+            await self._carry_out(conn, rules.began(report, context), flow, now=rules.instant(report, "time"))
         elif kind == "run.finished":
             is_failure = RunState(report["state"]).is_failure
             if is_failure and not await store.any_failed_job(conn, report["run"]):
@@ -122,20 +142,49 @@ class Watcher:
                 await self._job_finished(conn, {**report, "job": report["flow"], "attempt": 1}, report["flow"])
 
     async def _job_finished(self, conn: Connection, report: Mapping[str, Any], job: str) -> None:
-        is_good = report["state"] == "succeeded"
-        past = await store.past(conn, job, run=report["run"]) if is_good else None
-        context = await self._context(conn, job, run=report["run"], past=past)
+        found = await self._observe(conn, report, job)
+        context = replace(await self._context(conn, job, run=report["run"]), found=found)
+        if RunState(report["state"]).is_failure and not report.get("retry_at"):
+            key = (str(report["run"]), job, int(report.get("attempt") or 0))
+            context = replace(context, explained=(await explanations(conn, [key])).get(key))
         await self._carry_out(conn, rules.finished(report, context), job, now=rules.instant(report, "ended", "time"))
 
-    async def _started(self, conn: Connection, flow: str) -> None:
-        await store.apply(conn, Verdict(closes=((flow, "late"), (flow, "missed"))))
+    async def _observe(self, conn: Connection, report: Mapping[str, Any], job: str) -> Found:
+        """What the job's habit says of this attempt, which it then knows. The same again when a report is taken again
+        because its transaction was lost."""
+        if report.get("retry_at"):
+            return Found()
+        key = (str(report["run"]), job, int(report.get("attempt") or 0))
+        if key in self._found:
+            return self._found[key]
+        run = store.run_of(report, is_scheduled=True)
+        if run is None:
+            return Found()
+        if run.late_s is not None and run.late_s > 30 and not await store.is_scheduled(conn, key[0]):
+            run = replace(run, late_s=None)  # it made up for a missed instant, and is no example
+        found = (await self._habit(conn, job, but=key[0])).observe(run)
+        self._found[key] = found
+        while len(self._found) > _REMEMBERED:
+            del self._found[next(iter(self._found))]
+        return found
 
-    async def _context(self, conn: Connection, job: str, *, run: str | None, past: rules.Past | None = None) -> Context:
+    async def _habit(self, conn: Connection, job: str, *, but: str | None = None) -> Habit:
+        """What is usual for the job: learned from the database once, from reports afterwards."""
+        if job not in self._habits:
+            await self._learn(conn, [job], but=but)
+        return self._habits[job]
+
+    async def _learn(self, conn: Connection, jobs: Sequence[str], *, but: str | None = None) -> None:
+        known = await store.histories(conn, jobs, but=but)
+        for job in jobs:
+            self._habits[job] = learn(known.get(job, ()), expected=self._jobs.get(job, self._lab).expected)
+
+    async def _context(self, conn: Connection, job: str, *, run: str | None) -> Context:
         settings = self._jobs.get(job, self._lab)
         return Context(
             on=settings.on,
             open=(await store.conditions(conn, [job])).get(job, {}),
-            past=past or rules.Past(),
+            habit=self._habits.get(job),
             dependants=settings.dependants,
             link=f"{self._control_url}/runs/{run}" if run else "",
         )
@@ -174,8 +223,12 @@ class Watcher:
         """Look at what no report tells: late, stuck, missed and blocked. Cheap; every 5 to 15 s is right."""
         async with conn.transaction():
             await self._tick_decided(conn, now)
+            await self._learn(conn, [job for job in self._jobs if job not in self._habits])
             await self._tick_late(conn, now)
             await self._tick_stuck(conn, now)
+            if self._paced is None or now - self._paced >= _PACE:
+                self._paced = now
+                await self._tick_overdue(conn, now)
             await self._tick_targets(conn, now)
             if self._pruned is None or now - self._pruned > timedelta(hours=6):
                 self._pruned = now
@@ -210,7 +263,7 @@ class Watcher:
         await self._carry_out(conn, verdict, flow, now=now)
 
     async def _tick_late(self, conn: Connection, now: datetime) -> None:
-        for row in await store.unstarted(conn, before=now - timedelta(seconds=rules.LATE_S)):
+        for row in await store.unstarted(conn, before=now - _EARLY):
             context = await self._context(conn, row["flow"], run=row["id"])
             verdict = rules.late(
                 flow=row["flow"],
@@ -224,7 +277,7 @@ class Watcher:
             await self._carry_out(conn, verdict, row["flow"], now=now)
         known = await store.conditions_of(conn, "late")
         waiting = await store.still_unstarted(conn, [c.run for c in known if c.run])
-        gone = tuple((c.job, c.kind) for c in known if c.run not in waiting)
+        gone = tuple((c.job, c.kind) for c in known if c.run is not None and c.run not in waiting)
         await store.apply(conn, Verdict(closes=gone))
 
     async def _tick_stuck(self, conn: Connection, now: datetime) -> None:
@@ -232,7 +285,6 @@ class Watcher:
             if now - row["started"] < timedelta(minutes=1):
                 continue  # no limit is below a minute
             settings = self._jobs.get(row["job"], self._lab)
-            past = await store.past(conn, row["job"], run=row["run"])
             verdict = rules.stuck(
                 job=row["job"],
                 run=row["run"],
@@ -241,9 +293,26 @@ class Watcher:
                 timeout_s=settings.timeout_s,
                 grace_s=settings.grace_s,
                 now=now,
-                context=await self._context(conn, row["job"], run=row["run"], past=past),
+                context=await self._context(conn, row["job"], run=row["run"]),
             )
             await self._carry_out(conn, verdict, row["job"], now=now)
+
+    async def _tick_overdue(self, conn: Connection, now: datetime) -> None:
+        paused, applied = await store.held(conn), await store.applied(conn)
+        for flow, jobs in self._flows.items():
+            for job in jobs:
+                if job not in self._habits or self._jobs[job].rests or job in paused:
+                    continue
+                if usual.overdue(self._habits[job], now=now.timestamp(), since=self._up_since.timestamp()) is None:
+                    continue  # nearly always: no question to the database
+                verdict = rules.overdue(
+                    job=job,
+                    up_since=self._up_since,
+                    applied=applied.get(flow, now),
+                    now=now,
+                    context=await self._context(conn, job, run=None),
+                )
+                await self._carry_out(conn, verdict, job, now=now)
 
     async def _tick_targets(self, conn: Connection, now: datetime) -> None:
         for target in await queue.waiting(conn):

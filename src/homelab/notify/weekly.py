@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from homelab.notify.message import Message, harmless, span
+from homelab.core.durations import span
+from homelab.notify.message import Message, harmless
 
 NAMED = 5
 """Jobs of one kind that are named; all are counted."""

@@ -267,6 +267,7 @@ class Execution:
             retry_at=iso(after.retry_at),
             worker=self._node.worker,
             node=self._node.name,
+            facts=outcome.facts,
         )
         self._task_event(job, after.state, outcome.ended, attempt, outcome.reason, started=outcome.started)
         self._wake.set()

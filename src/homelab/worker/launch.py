@@ -16,7 +16,8 @@ from homelab.core.jobs import Job, RunState
 from homelab.flows.pyrunner import PythonRunner, PythonSpec
 from homelab.home import references
 from homelab.home.paths import Home
-from homelab.worker import environment, process, python
+from homelab.worker import environment, process, python, runlog
+from homelab.worker.circumstances import Observer
 from homelab.worker.facts import RunFacts
 from homelab.worker.process import Outcome
 from homelab.worker.redaction import Redactor, too_short
@@ -31,6 +32,7 @@ class Launcher:
         self._home = home
         self.prefect = dict(prefect or {})
         self.runner = PythonRunner()
+        self._observer = Observer(home)
 
     async def run(
         self,
@@ -57,13 +59,22 @@ class Launcher:
         writer = Writer(log_path, limit_bytes=job.output_limit_bytes, redactor=redactor)
         for name in too_short(values):
             writer.lab(f"the secret {name} is too short to be recognised in the output", time.time())
+        began = self._observer.begin(spec)
+
+        def started(pid: int, at: datetime) -> None:
+            on_start(pid, at)
+            if job.run:
+                self._observer.read_beside(spec, began)
+
         try:
             outcome = await process.run(
-                spec, writer, cancel=cancel, start=start, on_start=on_start, cancel_reason=cancel_reason
+                spec, writer, cancel=cancel, start=start, on_start=started, cancel_reason=cancel_reason
             )
         finally:
             writer.close(time.time())
-        outcome = replace(outcome, reason=redactor.text(outcome.reason))
+        tail = [] if outcome.exit_code not in (126, 127) else list(map(runlog.text, runlog.tail(log_path, 20)))
+        seen = await self._observer.end(spec, began, outcome, tail, redactor)
+        outcome = replace(outcome, reason=redactor.text(outcome.reason), facts=seen)
         return outcome.with_output(output_bytes=writer.output_bytes, output_lines=writer.output_lines)
 
     async def _secrets(self, job: Job) -> dict[str, str]:

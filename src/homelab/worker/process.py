@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import pwd
+import resource
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import FrameType
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from homelab.core.errors import HomelabError, InputError
 from homelab.core.jobs import RunState
@@ -30,6 +31,7 @@ from homelab.worker.survivors import group_exists, group_lives, left_behind
 
 DRAIN_QUIET_S = 0.5
 DRAIN_MAX_S = 2.0
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 KILL_WAIT_S = 5.0
 """How long after SIGKILL a process may take to go; longer means that it hangs inside the kernel."""
 UMASK = 0o022
@@ -78,6 +80,11 @@ class Outcome:
     left_behind: tuple[int, ...] = ()
     output_bytes: int = 0
     output_lines: int = 0
+    peak_memory_bytes: int | None = None
+    """Of the largest of its processes; None where nobody counted."""
+    cpu_s: float | None = None
+    facts: Mapping[str, Any] | None = None
+    """What else was seen (`worker.circumstances`), as JSON."""
 
     @classmethod
     def not_started(cls, state: RunState, reason: str, now: datetime) -> "Outcome":
@@ -119,6 +126,8 @@ class Started(Protocol):
     pid: int
     exited: "asyncio.Future[int]"
     ended: datetime | None
+    usage: "resource.struct_rusage | None"
+    """What it and its children used, once it has ended and somebody counted."""
 
     def close(self) -> None:
         """Nobody waits any more; a process that has not ended was killed before."""
@@ -304,9 +313,12 @@ class _Running:
                 wait.cancel()
 
     def _outcome(self, state: RunState, reason: str, code: int | None, left: tuple[int, ...]) -> Outcome:
+        usage = self.process.usage
         return Outcome(
             state=state,
             reason=reason,
+            peak_memory_bytes=None if usage is None else usage.ru_maxrss * _RSS_UNIT,
+            cpu_s=None if usage is None else round(usage.ru_utime + usage.ru_stime, 3),
             ended=self.process.ended or _now(),
             started=self.started,
             exit_code=code if code is not None and code >= 0 else None,
@@ -338,6 +350,7 @@ class _Shell:
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
         self.ended: datetime | None = None
+        self.usage: resource.struct_rusage | None = None
         try:
             self._fd = os.pidfd_open(popen.pid)
             self._loop.add_reader(self._fd, self._look)
@@ -345,8 +358,18 @@ class _Shell:
             self._look_again(0.002)
 
     def _look(self) -> None:
-        code = self._popen.poll()
-        if code is None or self.exited.done():
+        if self.exited.done():
+            return
+        try:
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            code = self._popen.poll()  # collected elsewhere: `subprocess` knows what to make of that
+        else:
+            if pid == 0:
+                return
+            code = self._popen.returncode = os.waitstatus_to_exitcode(status)
+            self.usage = usage
+        if code is None:
             return
         self.ended = _now()
         self.exited.set_result(code)
@@ -395,8 +418,7 @@ def _why(code: int) -> str:
 
 
 def killed_by(number: int) -> str:
-    hint = ", perhaps for want of memory" if number == signal.SIGKILL else ""
-    return f"killed by signal {number} ({_signal_name(number) or 'unknown'}){hint}"
+    return f"killed by signal {number} ({_signal_name(number) or 'unknown'})"
 
 
 def _signal_name(number: int) -> str:

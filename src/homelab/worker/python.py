@@ -5,6 +5,7 @@ Called by `worker.launch` for jobs with `flow = "module:function"`, and by `work
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,7 @@ class PythonProcess:
         self.pid = child.pid
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.ended: datetime | None = None
+        self.usage: resource.struct_rusage | None = None  # the fork server collects it, and does not tell
         self._waiting = asyncio.create_task(self._wait(child), name=f"python {child.pid}")
 
     async def _wait(self, child: RunningChild) -> None:

@@ -79,7 +79,7 @@ def visible_secrets(subject: Subject, facts: Facts) -> Iterator[Hazard]:
             yield _hazard(subject, message, variable, command.name)
             return
     for found in re.finditer(r"(?:^|[;&|(]\s*|\benv\s+|\bexport\s+)([A-Za-z_]\w*)=(\S+)", subject.job.command):
-        if _is_secret_name(found[1]) and is_secret(found[2]):
+        if is_secret_name(found[1]) and is_secret(found[2]):
             yield _hazard(subject, f"the value of {found[1]} stands in the crontab itself", found[1], "the command")
             return
 
@@ -89,7 +89,7 @@ def assigned_secrets(subjects: Sequence[Subject]) -> Iterator[Hazard]:
     said: set[tuple[str, str]] = set()
     for subject in subjects:
         for name, value in subject.job.environment.items():
-            if (name, value) not in said and _is_secret_name(name) and is_secret(value):
+            if (name, value) not in said and is_secret_name(name) and is_secret(value):
                 said.add((name, value))
                 yield _hazard(
                     subject, f"the value of {name}, above this line, stands in the crontab itself", name, "it"
@@ -112,7 +112,8 @@ def is_secret(value: str) -> bool:
     return len(value) >= 3 and not _FROM_ELSEWHERE.search(value) and not _PLACEHOLDER.search(value)
 
 
-def _is_secret_name(name: str) -> bool:
+def is_secret_name(name: str) -> bool:
+    """Whether a variable of this name usually holds a password, a token or a key."""
     return (name in ("MYSQL_PWD", "PGPASSWORD", "SSHPASS") or bool(_NAME.search(name))) and not _NOT_NAME.search(name)
 
 

@@ -8,7 +8,18 @@ from homelab.core.jobs import Flow, Job
 
 Port = int | Literal["auto"]
 
-EVENTS: Final = ("failed", "recovered", "late", "missed", "stuck", "silent", "slow", "blocked", "notify_failed")
+EVENTS: Final = (
+    "failed",
+    "recovered",
+    "late",
+    "missed",
+    "stuck",
+    "silent",
+    "shrunken",
+    "slow",
+    "blocked",
+    "notify_failed",
+)
 """What an alert can be about; `notify` decides when each of them holds."""
 
 

@@ -26,6 +26,7 @@ from homelab.core.labfile.model import (
 from homelab.core.labfile.problems import At, Collector, Problem, nearest, shown
 from homelab.core.labfile.settings import DEFAULTS, INCLUDABLE, JOB, NAMED_TABLES, SINGLE_TABLES, TOP
 from homelab.core.labfile.source import Source, read_source
+from homelab.core.usual import Expected
 
 MOST_JOBS: Final = 5000
 _MERGED: Final = ("environment", "secrets", "params", "requires", "retries")
@@ -383,7 +384,7 @@ class _Reader:
 
 
 def _made(name: str, settings: dict[str, Any], expression: str | None, timezone: str, source: str) -> Job:
-    values = {k: v for k, v in settings.items() if k not in ("imported", "notify", "needs", "retries")}
+    values = {k: v for k, v in settings.items() if k not in ("imported", "notify", "needs", "retries", "expect")}
     for written, field in (
         ("timeout", "timeout_s"),
         ("grace", "grace_s"),
@@ -408,6 +409,8 @@ def _made(name: str, settings: dict[str, Any], expression: str | None, timezone:
         for n in settings.get("needs", ())
         if "job" in n
     )
+    fields = {"duration": "duration_s", "output": "output_bytes", "late": "late_s"}
+    values["expect"] = Expected(**{fields[k]: v for k, v in settings.get("expect", {}).items()})
     values |= {"schedule": expression, "timezone": timezone, "needs": needs, "source": source}
     return Job(name=name, retries=Retries(**retries), **values)
 

@@ -13,6 +13,7 @@ from homelab.core.labfile.settings import (
     ACCESS,
     CONTROL,
     DEFAULTS,
+    EXPECT,
     INCLUDABLE,
     JOB,
     JOB_NOTIFY,
@@ -32,7 +33,7 @@ from homelab.core.labfile.settings import (
 )
 
 SECTIONS: Final[tuple[Table, ...]] = (
-    LAB, JOB, NEED, RETRIES, JOB_NOTIFY, REQUIRES, AFFINITY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT,
+    LAB, JOB, NEED, RETRIES, EXPECT, JOB_NOTIFY, REQUIRES, AFFINITY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT,
     CONTROL, ACCESS, NODE, CAPACITY,
 )  # fmt: skip
 

@@ -114,6 +114,35 @@ JOB_NOTIFY: Final = Table(
 )
 
 
+EXPECT: Final = Table(
+    name="expect",
+    about="What is usual for the job, where you know better than its history. It tells, and stops nothing.",
+    settings=(
+        setting(
+            "duration",
+            duration(positive=True),
+            "as learned",
+            "A run that takes longer is told as slow, one that goes on for three times as long as stuck.",
+            "seconds",
+        ),
+        setting(
+            "output",
+            SIZE,
+            "as learned",
+            "A run that succeeds and prints less is told as shrunken, or silent; 0 says that silence is fine.",
+            "bytes",
+        ),
+        setting(
+            "late",
+            duration(positive=True),
+            "as learned",
+            "A run that has not started so long after its instant is told as late.",
+            "seconds",
+        ),
+    ),
+)
+
+
 def _read_need(value: Any, at: At) -> dict[str, Any]:
     found = {"job": NAMED.read(value, at)} if isinstance(value, str) else NEED.read(value, at)
     if isinstance(value, dict) and "job" not in value:
@@ -221,6 +250,7 @@ DEFAULTS: Final = Table(
             "true",
             "Alerts about this job: false for none, a table for other ones.",
         ),
+        setting("expect", EXPECT.kind(), "{}", "What is usual for the job, in place of what the lab learns; a table."),
         setting(
             "requires",
             REQUIRES_KIND,
