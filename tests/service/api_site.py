@@ -33,7 +33,16 @@ class SmallLooking:
 
     async def now(self) -> dict[str, Any]:
         empty: list[Any] = []
-        return {"jobs": 2, "paused": 0, "attention": empty, "running": empty, "next": empty, "nodes": empty}
+        return {
+            "jobs": 2,
+            "paused": 0,
+            "attention": empty,
+            "running": empty,
+            "next": empty,
+            "nodes": empty,
+            "recent": empty,
+            "states": {"fetch": "failed", "<b>x</b>": ""},
+        }
 
     async def services(self) -> list[Any]:
         return []
