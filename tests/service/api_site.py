@@ -35,8 +35,8 @@ class SmallLooking:
 
     async def now(self) -> dict[str, Any]:
         empty: list[Any] = []
-        lists = dict.fromkeys(("attention", "running", "next", "nodes"), empty)
-        return {"jobs": 2, "paused": 0, "states": {}, **lists}
+        lists = dict.fromkeys(("attention", "running", "next", "nodes", "recent"), empty)
+        return {"jobs": 2, "paused": 0, "states": {"fetch": "failed", "<b>x</b>": ""}, **lists}
 
     async def events_kept(self) -> tuple[int, int]:
         numbers = [event["id"] for event in self.lab.sent]

@@ -24,6 +24,7 @@ from homelab.stack import control_socket
 
 Json = dict[str, Any]
 NEXT = 12
+RECENT = 8
 
 
 async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetime) -> Json:
@@ -54,6 +55,7 @@ async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetim
         "attention": [shown_entry(entry) for entry in entries],
         "running": [_going(row, usual.get(row["job"])) for row in going],
         "next": upcoming(shared, at),
+        "recent": recent(results),
         "nodes": questions.nodes(workers),
     }
 
@@ -130,6 +132,22 @@ def _job_now(
         usual_s=usual_s(results),
         conditions=held,
     )
+
+
+def recent(results: Mapping[str, Sequence[Mapping[str, Any]]], *, most: int = RECENT) -> list[Json]:
+    """What has ended, the newest first. `results` of each job, the newest first."""
+    ended = [row for rows in results.values() for row in rows[:most] if row["started"] and row["ended"]]
+    ended.sort(key=lambda row: row["ended"], reverse=True)
+    return [
+        {
+            "id": row["run"],
+            "job": row["job"],
+            "state": row["state"],
+            "ended": iso(row["ended"]),
+            "duration_s": (row["ended"] - row["started"]).total_seconds(),
+        }
+        for row in ended[:most]
+    ]
 
 
 def usual_s(results: Sequence[Mapping[str, Any]]) -> float | None:

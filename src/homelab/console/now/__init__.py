@@ -21,7 +21,6 @@ ACTIONS = {
 }
 """Name to (label, address, role that it needs)."""
 PARTS = ("head", "glance", "attention", "running", "next", "recent")
-RECENT = 8
 
 
 def headline(answer: dict[str, Any]) -> str:
@@ -46,14 +45,11 @@ def buttons(entry: dict[str, Any], role: str) -> list[tuple[str, str]]:
 async def values(site: Site) -> dict[str, Any]:
     answer = await site.control.looking.now()
     services = await site.control.looking.services()
-    rows: Any = await site.control.runs(limit=RECENT * 3)
-    ended = sorted((row for row in rows if row["ended"]), key=lambda row: row["ended"], reverse=True)
     return {
         "answer": answer,
         "headline": headline(answer),
         "entries": [{**entry, "buttons": buttons(entry, site.role)} for entry in answer["attention"]],
         "services": services,
-        "recent": ended[:RECENT],
         "now": datetime.now(UTC),
     }
 

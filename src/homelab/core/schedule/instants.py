@@ -5,7 +5,8 @@ minute by minute. Called through `core.schedule`.
 """
 
 import itertools
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -119,11 +120,17 @@ def _days_of_month(schedule: Schedule, year: int, month: int) -> Iterator[date]:
         weekday = (weekday + 1) % 7
 
 
+@lru_cache(maxsize=1024)
+def _times(hours: int, minutes: int) -> tuple[timedelta, ...]:
+    """The times of day of these bits, ascending."""
+    return tuple(timedelta(hours=h, minutes=m) for h in bits(hours) for m in bits(minutes))
+
+
 def _fires(schedule: Schedule, after: datetime) -> Iterator[datetime]:
     if schedule.is_reboot:
         return
     zone = _zone(schedule.timezone)
-    times = [timedelta(hours=h, minutes=m) for h in bits(schedule.hours) for m in bits(schedule.minutes)]
+    times = _times(schedule.hours, schedule.minutes)
     # Two days earlier: a zone is up to a day away from UTC, and a jump can move a time over midnight.
     first = max(date(1, 1, 3), after.date()) - timedelta(days=2)
     waiting: list[datetime] = []  # instants of a day with a clock change that may come after those of the next day
@@ -133,14 +140,11 @@ def _fires(schedule: Schedule, after: datetime) -> Iterator[datetime]:
         plain = _plain_offset(zone, midnight)
         if plain is not None and not waiting:
             base = (midnight - plain).replace(tzinfo=UTC)
-            if base > last:
-                for time in times:
-                    yield base + time
-                last = base + times[-1]
-                continue
-            instants = [base + time for time in times]
-        else:
-            instants = _instants_of_changed_day(schedule, zone, midnight, times)
+            for time in times[bisect_right(times, last - base) :]:
+                yield base + time
+            last = max(last, base + times[-1])
+            continue
+        instants = _instants_of_changed_day(schedule, zone, midnight, times)
         if waiting:
             instants = list(merge(waiting, instants))
         # The next date cannot begin before this, so everything before it is final.
@@ -177,7 +181,7 @@ def _earliest(zone: ZoneInfo, local: datetime) -> datetime:
 
 
 def _instants_of_changed_day(
-    schedule: Schedule, zone: ZoneInfo, midnight: datetime, times: list[timedelta]
+    schedule: Schedule, zone: ZoneInfo, midnight: datetime, times: Sequence[timedelta]
 ) -> list[datetime]:
     """Ascending instants of one local date on which the clock is changed."""
     found: set[datetime] = set()
