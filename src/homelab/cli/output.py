@@ -17,7 +17,6 @@ from typing import Any, TextIO
 from homelab.cli import bars, tables
 from homelab.cli.tables import aligned, width
 from homelab.cli.terminal import can_move, columns, has_colour, is_terminal, is_unicode
-from homelab.worker import runlog
 
 __all__ = ["aligned", "has_colour", "is_terminal", "is_unicode", "width"]
 
@@ -37,6 +36,8 @@ WIDE = 110
 
 def safe(text: str) -> str:
     """Text that a terminal shows and does not obey: what it would act on is made visible, as in logs."""
+    from homelab.worker import runlog  # not for completion, which shows nothing and must be quick
+
     return runlog.safe(text).encode("utf-8", "replace").decode()
 
 

@@ -83,12 +83,9 @@ class Digest:
 
     async def look(self, now: datetime) -> Json:
         """The digest as it would be told now: `{title, body, level, begin, end, next, targets}` and its facts."""
-        schedule = self.schedule
-        begin = now - WEEK if schedule is None else due_between(schedule, now - FURTHEST, now) or now - WEEK
         async with self._shared.database.connection() as conn:
-            await self._measure(conn, now)
-            week = await self._week(conn, begin, now, now)
-        made = weekly.compose(week)
+            week = await self._until_now(conn, now)
+        made, schedule = weekly.compose(week), self.schedule
         following = None if schedule is None else next(iter(schedule.fires(now)), None)
         facts: Json = {k: iso(v) if isinstance(v, datetime) else v for k, v in asdict(week).items()}
         return {
@@ -108,16 +105,20 @@ class Digest:
             raise NotFoundError(
                 "the lab file names no notification target", hint='Add one: [notify] urls = ["ntfy://..."]'
             )
-        schedule = self.schedule
-        begin = now - WEEK if schedule is None else due_between(schedule, now - FURTHEST, now) or now - WEEK
         async with self._shared.database.connection() as conn:
-            await self._measure(conn, now)
-            alert = _alert(await self._week(conn, begin, now, now), key=f"now:{now.isoformat()}")
+            alert = _alert(await self._until_now(conn, now), key=f"now:{now.isoformat()}")
             await self._watcher.tell_lab(conn, alert, now=now)
         self._shared.tell()
         return {"title": alert.title, "targets": list(targets)}
 
     # -- facts ----------------------------------------------------------------------------------------------------
+
+    async def _until_now(self, conn: Connection, now: datetime) -> Week:
+        """Since the last instant of the schedule; a week where there is none."""
+        schedule = self.schedule
+        begin = None if schedule is None else due_between(schedule, now - FURTHEST, now)
+        await self._measure(conn, now)
+        return await self._week(conn, begin or now - WEEK, now, now)
 
     async def _week(self, conn: Connection, begin: datetime, end: datetime, now: datetime) -> Week:
         shared = self._shared
