@@ -11,6 +11,8 @@ from homelab.core import capacity
 from homelab.simulation.engine import Outcome
 from homelab.simulation.report import seconds
 
+Nodes = Sequence[tuple[str, Sequence[float]]]
+"""Each node with its shares over time, none when it has nothing of the resource. The place gives the colour."""
 _WIDE, _HIGH, _LEFT, _TOP = 720, 120, 40, 8
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1f2328; --dim: #59636e; --line: #d1d9e0; --ground: #fff;
@@ -32,8 +34,7 @@ def page(title: str, report: Mapping[str, Any], outcome: Outcome, notes: Sequenc
     series = outcome.use.series(outcome.end_s)
     resources = sorted({name for levels in series.values() for name, values in levels.items() if any(values)})
     figures = "".join(
-        _figure(name, {node: levels[name] for node, levels in series.items() if name in levels}, outcome)
-        for name in resources
+        _figure(name, [(node, levels.get(name, ())) for node, levels in series.items()], outcome) for name in resources
     )
     said = "".join(f"<pre>{escape(note)}</pre>" for note in notes)
     return (
@@ -55,19 +56,22 @@ def _table(policies: Sequence[Mapping[str, Any]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
-def _figure(resource: str, nodes: Mapping[str, Sequence[float]], outcome: Outcome) -> str:
-    keys = " ".join(f'<span class="k{n % 6}">&#9632;</span> {escape(name)}' for n, name in enumerate(nodes))
+def _figure(resource: str, nodes: Nodes, outcome: Outcome) -> str:
+    keys = " ".join(
+        f'<span class="k{n % 6}">&#9632;</span> {escape(name)}' for n, (name, values) in enumerate(nodes) if values
+    )
     return (
         f"<figure><figcaption>{escape(capacity.noun(resource))}</figcaption>"
         f'{chart(nodes, outcome.end_s, resource)}<div class="key">{keys}</div></figure>'
     )
 
 
-def chart(nodes: Mapping[str, Sequence[float]], end_s: float, resource: str) -> str:
+def chart(nodes: Nodes, end_s: float, resource: str) -> str:
     """One line a node, shares from 0 to 1 over the whole time."""
     lines = "".join(
         f'<path class="s{n % 6}" d="{_path(values)}"><title>{escape(name)}</title></path>'
-        for n, (name, values) in enumerate(nodes.items())
+        for n, (name, values) in enumerate(nodes)
+        if values
     )
     grid = "".join(
         f'<line x1="{_LEFT}" x2="{_WIDE}" y1="{_y(share):.1f}" y2="{_y(share):.1f}"/>'

@@ -113,6 +113,9 @@ def seconds(value: float) -> str:
     return f"{value / 3600:.3g} h"
 
 
+_WAIT_WORDS: Final = {"mean_s": "mean", "p95_s": "p95", "p99_s": "p99", "max_s": "longest"}
+
+
 def compare(without: Mapping[str, Any], with_: Mapping[str, Any], added: str) -> tuple[dict[str, Any], list[str]]:
     """What the added node changes, as JSON and as lines, under the lab's own placement."""
     old, new = without["policies"][0], with_["policies"][0]
@@ -132,7 +135,7 @@ def compare(without: Mapping[str, Any], with_: Mapping[str, Any], added: str) ->
     lines = [f"With {added}:", f"  {'':<22}{'without':>10}{'with':>10}"]
     for name in ("mean_s", "p95_s", "p99_s", "max_s"):
         before, after = waits[name]
-        lines.append(f"  {'wait, ' + name.removesuffix('_s'):<22}{seconds(before):>10}{seconds(after):>10}")
+        lines.append(f"  {'wait, ' + _WAIT_WORDS[name]:<22}{seconds(before):>10}{seconds(after):>10}")
     lines.append(f"  {'rejected':<22}{old['rejected']:>10}{new['rejected']:>10}")
     for name, (before, after) in shares.items():
         lines.append(f"  {capacity.noun(name) + ' in use':<22}{before * 100:>9.1f}%{after * 100:>9.1f}%")
