@@ -4,15 +4,16 @@ The Azure trace is not part of the project: set HOMELAB_AZURE_TRACE to its file 
 """
 
 import os
+import random
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.measuring import Row
-from homelab.core.capacity import SLOTS, UNIT, Capacity
+from homelab.core.capacity import CPU, SLOTS, UNIT, Capacity
 from homelab.core.labfile import parse
 from homelab.core.labfile.fleet import fleet_of
-from homelab.core.placement import Node
+from homelab.core.placement import Node, Request
 from homelab.simulation.engine import simulate
 from homelab.simulation.month import generate
 from homelab.simulation.optimum import optimum
@@ -56,11 +57,40 @@ def _row(what: str, waits: dict[str, float], more: str = "") -> Row:
     )
 
 
+def _small(seed: int) -> list[Item]:
+    chance, at, items = random.Random(seed), 0.0, list[Item]()
+    for n in range(5):
+        at += chance.expovariate(0.2)
+        amounts = {CPU: chance.randint(1, 4) * UNIT}
+        length = float(chance.randint(1, 60))
+        items.append(
+            Item(request=Request(id=f"{n}", amounts=amounts, submitted=at, expected_s=length), duration_s=length)
+        )
+    return items
+
+
+def _against_optimum() -> Row:
+    """Small workloads on two nodes of four cores, where all orders can be searched by one who knows the future."""
+    fleet = [Node(name=name, declared=Capacity(amounts={CPU: 4 * UNIT})) for name in ("a", "b")]
+    sums: dict[str, float] = {}
+    searched = 0
+    for seed in range(60):
+        items = _small(seed)
+        best = optimum(items, fleet)
+        if best.kind != "exact":
+            continue
+        searched += 1
+        for name, wait in {**_waits(items, fleet), "optimum": best.mean_wait_s}.items():
+            sums[name] = sums.get(name, 0.0) + wait
+    means = {name: total / max(1, searched) for name, total in sums.items()}
+    return _row(f"{searched} small workloads of 5 on 2 nodes: mean wait", means)
+
+
 def waits(work: Path) -> list[Row]:
     lab, _ = parse({"lab.toml": REFERENCE.read_text()}, main="lab.toml")
     assert lab is not None
     fleet = list(fleet_of(lab.nodes, concurrency=lab.worker.concurrency))
-    rows: list[Row] = []
+    rows: list[Row] = [_against_optimum()]
     began, count = time.process_time(), 0
     for seed in SEEDS:
         items = list(generate(lab, days=DAYS, seed=seed))

@@ -41,12 +41,12 @@ def test_the_jobs_of_a_lab_are_simulated_with_and_without_one_more_node(tmp_path
 
 def test_a_workload_comes_from_a_file_or_from_standard_input(tmp_path: Path) -> None:
     (tmp_path / "lab.toml").write_text(LAB)
-    lines = "".join(json.dumps({"arrival": n, "duration": 30, "requires": {"cpu": 8}}) + "\n" for n in range(6))
+    lines = "".join(json.dumps({"arrival": n, "duration": 30, "requires": {"cpu": 8}}) + "\n" for n in range(4))
     (tmp_path / "w.jsonl").write_text(lines)
     from_file = homelab(tmp_path, "simulate", "w.jsonl", "--json")
     body = json.loads(from_file.stdout)
     assert body["optimum"]["kind"] == "exact"
-    assert body["policies"][0]["waits"]["count"] == 6
+    assert body["policies"][0]["waits"]["count"] == 4
     piped = subprocess.run(
         [HOMELAB, "--lab", "lab.toml", "simulate", "-", "--json"], cwd=tmp_path, input=lines, capture_output=True,
         text=True, check=True, timeout=60, env={**os.environ, "HOMELAB_HOME": str(tmp_path / "home")},
