@@ -110,7 +110,7 @@ def _request(chance: Random, n: int, *, plain: bool, known: bool) -> Request:
         id=f"r{n:03}",
         name=chance.choice(WORK),
         amounts=amounts,
-        strategy=chance.choice(("spread", "pack")),
+        strategy=chance.choice(("auto", "spread", "pack")),
         priority=chance.randint(-2, 2),
         submitted=float(chance.randint(0, 100)),
         expected_s=float(chance.randint(1, 50)) if known or chance.random() < 0.6 else None,

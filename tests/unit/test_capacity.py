@@ -77,3 +77,19 @@ def test_json_has_units_in_its_names() -> None:
     assert capacity.to_json({"memory": 5, "cpu": 1500, "disk:/data": 7}) == {
         "cpu": 1.5, "disk:/data_bytes": 7, "memory_bytes": 5
     }  # fmt: skip
+
+
+def test_the_short_form_of_a_command_line_is_the_table_of_a_lab_file() -> None:
+    table = capacity.table_of(
+        "cpu=2, memory=1GiB,app=photoshop,app:maya=2,model=q,model=r,disk:/data=1GiB,gpu_memory=1,gpu_memory=2"
+    )
+    assert table == {
+        "cpu": "2", "memory": "1GiB", "apps": {"photoshop": 1, "maya": "2"}, "models": ["q", "r"],
+        "disk": {"/data": "1GiB"}, "gpu_memory": ["1", "2"],
+    }  # fmt: skip
+    assert requirements_of({"cpu": "2"}).amounts == {"cpu": 2000}
+    for wrong in ("cpu", "=2", "cpu="):
+        with pytest.raises(AmountError):
+            capacity.table_of(wrong)
+    with pytest.raises(AmountError, match="disk must be a table"):
+        requirements_of(capacity.table_of("disk=10GiB"))

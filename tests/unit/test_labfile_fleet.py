@@ -116,7 +116,7 @@ exclusive = ["db"]
     assert lab is not None
     job = lab.job("x")
     assert job.affinity == (Affinity(work="y", required=True),)
-    assert (job.priority, job.expected_s, job.place, job.restartable) == (5, 600.0, "spread", False)
+    assert (job.priority, job.expected_s, job.place, job.restartable) == (5, 600.0, "auto", False)
     request = request_of(job, identity="1", submitted=0.0)
     assert request.amounts == {MEMORY: 1 << 30, GPU_MEMORY: 12 << 30, SLOTS: UNIT}
     mac1, mac4 = fleet_of(lab.nodes, concurrency=lab.worker.concurrency)

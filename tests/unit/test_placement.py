@@ -213,7 +213,9 @@ def test_a_node_that_takes_no_work_is_told_so(state: str) -> None:
 
 def test_both_sides_may_object_to_company() -> None:
     fleet = Snapshot.of([node("a", cpu=4), node("b", cpu=1)])
-    averse = dataclasses.replace(request("1", cpu=1), anti_affinity=(Affinity(work="noisy", required=True),))
+    averse = dataclasses.replace(
+        request("1", cpu=1), strategy="spread", anti_affinity=(Affinity(work="noisy", required=True),)
+    )
     quiet = place(averse, fleet, 0.0)
     assert isinstance(quiet, Placement) and quiet.node == "a"
     snapshot = fleet.holding(quiet.lease(now=0.0))
@@ -257,7 +259,7 @@ def test_pack_fills_a_node_and_spread_the_emptiest() -> None:
     held = Lease(id="1", node="b", owner="x", amounts={"cpu": UNIT})
     fleet = Snapshot.of([node("a", cpu=4), node("b", cpu=4)], [held])
     packed = place(dataclasses.replace(request(cpu=1), strategy="pack"), fleet, 0.0)
-    spread = place(request(cpu=1), fleet, 0.0)
+    spread = place(dataclasses.replace(request(cpu=1), strategy="spread"), fleet, 0.0)
     assert isinstance(packed, Placement) and packed.node == "b"
     assert isinstance(spread, Placement) and spread.node == "a"
 

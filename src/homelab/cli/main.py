@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "job": ("homelab.cli.job:job", "List, show, run, pause jobs; why one did not run."),
     "run": ("homelab.cli.run:run", "List, show, retry, cancel runs; their logs."),
     "place": ("homelab.cli.place:place", "Say on which node something would run, and why not elsewhere."),
+    "simulate": ("homelab.cli.simulate:simulate", "How long work would wait on a fleet; what one more node changes."),
     "notify": ("homelab.cli.notify:notify", "Test and inspect notifications."),
     "person": ("homelab.cli.person:person", "Who may sign in to the lab's pages, and as what."),
     "token": ("homelab.cli.token:token", "Make and revoke access tokens."),

@@ -11,6 +11,7 @@ from homelab.cli.job import as_json
 from homelab.core.errors import HomelabError, InputError, NotFoundError
 
 if TYPE_CHECKING:
+    from homelab.core.jobs import Strategy
     from homelab.core.labfile import Lab
     from homelab.core.placement import Lease, Node, Request, Snapshot
 
@@ -22,14 +23,14 @@ _REQUIRES = "cpu, memory, gpu_memory, slots, disk:/PATH, app, model, or what you
 @click.option("--requires", multiple=True, metavar="K=V,...", help=_REQUIRES)
 @click.option("--label", "labels", multiple=True, metavar="K=V", help="A label the node must have.")
 @click.option("--job", "job_name", metavar="NAME", help="Take the requirements from this job of the lab file.")
-@click.option("--pack", is_flag=True, help="Prefer the fullest node that fits, not the emptiest.")
+@click.option("--place", "strategy", type=click.Choice(["auto", "spread", "pack"]), help="As the job setting `place`.")
 @click.option("--lab", "lab_file", metavar="FILE", help="The lab file (default: as for every command).")
 @as_json
 def place(
     requires: tuple[str, ...],
     labels: tuple[str, ...],
     job_name: str | None,
-    pack: bool,
+    strategy: Strategy | None,
     lab_file: str | None,
     as_json: bool,
 ) -> int:
@@ -47,7 +48,7 @@ def place(
 
     lab, _ = checked(lab_file)
     now = time.time()
-    request = _request(lab, requires, labels, job_name, pack=pack)
+    request = _request(lab, requires, labels, job_name, strategy)
     snapshot = _snapshot(lab)
     _doubt(request, snapshot)
     found = decide(request, snapshot, now)
@@ -69,7 +70,9 @@ def place(
     return 1
 
 
-def _request(lab: Lab, requires: Iterable[str], labels: Iterable[str], job_name: str | None, *, pack: bool) -> Request:
+def _request(
+    lab: Lab, requires: Iterable[str], labels: Iterable[str], job_name: str | None, strategy: Strategy | None
+) -> Request:
     """The job's requirements, and above them those of the options."""
     from dataclasses import replace
 
@@ -85,7 +88,7 @@ def _request(lab: Lab, requires: Iterable[str], labels: Iterable[str], job_name:
             raise NotFoundError(f"the lab has no job '{job_name}'", hint="List them with: homelab job ls") from None
     asked: dict[str, Any] = {**job.requires, **capacity.table_of(",".join(requires))}
     asked["labels"] = {**asked.get("labels", {}), **_labels(labels)}
-    changed = replace(job, requires=asked, place="pack" if pack else job.place)
+    changed = replace(job, requires=asked, place=strategy or job.place)
     return request_of(changed, identity=job_name or "this", submitted=0.0)
 
 

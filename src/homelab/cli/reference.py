@@ -39,6 +39,7 @@ EXAMPLES: dict[str, str] = {
     "homelab notify digest": "homelab notify digest --send",
     "homelab run retry": "homelab run retry 4f2a --failed",
     "homelab place": "homelab place --requires gpu_memory=12GiB,cpu=2 --label zone=attic",
+    "homelab simulate": "homelab simulate --days 7 --add-node 'mac5: cpu=12,memory=64GiB,gpu_memory=48GiB'",
     "homelab env": 'eval "$(homelab env)"; prefect flow-run ls',
     "homelab service": "homelab service install --user",
 }

@@ -166,7 +166,7 @@ def capacity_of(written: Mapping[str, Any]) -> Capacity:
 
 def requirements_of(written: Mapping[str, Any]) -> Requirements:
     """A job's `requires` table as the lab file has it. AmountError for a value that is none."""
-    labels = cast("Mapping[str, Any]", written.get("labels", {}))
+    labels = _table(written, "labels")
     return Requirements(
         amounts=_amounts(written),
         labels={name: str(value) for name, value in sorted(labels.items())},
@@ -180,11 +180,19 @@ _SPECIAL: Final = ("unified_memory", "models", "labels", "disk", "apps")
 
 def _amounts(written: Mapping[str, Any]) -> dict[str, int]:
     found = {name: amount(name, value) for name, value in written.items() if name not in _SPECIAL}
-    for path, value in cast("Mapping[str, Any]", written.get("disk", {})).items():
+    for path, value in _table(written, "disk").items():
         found[disk(path)] = amount(disk(path), value)
     for name, count in apps_of(written.get("apps", ())).items():
         found[APP + name] = amount(APP + name, count)
     return found
+
+
+def _table(written: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = written.get(name, {})
+    if not isinstance(found, Mapping):
+        hint = "Write it like disk:/data=10GiB." if name == "disk" else f"Write {name} = {{ name = value }}."
+        raise AmountError(f"{name} must be a table", hint=hint)
+    return cast("Mapping[str, Any]", found)
 
 
 def apps_of(value: object) -> Mapping[str, Any]:

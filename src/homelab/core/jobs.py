@@ -49,7 +49,7 @@ _OPEN = frozenset({RunState.SCHEDULED, RunState.PENDING, RunState.RUNNING, RunSt
 When = Literal["success", "always", "failure"]
 Overlap = Literal["allow", "forbid", "queue"]
 Missed = Literal["skip", "latest", "all"]
-Strategy = Literal["spread", "pack"]
+Strategy = Literal["auto", "spread", "pack"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ class Job:
     """As written: `core.capacity.requirements_of` reads it."""
     affinity: tuple[Affinity, ...] = ()
     anti_affinity: tuple[Affinity, ...] = ()
-    place: Strategy = "spread"
+    place: Strategy = "auto"
     priority: int = 0
     """Higher is first; waiting counts as priority too (`core.placement`)."""
     restartable: bool = False
@@ -198,7 +198,7 @@ class Flow:
 
 
 _LATER: Mapping[str, object] = {
-    "shadow": False, "affinity": (), "anti_affinity": (), "place": "spread", "priority": 0, "restartable": False,
+    "shadow": False, "affinity": (), "anti_affinity": (), "place": "auto", "priority": 0, "restartable": False,
     "expected_s": None,
 }  # fmt: skip
 """Fields that a digest has only when they say something: definitions made before there were any keep theirs."""

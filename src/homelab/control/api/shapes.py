@@ -358,6 +358,14 @@ class Upcoming(TypedDict):
     jobs: int
 
 
+class Ended(TypedDict):
+    id: str
+    job: str
+    state: RunState
+    ended: datetime
+    duration_s: float
+
+
 class Now(TypedDict):
     lab: str | None
     time: datetime
@@ -367,6 +375,7 @@ class Now(TypedDict):
     attention: list[Entry]
     running: list[Going]
     next: list[Upcoming]
+    recent: list[Ended]
     nodes: list[Machine]
     states: Annotated[dict[str, str], Field(description="job to `paused`, the state of its newest run, or ''")]
 

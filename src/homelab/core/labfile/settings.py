@@ -266,10 +266,10 @@ DEFAULTS: Final = Table(
         setting("anti_affinity", list_of(AFFINITY_KIND), "[]", "Nodes not to be on, or work not to be with."),
         setting(
             "place",
-            one_of("spread", "pack"),
+            one_of("auto", "spread", "pack"),
             f'"{_JOB.place}"',
-            "Among nodes that fit: the emptiest, so that work has the machine for itself, or the fullest, "
-            "so that the others stay free for large work.",
+            "Among nodes that fit: the emptiest (spread), or the fullest, so that the others stay free for large work "
+            "(pack). By itself, what says what it requires is packed, and what does not is spread.",
         ),
         setting(
             "priority",

@@ -122,15 +122,21 @@ def choose(request: Request, snapshot: Snapshot, *, besides: str = "") -> Placem
     asks, unified_asks = request.asks, request.unified_asks
     is_plain, has_models = request.is_plain, bool(request.models)
     for room in snapshot.rooms:
-        free = room.free
-        for name, value in asks_of(request, room) if has_models else unified_asks if room.unified else asks:
-            if name not in free or free[name] < value:
+        free, total = room.free, room.total
+        wanted = asks_of(request, room) if has_models else unified_asks if room.unified else asks
+        empty = 0.0
+        for name, value in wanted:
+            has = free.get(name, 0)
+            if has < value:
                 break
+            empty += (has - value) / total[name]
         else:
-            if (not room.is_plain and not is_open(room)) or not permits(request, room) or room.node.name == besides:
+            if besides and room.node.name == besides:
                 continue
-            score = fill_score(request, room)
+            score = _base(request, room, empty, len(wanted))
             if not (is_plain and room.is_plain):
+                if not (is_open(room) and permits(request, room)):
+                    continue
                 score += sum(r.score for r in _more_merits(request, room))
             if best is None or score > best_score:
                 best, best_score = room, score
@@ -155,19 +161,18 @@ def net_amounts(request: Request, room: Room) -> dict[str, int]:
 
 
 def fill_score(request: Request, room: Room) -> float:
-    """How full the node becomes in what is asked (0 to 1; for `spread`, how empty it stays), less what is kept free."""
-    filled = 0.0
-    asks = request.asks
-    total, free = room.total, room.free
-    for name, value in asks:
-        if has := total.get(name):
-            filled += (has - free[name] + value) / has
-    filled = filled / len(asks) if asks else 0.0
-    score = filled if request.strategy == "pack" else 1.0 - filled
-    if room.scarce:
-        for name in room.scarce:
-            if name not in request.amounts:
-                score -= KEPT_FREE
+    """How full the node becomes in what is asked, 0 to 1 (when spread, how empty it stays), less what is kept free."""
+    wanted = asks_of(request, room)
+    return _base(request, room, sum((room.free[n] - value) / room.total[n] for n, value in wanted), len(wanted))
+
+
+def _base(request: Request, room: Room, empty: float, count: int) -> float:
+    """`empty`: the shares of what is asked that stay free, summed over `count` resources."""
+    share = empty / count if count else 1.0
+    score = 1.0 - share if request.packs else share
+    for name in room.scarce:
+        if name not in request.amounts:
+            score -= KEPT_FREE
     return score
 
 
@@ -179,7 +184,7 @@ def merits(request: Request, room: Room) -> tuple[Reason, ...]:
         for name in room.scarce
         if name not in request.amounts
     ]
-    code = Code.PACK if request.strategy == "pack" else Code.FREE
+    code = Code.PACK if request.packs else Code.FREE
     base = fill_score(request, room) + KEPT_FREE * len(kept)
     asks = asks_of(request, room)
     found = [

@@ -105,7 +105,7 @@ class Room:
         self.devices: tuple[int, ...] | None = None if devices is None else tuple(devices)
         self.free = self._with_gpu(free)
         self.scarce = tuple(sorted(n for n, v in self.total.items() if v > 0 and _is_scarce(n)))
-        self.is_plain = node.state == "ready" and not has_wrong_clock(node)
+        self.is_plain = _is_plain(self)
 
     def _with_gpu(self, free: dict[str, int]) -> dict[str, int]:
         if self.devices is not None:
@@ -124,10 +124,11 @@ class Room:
     def _changed(self, leases: Mapping[str, Lease], lease: Lease, sign: int) -> "Room":
         made = Room.__new__(Room)
         made.node, made.total, made.unified = self.node, self.total, self.unified
-        made.scarce, made.is_plain = self.scarce, self.is_plain
+        made.scarce = self.scarce
         made.leases = leases
         made.averse = self.averse
         if lease.averse:
+            # Names to stay away from make the node one that is looked at closely.
             made.averse = frozenset(name for one in leases.values() for name in one.averse)
         made.devices = self.devices
         free = dict(self.free)
@@ -141,6 +142,7 @@ class Room:
                 if self.unified:
                     free[MEMORY] += sign * value
         made.free = made._with_gpu(free)
+        made.is_plain = _is_plain(made)
         return made
 
     def device_for(self, bytes_: int, other: "Room | None" = None) -> int | None:
@@ -158,6 +160,11 @@ class Room:
 
     def has_model(self, model: str) -> bool:
         return model in self.node.capacity.models or any(m.name == model for m in self.node.models)
+
+
+def _is_plain(room: Room) -> bool:
+    """Whether amounts alone decide about plain work."""
+    return room.node.state == "ready" and not room.averse and not has_wrong_clock(room.node)
 
 
 def _is_scarce(resource: str) -> bool:

@@ -181,17 +181,22 @@ class Refused:
     as long, need not be tried."""
 
     def __init__(self) -> None:
-        self._least: dict[Shape, list[tuple[float, ...]]] = {}
+        self._least: dict[Shape, list[tuple[float, tuple[int, ...]]]] = {}
 
     def covers(self, request: Request, length: float) -> bool:
-        known = self._least.get(request.shape)
-        if known is None:
-            return False
-        asked = (length, *(value for _, value in request.asks))
-        return any(all(a >= b for a, b in zip(asked, least, strict=True)) for least in known)
+        for least_length, least in self._least.get(request.shape, ()):
+            if length >= least_length and _is_at_least(request.sizes, least):
+                return True
+        return False
 
     def add(self, request: Request, length: float) -> None:
-        asked = (length, *(value for _, value in request.asks))
         known = self._least.setdefault(request.shape, [])
-        known[:] = [one for one in known if not all(a >= b for a, b in zip(one, asked, strict=True))]
-        known.append(asked)
+        known[:] = [one for one in known if one[0] < length or not _is_at_least(one[1], request.sizes)]
+        known.append((length, request.sizes))
+
+
+def _is_at_least(sizes: tuple[int, ...], least: tuple[int, ...]) -> bool:
+    for one, other in zip(sizes, least, strict=True):  # noqa: SIM110 - asked for every request of a queue
+        if one < other:
+            return False
+    return True

@@ -35,7 +35,7 @@ class Request:
     anti_affinity: tuple[Affinity, ...] = ()
     exclusive: tuple[str, ...] = ()
     data: Mapping[str, int] = field(default_factory=dict[str, int])
-    strategy: Strategy = "spread"
+    strategy: Strategy = "auto"
     priority: int = 0
     submitted: float = 0.0
     expected_s: float | None = None
@@ -55,6 +55,21 @@ class Request:
             return self.asks
         asks = {**dict(self.asks), MEMORY: self.amounts.get(MEMORY, 0) + gpu}
         return tuple(sorted(asks.items()))
+
+    @cached_property
+    def packs(self) -> bool:
+        """Whether the fullest node that fits is the best one, not the emptiest.
+
+        By itself, work that says what it needs is packed: that leaves room for large work, and in simulations things
+        wait less (docs/explanation/placement.md). Work that asks for slots alone needs nobody knows what: it is spread.
+        """
+        if self.strategy == "auto":
+            return any(name != SLOTS for name, _ in self.asks)
+        return self.strategy == "pack"
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(value for _, value in self.asks)
 
     @cached_property
     def names(self) -> frozenset[str]:
