@@ -132,7 +132,16 @@ def _nobody_may(_: str) -> bool:
 
 def page(template: str, *, title: str, here: str = "", status: int = 200, **values: Any) -> Response:
     """A whole page without anybody signed in, such as a refusal."""
-    values = {"undo": None, "live": "", "version": 0, "form_token": "", "lab": "", "may": _nobody_may, **values}
+    values = {
+        "reader": "",
+        "undo": None,
+        "live": "",
+        "version": 0,
+        "form_token": "",
+        "lab": "",
+        "may": _nobody_may,
+        **values,
+    }
     html = fragment(template, title=words.short(title, 100), here=here, **values)
     return Response(
         html.encode("utf-8", "replace"),
@@ -156,5 +165,6 @@ def respond(asked: Asked, template: str, *, title: str, here: str = "", status: 
         form_token=asked.site.gate.form_token(asked.identity) if asked.identity.session else "",
         lab=asked.site.control.looking.lab_name,
         may=may,
+        reader=asked.identity.name,
         **{"undo": undo.offered(asked), "undo_number": number(), **values},
     )
