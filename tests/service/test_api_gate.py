@@ -12,7 +12,7 @@ from tests.service.postgres_site import postgres
 
 from homelab.console.site import Console
 from homelab.control.api import openapi, prefect_proxy
-from homelab.control.api.app import ROUTES
+from homelab.control.api.app import ROUTES, app
 from homelab.control.api.routing import Route
 
 ALL = (*ROUTES, *Console().routes, *prefect_proxy.routes(prefect_proxy.Proxy()))
@@ -252,3 +252,30 @@ async def test_readiness_tells_a_foreign_token_from_one_of_this_lab(site: Runnin
     assert (await site.http.get("/readyz", headers=site.bearer("node"))).status_code == 200
     for token in ("not-of-this-lab", "x" * 5000):
         assert (await site.http.get("/readyz", headers={"Authorization": f"Bearer {token}"})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("own_url", "origin", "name", "is_secure"),
+    [
+        ("http://127.0.0.1:4280", "http://127.0.0.1:4280", "homelab_4280", False),
+        ("http://127.0.0.1:4280", "https://mac1.tail0000.ts.net", "homelab_4280", True),
+        ("https://lab.example", "https://lab.example", "__Host-homelab_https", True),
+    ],
+)
+async def test_a_cookie_is_for_tls_alone_where_there_is_tls_and_never_for_scripts(
+    site: Running, own_url: str, origin: str, name: str, is_secure: bool
+) -> None:
+    made = app(
+        site.lab, access=site.access, home=site.home, prefect_url="http://127.0.0.1:1", prefect_auth=None,
+        own_url=own_url, hosts=["mac1.tail0000.ts.net"], pages=Console(),
+    )  # fmt: skip
+    secret = await site.access.create_sign_in("read")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url=origin) as http:
+        got = await http.post("/sign-in", data={"token": secret}, headers={"Origin": origin})
+    cookie = got.headers["set-cookie"]
+    assert cookie.startswith(f"{name}=")
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "Path=/" in cookie
+    assert ("Secure" in cookie) == is_secure
+    assert "Domain" not in cookie

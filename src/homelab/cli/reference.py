@@ -97,6 +97,25 @@ def _row(option: click.Option, context: click.Context) -> str:
     return f"| {cells[0]} | {cells[1]} |"
 
 
+_CONDUCT = """
+## Refusals
+
+Every answer that is not a success is `{"error": {"code", "message", "hint"}}`; of an unknown name also `nearest`,
+with what it may have meant. 401: no usable token or session. 403: the role does not allow it (the message names
+the role), or a browser sent it from elsewhere. 404, 409, 413, 415, 421, 422, 429 and 503 are what they are
+elsewhere; 503 and 429 come with `Retry-After`. Browsers with a session must send `X-Homelab: 1` with whatever
+changes something.
+
+## Events
+
+`GET /api/v1/events` begins with an event `snapshot` (`{now, jobs}`, as the paths of these names give them) and
+goes on with what happens, in the order of the numbers. A reader that comes back with `Last-Event-ID` (or
+`?after=`) gets what it missed and no snapshot; when that is more than 5,000 events, or not kept any more, it gets
+a snapshot. Each reader has a queue of 256; one that takes nothing for a minute is closed, and may resume. The
+stream ends when its token or session does, and after an hour.
+"""
+
+
 def http() -> str:
     """Every route with its scope."""
     from homelab.console.site import Console
@@ -113,6 +132,7 @@ def http() -> str:
         "|---|---|---|---|",
     ]
     parts += [f"| {r.method} | `{r.path}` | {r.scope} | {r.summary} |" for r in ROUTES]
+    parts += ["", *_CONDUCT.strip().splitlines()]
     parts += ["", "## Pages", "", "For browsers; the same answers as HTML.", ""]
     parts += ["| method | path | scope | what it shows or does |", "|---|---|---|---|"]
     parts += [f"| {r.method} | `{r.path}` | {r.scope} | {r.summary} |" for r in Console().routes]

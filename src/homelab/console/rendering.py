@@ -142,6 +142,7 @@ def page(
 ) -> Response:
     """A whole page without anybody signed in, such as a refusal. `packed`: the browser takes gzip."""
     values = {
+        "reader": "",
         "undo": None,
         "live": "",
         "version": 0,
@@ -174,5 +175,6 @@ def respond(asked: Asked, template: str, *, title: str, here: str = "", status: 
         form_token=asked.site.gate.form_token(asked.identity) if asked.identity.session else "",
         lab=asked.site.control.looking.lab_name,
         may=may,
+        reader=asked.identity.name,
         **{"undo": undo.offered(asked), "undo_number": number(), **values},
     )

@@ -39,7 +39,7 @@ async def sign_in(asked: Asked) -> Response:
     name = who.name if who else ""
     await asked.site.access.record(who=name, via="link", origin=origin, action="POST /sign-in", subject="")
     response = RedirectResponse("/", status_code=303)
-    asked.site.gate.set_cookie(response, session, int(SESSION_TTL.total_seconds()))
+    asked.site.gate.set_cookie(asked.request, response, session, int(SESSION_TTL.total_seconds()))
     return response
 
 
@@ -48,7 +48,7 @@ async def sign_out(asked: Asked) -> Response:
     if asked.identity.session:
         await asked.site.access.sign_out(asked.identity.session)
     response = RedirectResponse("/", status_code=303)
-    asked.site.gate.set_cookie(response, "", 0)
+    asked.site.gate.set_cookie(asked.request, response, "", 0)
     return response
 
 
@@ -76,7 +76,7 @@ async def sign_in_by_mesh(asked: Asked) -> Response:
     session = await access.open_session(who.scope, person=person, via=who.via, origin=origin, ttl=MESH_SESSION_TTL)
     await access.record(who=who.name, via=who.via, origin=origin, action="POST /sign-in", subject="")
     response = RedirectResponse("/", status_code=303)
-    asked.site.gate.set_cookie(response, session, int(MESH_SESSION_TTL.total_seconds()))
+    asked.site.gate.set_cookie(asked.request, response, session, int(MESH_SESSION_TTL.total_seconds()))
     return response
 
 

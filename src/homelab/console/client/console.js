@@ -159,7 +159,7 @@ document.addEventListener("keydown", (event) => {
 // -- forms: what was typed survives an expired session; a double click sends once -----------------------------------------
 
 for (const form of $$("form[data-keep]")) {
-  const key = `homelab-form ${form.action}`;
+  const key = `homelab-form ${document.body.dataset.who} ${form.action}`; // of whoever typed it, and of nobody else
   const fields = () => $$("input:not([type=hidden]), textarea, select", form);
   try {
     const kept = JSON.parse(sessionStorage.getItem(key) ?? "null");

@@ -92,7 +92,7 @@ async def sign_out_everywhere(asked: Asked) -> Response:
 
     await forms.carry_out(asked, fields, action, subject=asked.identity.name)
     response = RedirectResponse("/sign-in", status_code=303)
-    asked.site.gate.set_cookie(response, "", 0)
+    asked.site.gate.set_cookie(asked.request, response, "", 0)
     return response
 
 

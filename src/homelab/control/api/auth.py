@@ -194,9 +194,11 @@ class Gate:
         if not limit.take(caller, now=time.monotonic()):
             raise HttpError(429, "rate_limited", "too many sign-ins", "Wait a minute.", {"Retry-After": "60"})
 
-    def set_cookie(self, response: Response, value: str, max_age_s: int) -> None:
+    def set_cookie(self, request: HTTPConnection, response: Response, value: str, max_age_s: int) -> None:
+        """The cookie of a session; for TLS alone when the browser came by TLS (to what serves it in front of us)."""
+        secure = self.secure or request.headers.get("origin", "").startswith("https://")
         response.set_cookie(
-            self.cookie, value, max_age=max_age_s, path="/", httponly=True, samesite="strict", secure=self.secure
+            self.cookie, value, max_age=max_age_s, path="/", httponly=True, samesite="strict", secure=secure
         )
 
 

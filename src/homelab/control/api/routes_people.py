@@ -154,7 +154,7 @@ async def sign_in(asked: Asked) -> Response:
     name = who.name if who else ""
     await access.record(who=name, via=via, origin=origin_of(asked.request), action="POST /sign-in", subject="")
     response = answer({"name": name})
-    asked.site.gate.set_cookie(response, session, int(SESSION_TTL.total_seconds()))
+    asked.site.gate.set_cookie(asked.request, response, session, int(SESSION_TTL.total_seconds()))
     return response
 
 
