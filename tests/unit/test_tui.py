@@ -123,7 +123,7 @@ def test_who_may_not_act_is_told_what_would_let_them() -> None:
 
 @given(st.integers(20, 200), st.booleans())
 def test_the_last_line_fits_and_begins_with_the_key_of_the_help(width: int, is_log: bool) -> None:
-    made = around.foot(None, "12/46", width, is_log=is_log)
+    made = around.foot("12/46", width, is_log=is_log)
     assert cell_len(made.text) == width
     assert made.text.startswith("? help")
 

@@ -99,7 +99,7 @@ async def test_an_answer_that_goes_wrong_is_said_and_what_was_there_stays() -> N
         assert "See: homelab status" in screen(app)
         assert "heartbeat" in screen(app)
         await pilot.press("p")
-        await until(pilot, lambda: screen(app).splitlines()[-1].startswith("the lab's database does not answer. See:"))
+        await until(pilot, lambda: "\nthe lab's database does not answer. See:" in screen(app))
         lab.broken = None
         await pilot.press("ctrl+r")
         await until(pilot, lambda: "does not answer. See" in screen(app) and "✗ the lab's" not in screen(app))
@@ -167,3 +167,20 @@ async def test_what_is_typed_in_one_burst_arrives_where_it_was_meant() -> None:
         await until(pilot, lambda: "Pause dump-app?" in screen(app))
         await pilot.press("y")
         await until(pilot, lambda: lab.did == [("/api/v1/jobs/dump-app/pause", {})])
+
+
+async def test_who_is_at_the_top_sees_what_comes_in_above() -> None:
+    jobs = [job(f"job-{n:02}", "succeeded") for n in range(60)]
+    lab = PaperLab(**{"/api/v1/jobs": {"jobs": jobs}})
+    app = top(lab, "jobs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        lab.answers["/api/v1/jobs"] = {"jobs": [job("worst", "failed"), *jobs]}
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "worst" in screen(app) and "2/61" in screen(app))
+        await pilot.press("space", "space")
+        where = next(n for n, row in enumerate(screen(app).splitlines()) if app.sheet.selected in row)
+        lab.answers["/api/v1/jobs"] = {"jobs": [job("newer", "failed"), job("worst", "failed"), *jobs]}
+        await pilot.press("ctrl+r")
+        await until(pilot, lambda: "/62" in screen(app))
+        assert app.sheet.selected in screen(app).splitlines()[where]

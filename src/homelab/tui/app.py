@@ -92,7 +92,7 @@ class Top(App[int]):
             happened=lambda _: self.post_message(self.News()),
         )
         self._problem: HomelabError | None = None
-        self._message: Line | None = None
+        self._message: tuple[str, str] | None = None
         self._known = Known()
         self._is_ready = False
         self._tick_timer: Timer | None = None
@@ -255,13 +255,16 @@ class Top(App[int]):
         if self.ask.display:
             foot.show(line(("Nothing is done until you answer.", "idle")))
             return
+        if self._message is not None:
+            foot.show(*around.message(*self._message, width))
+            return
         place, count = self.sheet.position
         where = self.log_pane.state if self.view.is_log else f"{place}/{count}" if count else ""
-        foot.show(around.foot(self._message, where, width, is_log=self.view.is_log))
+        foot.show(around.foot(where, width, is_log=self.view.is_log))
 
     def say(self, text: str, tone: str = "") -> None:
         """A message in the last line, for a while; "" takes it away."""
-        self._message = line((clean(text), tone)) if text else None
+        self._message = (text, tone) if text else None
         if self._said_timer is not None:
             self._said_timer.stop()
         self._said_timer = self.set_timer(SAID_S, lambda: self.say("")) if text else None

@@ -40,10 +40,13 @@ def _paragraph(text: str, tone: str, width: int) -> list[Line]:
     return [line((part, tone)) for part in wrap(text, width, most=2)]
 
 
-def foot(message: Line | None, where: str, width: int, *, is_log: bool = False) -> Line:
-    """A message, else the most useful keys; at the right where one is in the list."""
-    if message is not None:
-        return within(message.spans, width)
+def message(text: str, tone: str, width: int) -> list[Line]:
+    """What is said for a while in place of the keys."""
+    return [line((part, tone)) for part in wrap(text, width, most=3)]
+
+
+def foot(where: str, width: int, *, is_log: bool = False) -> Line:
+    """The most useful keys; at the right where one is in the list."""
     shown = ""
     for hint in hints(is_log=is_log):
         longer = f"{shown}  {hint}" if shown else hint

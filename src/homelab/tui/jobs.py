@@ -43,7 +43,7 @@ def draw(answer: Json, _: Place, frame: Frame) -> Page:
     paused = sum(bool(job["paused"]) for job in jobs)
     told = [words.counted(len(jobs), "job")] + ([f"{paused} paused"] if paused else [])
     return Page(
-        summary=line(" · ".join(told), (f" · {bad} failing" if bad else "", "bad")),
+        summary=line(" · ".join(told) + (" · " if bad else ""), (f"{bad} failing" if bad else "", "bad")),
         head=(head,),
         lines=tuple(lines),
         columns=len(COLUMNS),

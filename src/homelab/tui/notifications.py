@@ -25,7 +25,11 @@ def draw(answer: Json, _: Place, frame: Frame) -> Page:
     head, lines = table(COLUMNS, [_row(item, frame) for item in told], frame.width, frame.sort)
     failed = sum(bool(item["error"]) for item in told)
     return Page(
-        summary=line(words.counted(len(told), "notification"), (f" · {failed} not delivered" if failed else "", "bad")),
+        summary=line(
+            words.counted(len(told), "notification"),
+            (" · " if failed else ""),
+            (f"{failed} not delivered" if failed else "", "bad"),
+        ),
         head=(head,),
         lines=tuple(lines),
         columns=len(COLUMNS),

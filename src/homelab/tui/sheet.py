@@ -100,7 +100,8 @@ class Sheet(Widget, can_focus=True):
     # -- what is shown
 
     def show(self, lines: Sequence[Line]) -> None:
-        """Other lines. The selected item stays where it is on the screen; when it is gone, its neighbour is."""
+        """Other lines. The selected item stays where it is on the screen; when it is gone, its neighbour does. At the
+        top the top stays, as long as the selected item is in sight: what comes in first is the worst."""
         if lines == self.lines:
             return
         was, top, selected = self.lines, self.top, self.selected
@@ -112,7 +113,7 @@ class Sheet(Widget, can_focus=True):
             self.selected = self._neighbour(order)
             place = self._first(self.selected)
         if place >= 0 and before >= 0:
-            self.top = place - was_at
+            self.top = 0 if top == 0 and self._last(self.selected) < self.height else place - was_at
         elif not self.selected:
             self._select_visible()
         self.top = max(0, min(self.top, self.bottom))
