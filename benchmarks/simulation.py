@@ -22,7 +22,7 @@ from homelab.simulation.traces import read_azure
 from homelab.simulation.workload import Item
 
 REFERENCE = Path(__file__).parents[1] / "examples/reference-lab/lab.toml"
-DAYS = float(os.environ.get("HOMELAB_BENCH_DAYS", "30"))
+DAYS = float(os.environ.get("HOMELAB_BENCH_DAYS", "7"))
 SEEDS = (1, 2, 3)
 GIB = 1 << 30
 

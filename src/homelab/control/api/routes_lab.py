@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from homelab.control.api import metrics as exposition
-from homelab.control.api import shapes, shapes_around
+from homelab.control.api import shapes, shapes_around, shapes_lab
 from homelab.control.api.answers import HttpError, answer, moment, number, read_json, text_field, texts
 from homelab.control.api.auth import bearer
 from homelab.control.api.routes_jobs import wrapped
@@ -121,7 +121,7 @@ ROUTES = (
         scope="open",
         handler=healthz,
         summary="The process answers.",
-        gives=shapes.Status,
+        gives=shapes_lab.Status,
     ),
     Route(
         method="GET",
@@ -129,7 +129,7 @@ ROUTES = (
         scope="open",
         handler=readyz,
         summary="It can do its work; 503 when not.",
-        gives=shapes.Status,
+        gives=shapes_lab.Status,
     ),
     Route(
         method="GET",
@@ -137,7 +137,7 @@ ROUTES = (
         scope="read",
         handler=lab,
         summary="The lab, its nodes, what is wrong.",
-        gives=shapes.Lab,
+        gives=shapes_lab.Lab,
     ),
     Route(
         method="GET", path="/metrics", scope="read", handler=metrics, summary="Prometheus text.", media=("text/plain",)
@@ -148,8 +148,8 @@ ROUTES = (
         scope="operate",
         handler=plan,
         summary="What applying these lab files would change.",
-        takes=shapes.LabFiles,
-        gives=shapes.Plan,
+        takes=shapes_lab.LabFiles,
+        gives=shapes_lab.Plan,
         audited=False,
     ),
     Route(
@@ -158,8 +158,8 @@ ROUTES = (
         scope="admin",
         handler=apply,
         summary="Change the lab to what these lab files say.",
-        takes=shapes.Apply,
-        gives=shapes.Plan,
+        takes=shapes_lab.Apply,
+        gives=shapes_lab.Plan,
         refuses=(409,),
     ),
     Route(
@@ -168,7 +168,7 @@ ROUTES = (
         scope="admin",
         handler=lab_versions,
         summary="The lab files that were applied, newest first.",
-        gives=shapes.Versions,
+        gives=shapes_lab.Versions,
     ),
     Route(
         method="GET",
@@ -176,7 +176,7 @@ ROUTES = (
         scope="admin",
         handler=undo_plan,
         summary="What taking the last apply back would change.",
-        gives=shapes.UndoPlan,
+        gives=shapes_lab.UndoPlan,
         refuses=(404,),
     ),
     Route(
@@ -185,8 +185,8 @@ ROUTES = (
         scope="admin",
         handler=undo,
         summary="Take the last apply back: apply what was applied before it.",
-        takes=shapes.Undo,
-        gives=shapes.Plan,
+        takes=shapes_lab.Undo,
+        gives=shapes_lab.Plan,
         refuses=(404, 409),
     ),
     Route(
@@ -195,7 +195,7 @@ ROUTES = (
         scope="read",
         handler=problems,
         summary="What is wrong now.",
-        gives=shapes.Problems,
+        gives=shapes_lab.Problems,
     ),
     Route(
         method="GET",
@@ -204,7 +204,7 @@ ROUTES = (
         handler=notifications,
         summary="What was told to whom, newest first.",
         parameters={"limit": whole("at most so many (100)")},
-        gives=shapes.Notifications,
+        gives=shapes_lab.Notifications,
     ),
     Route(
         method="POST",
@@ -213,7 +213,7 @@ ROUTES = (
         handler=test_notification,
         summary="Send a test notification to every target.",
         takes=shapes.Empty,
-        gives=shapes.Test,
+        gives=shapes_lab.Test,
         status=202,
     ),
     Route(
@@ -241,6 +241,6 @@ ROUTES = (
         handler=audit,
         summary="Who changed what, newest first.",
         parameters={"limit": whole("at most so many (100)")},
-        gives=shapes.Audit,
+        gives=shapes_lab.Audit,
     ),
 )

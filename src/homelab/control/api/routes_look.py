@@ -5,7 +5,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from homelab.control.api import ansi, logs, logwindow, shapes
+from homelab.control.api import ansi, logs, logwindow, shapes, shapes_lab
 from homelab.control.api.answers import HttpError, answer, number
 from homelab.control.api.routes_runs import run_id_of, truth
 from homelab.control.api.routing import Asked, Query, Route, switch, whole
@@ -105,7 +105,7 @@ ROUTES = (
         scope="read",
         handler=now,
         summary="What needs a person, what runs, what comes next.",
-        gives=shapes.Now,
+        gives=shapes_lab.Now,
     ),
     Route(
         method="GET",
@@ -129,7 +129,7 @@ ROUTES = (
         scope="read",
         handler=services,
         summary="The services of the lab with their state and restarts.",
-        gives=shapes.Services,
+        gives=shapes_lab.Services,
     ),
     Route(
         method="GET",
@@ -138,7 +138,7 @@ ROUTES = (
         handler=days,
         summary="Job runs and failures of each day, in the lab's zone.",
         parameters={"job": "only of this job"},
-        gives=shapes.Days,
+        gives=shapes_lab.Days,
     ),
     Route(
         method="GET",
@@ -146,7 +146,7 @@ ROUTES = (
         scope="admin",
         handler=lab_file,
         summary="The lab file as applied and as it is on disk, its problems, what applying it would change.",
-        gives=shapes.LabFile,
+        gives=shapes_lab.LabFile,
     ),
     Route(
         method="GET",

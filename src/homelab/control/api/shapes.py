@@ -4,7 +4,7 @@ Times are ISO 8601 in UTC. An answer may gain fields; none is renamed or dropped
 checked against these at run time: each route reads its body by `answers`.
 """
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field
@@ -56,19 +56,36 @@ class Jobs(TypedDict):
 
 
 class Spread(TypedDict):
-    """Robust: `middle` is the median, `spread` a scaled median deviation."""
+    """What is usual: nine of ten values lie from `low` to `high`; `sigma` is on the logarithmic scale."""
 
     count: int
     middle: float
-    spread: float
-    largest: float
+    low: float
+    high: float
     smallest: float
+    largest: float
+    sigma: float
+    when: Annotated[str, Field(description="'on this weekday', 'at this hour', where only those were looked at")]
+
+
+class Limits(TypedDict):
+    late_s: float | None
+    stuck_s: float | None
 
 
 class Statistics(TypedDict):
     runs: int
+    failures: int
     duration_s: Spread | None
     output_bytes: Spread | None
+    start_delay_s: Spread | None
+    limits: Annotated[Limits, Field(description="beyond them a run is told as late, as stuck")]
+
+
+class Unusual(TypedDict):
+    kind: str
+    since: datetime
+    reason: str
 
 
 class Adopted(TypedDict):
@@ -83,6 +100,7 @@ class WholeJob(Job):
     file: str | None
     line: int | None
     statistics: Statistics
+    unusual: Annotated[list[Unusual], Field(description="what holds now and was told")]
 
 
 class OneJob(TypedDict):
@@ -115,6 +133,7 @@ class Why(TypedDict):
     reasons: list[str]
     next_due: datetime | None
     last_run: RunRow | None
+    advice: str
 
 
 class Node(TypedDict):
@@ -206,6 +225,8 @@ class JobOfRun(RunRow):
     needs: list[str]
     usual_s: float | None
     ending: Annotated[str, Field(description="how it ended, in one sentence")]
+    facts: Annotated[list[str], Field(description="what else was seen, in sentences")]
+    advice: Annotated[str, Field(description="what to do next, where that is certain")]
     source: str
 
 
@@ -289,259 +310,6 @@ class Found(TypedDict):
     at: Annotated[int | None, Field(description="where the line begins; None: not found so far")]
     scanned: int
     is_over: bool
-
-
-# -- the lab ----------------------------------------------------------------------------------------------------------
-
-
-class Machine(TypedDict):
-    name: str
-    worker: str
-    state: Literal["ready", "unreachable"]
-    heartbeat_age_s: float
-    slots: int
-    running: list[dict[str, Any]]
-
-
-class Problem(TypedDict):
-    code: str
-    severity: Literal["error", "warning", "note"]
-    subject: str
-    message: str
-    hint: str
-    since: NotRequired[datetime]
-
-
-class Lab(TypedDict):
-    lab: str | None
-    nodes: list[Machine]
-    problems: list[Problem]
-    shadow: Annotated[list[str], Field(description="jobs that cron runs")]
-
-
-class Problems(TypedDict):
-    problems: list[Problem]
-
-
-class Entry(TypedDict):
-    """One thing that needs a person."""
-
-    kind: str
-    subject: str
-    reason: str
-    since: datetime | None
-    job: str | None
-    run: str | None
-    waiting: list[str]
-    actions: list[str]
-    hint: str
-    said: Annotated[str, Field(description="the line of its output that tells most")]
-
-
-class Going(TypedDict):
-    id: str
-    job: str
-    flow: str
-    state: RunState
-    attempt: int
-    started: datetime | None
-    retry_at: datetime | None
-    usual_s: float | None
-    node: str | None
-    trigger: str
-    by: str
-
-
-class Upcoming(TypedDict):
-    flow: str
-    due: datetime
-    jobs: int
-
-
-class Ended(TypedDict):
-    id: str
-    job: str
-    state: RunState
-    ended: datetime
-    duration_s: float
-
-
-class Now(TypedDict):
-    lab: str | None
-    time: datetime
-    event: Annotated[int, Field(description="the newest event that this answer has in it")]
-    jobs: int
-    paused: int
-    attention: list[Entry]
-    running: list[Going]
-    next: list[Upcoming]
-    recent: list[Ended]
-    nodes: list[Machine]
-    states: Annotated[dict[str, str], Field(description="job to `paused`, the state of its newest run, or ''")]
-
-
-class Service(TypedDict):
-    name: str
-    kind: str
-    state: str
-    url: str | None
-    pid: int | None
-    memory_bytes: int | None
-    restarts: int
-    crash_loop: NotRequired[bool]
-    message: str
-
-
-class Services(TypedDict):
-    services: list[Service]
-
-
-class Day(TypedDict):
-    day: date
-    runs: int
-    failures: int
-
-
-class Days(TypedDict):
-    days: list[Day]
-
-
-class LabFiles(TypedDict):
-    files: Annotated[dict[str, str], Field(description="displayed path to text")]
-    main: Annotated[str, Field(description="which of them is the lab file")]
-    folder: NotRequired[Annotated[str, Field(description="where it lies: relative working folders are below it")]]
-
-
-class Apply(LabFiles):
-    since: NotRequired[
-        Annotated[
-            datetime, Field(description="jobs that come in or leave shadow were cron's until then, the lab's after it")
-        ]
-    ]
-    deadline: NotRequired[Annotated[datetime, Field(description="with `since`: refused after this time")]]
-
-
-class FieldChange(TypedDict):
-    field: str
-    old: str
-    new: str
-
-
-class Change(TypedDict):
-    kind: Literal["added", "removed", "renamed", "changed"]
-    name: str
-    old_name: str
-    fields: list[FieldChange]
-
-
-class Plan(TypedDict):
-    jobs: list[Change]
-    flows: list[Change]
-    settings: list[FieldChange]
-    unchanged_jobs: int
-    unchanged_flows: int
-    replaced_flows: list[str]
-    restarts: list[str]
-    is_empty: bool
-    summary: str
-
-
-class Version(TypedDict):
-    """A lab file that was applied."""
-
-    id: int
-    applied: datetime
-    by: str
-    path: str
-    is_takeover: Annotated[bool, Field(description="jobs came from cron with it")]
-
-
-class Versions(TypedDict):
-    versions: list[Version]
-
-
-class UndoPlan(TypedDict):
-    of: Annotated[Version, Field(description="what would be taken back")]
-    version: Annotated[Version, Field(description="what would be applied again")]
-    plan: Plan
-    refused: Annotated[str, Field(description="why it cannot be done, or ''")]
-
-
-class Undo(TypedDict):
-    version: Annotated[int, Field(description="the `version` that was looked at")]
-
-
-class LabProblem(TypedDict):
-    file: str
-    line: int
-    column: int
-    severity: Literal["error", "warning", "note"]
-    code: str
-    message: str
-    hint: str
-
-
-class LabFile(TypedDict):
-    path: str | None
-    folder: NotRequired[str]
-    applied: datetime | None
-    files: dict[str, str]
-    disk: Annotated[dict[str, str] | None, Field(description="None, with `error`, when it cannot be read")]
-    main: NotRequired[str]
-    problems: list[LabProblem]
-    plan: Plan | None
-    error: str
-
-
-class Notification(TypedDict):
-    id: int
-    created: datetime
-    kind: str
-    job: str | None
-    run: str | None
-    title: str
-    body: str
-    target: str
-    state: Literal["queued", "sent", "failed", "suppressed"]
-    attempts: int
-    error: str
-    sent: datetime | None
-    next_attempt: datetime | None
-
-
-class Notifications(TypedDict):
-    notifications: list[Notification]
-
-
-class Delivered(TypedDict):
-    target: str
-    ok: bool
-    error: str
-
-
-class Test(TypedDict):
-    notifications: list[Delivered]
-
-
-class AuditEntry(TypedDict):
-    id: int
-    time: datetime
-    who: str
-    via: Annotated[str, Field(description="how they were known: token, link, passkey NAME, tailscale")]
-    origin: Annotated[str, Field(description="address and program")]
-    action: str
-    subject: str
-    result: Annotated[str, Field(description="`done`, or the code of the refusal")]
-    body: dict[str, Any]
-
-
-class Audit(TypedDict):
-    audit: list[AuditEntry]
-
-
-class Status(TypedDict):
-    status: str
-    database: NotRequired[str]
 
 
 # -- workers ----------------------------------------------------------------------------------------------------------
