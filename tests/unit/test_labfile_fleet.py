@@ -67,7 +67,7 @@ def test_a_requirement_of_the_defaults_is_refused_there() -> None:
         'requires = { gpu_memory = "24GiB", memory = "32GiB" }',
         "requires = { models = ['qwen3:14b'], apps = ['photoshop'], disk = { '/data' = '1TiB' } }",
         "affinity = ['mac1', { work = 'y', required = true }]\nanti_affinity = [{ work = 'z' }]",
-        "priority = 10\nrestartable = true\nexpected = '10m'\nplace = 'pack'",
+        "priority = 10\nrestartable = true\nexpect = { duration = '10m' }\nplace = 'pack'",
     ],
 )
 def test_what_a_node_has_or_may_have_is_accepted(job: str) -> None:
@@ -109,14 +109,14 @@ run = "true"
 requires = {{ memory = "1GiB", gpu_memory = "12GiB" }}
 affinity = [{{ work = "y", required = true }}]
 priority = 5
-expected = "10m"
+expect = {{ duration = "10m" }}
 exclusive = ["db"]
 """
     lab, _ = parse({"lab.toml": text}, main="lab.toml")
     assert lab is not None
     job = lab.job("x")
     assert job.affinity == (Affinity(work="y", required=True),)
-    assert (job.priority, job.expected_s, job.place, job.restartable) == (5, 600.0, "auto", False)
+    assert (job.priority, job.expect.duration_s, job.place, job.restartable) == (5, 600.0, "auto", False)
     request = request_of(job, identity="1", submitted=0.0)
     assert request.amounts == {MEMORY: 1 << 30, GPU_MEMORY: 12 << 30, SLOTS: UNIT}
     mac1, mac4 = fleet_of(lab.nodes, concurrency=lab.worker.concurrency)

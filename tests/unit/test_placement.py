@@ -24,6 +24,7 @@ from homelab.core.placement import (
     render,
     request_of,
 )
+from homelab.core.usual import Expected
 
 
 def filled(fleet: list[Node], asked: list[Request]) -> Snapshot:
@@ -267,7 +268,7 @@ def test_pack_fills_a_node_and_spread_the_emptiest() -> None:
 def test_a_job_asks_for_what_it_requires_and_one_slot() -> None:
     job = Job(
         name="train", requires={"memory": "2GiB", "gpu_memory": "12GiB", "apps": ["photoshop"], "labels": {"zone": 1}},
-        priority=3, expected_s=60.0, exclusive=("b", "a"),
+        priority=3, expect=Expected(duration_s=60.0), exclusive=("b", "a"),
     )  # fmt: skip
     asked = request_of(job, identity="1", submitted=5.0)
     assert asked.asks == (("app:photoshop", UNIT), ("gpu_memory", 12 * GIB), ("memory", 2 * GIB), ("slots", UNIT))

@@ -183,7 +183,7 @@ def written(job: Job) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in _job_values(job).items():
         match name:
-            case "timeout_s" | "grace_s" | "expected_s":
+            case "timeout_s" | "grace_s":
                 found[name.removesuffix("_s")] = "none" if value is None else duration_text(value)
             case "output_limit_bytes":
                 found["output_limit"] = size_text(value)

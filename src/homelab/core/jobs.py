@@ -138,8 +138,6 @@ class Job:
     """Higher is first; waiting counts as priority too (`core.placement`)."""
     restartable: bool = False
     """It may be stopped and started anew for work of higher priority."""
-    expected_s: float | None = None
-    """How long a run usually takes; None when nobody knows."""
     expect: Expected = NOTHING_EXPECTED
     """What is usual for it, where a person knows better than its history. Not part of the flow's digest."""
     source: str = ""
@@ -199,7 +197,6 @@ class Flow:
 
 _LATER: Mapping[str, object] = {
     "shadow": False, "affinity": (), "anti_affinity": (), "place": "auto", "priority": 0, "restartable": False,
-    "expected_s": None,
 }  # fmt: skip
 """Fields that a digest has only when they say something: definitions made before there were any keep theirs."""
 

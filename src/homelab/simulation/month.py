@@ -56,7 +56,7 @@ def _draw(job: Job, seed: int, scale: float, measured_s: float | None) -> Drawn:
         if uses_model:
             amounts[GPU_MEMORY] = chance.choice((8, 12, 16)) * GIB
         request = replace(request, amounts=amounts)
-    median_s = measured_s or job.expected_s or median_s
+    median_s = measured_s or job.expect.duration_s or median_s
     return Drawn(request=replace(request, expected_s=median_s), median_s=median_s)
 
 

@@ -389,7 +389,6 @@ def _made(name: str, settings: dict[str, Any], expression: str | None, timezone:
         ("timeout", "timeout_s"),
         ("grace", "grace_s"),
         ("output_limit", "output_limit_bytes"),
-        ("expected", "expected_s"),
     ):
         if written in values:
             values[field] = values.pop(written)

@@ -122,7 +122,8 @@ EXPECT: Final = Table(
             "duration",
             duration(positive=True),
             "as learned",
-            "A run that takes longer is told as slow, one that goes on for three times as long as stuck.",
+            "A run that takes longer is told as slow, one that goes on for three times as long as stuck. Where work "
+            "waits for room, work that says so may start before larger work, when it ends before that could start.",
             "seconds",
         ),
         setting(
@@ -283,14 +284,6 @@ DEFAULTS: Final = Table(
             BOOLEAN,
             "false",
             "It may be stopped, and started anew later, to make room for work of higher priority.",
-        ),
-        setting(
-            "expected",
-            duration(positive=True),
-            NOTHING,
-            "How long a run usually takes. Work that says so may start before larger work that waits, when it ends "
-            "before that could start.",
-            "seconds",
         ),
     ),
 )

@@ -134,6 +134,6 @@ def request_of(job: Job, *, identity: str, submitted: float) -> Request:
         strategy=job.place,
         priority=job.priority,
         submitted=submitted,
-        expected_s=job.expected_s,
+        expected_s=job.expect.duration_s,
         restartable=job.restartable,
     )
