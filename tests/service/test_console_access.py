@@ -149,7 +149,7 @@ async def test_a_job_is_paused_and_resumed_with_keys_alone(site: Site, browser: 
             await expect(page.locator("h1")).to_have_text(f"{verb} heartbeat?")
             await tab_to(page, verb)
             await page.keyboard.press("Enter")
-            await page.wait_for_url("**/jobs/heartbeat")
+            await page.wait_for_url("**/jobs/heartbeat?did=*")
             await expect(page.locator("#job-state .state").first).to_have_text(then)
 
 

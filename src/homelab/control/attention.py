@@ -106,6 +106,7 @@ def _failing(job: JobNow, waiting: tuple[str, ...]) -> Entry:
     reason = explained.sentence
     if job.failures > 1:
         reason += f" It has failed {job.failures} times in a row."
+    said = telling(last.get("tail") or ())
     kind = str(last.get("state")) if last.get("state") in ("crashed", "timed_out") else "failed"
     return Entry(
         kind=kind,
@@ -116,8 +117,8 @@ def _failing(job: JobNow, waiting: tuple[str, ...]) -> Entry:
         since=job.first or last.get("ended"),
         waiting=waiting,
         actions=("look", "retry"),
-        said=telling(last.get("tail") or ()),
-        facts=explained.facts,
+        said=said,
+        facts=tuple(fact for fact in explained.facts if not said or said not in fact),
         advice=explained.action,
     )
 
