@@ -145,7 +145,7 @@ def test_a_broken_job_is_seen_mended_and_retried_by_keyboard_alone(lab: Lab, top
 
 def test_a_run_is_started_followed_and_cancelled_by_keyboard_alone(lab: Lab, top: Start) -> None:
     terminal = top("--view", "jobs")
-    terminal.until("8 jobs", "● live", "long")
+    terminal.until("10 jobs", "● live", "long")
     terminal.press("/long\rr")
     terminal.until("/long", "Run long now?")
     terminal.press("y")
@@ -213,6 +213,20 @@ def test_retry_of_what_failed_is_the_same_run_and_pause_keeps_a_job_from_its_tim
     assert "paused" in str(lab.json("job", "why", "hello")["reasons"])
     lab.homelab("job", "resume", "hello")
     assert next(j for j in lab.json("job", "ls")["jobs"] if j["name"] == "hello")["next_due"]
+
+
+def test_a_retry_from_a_job_on_leaves_what_is_before_it(lab: Lab) -> None:
+    (lab.root / "mended").touch()
+    try:
+        run = lab.json("job", "run", "mendable", "--wait")["run"]["id"]
+        attempts: list[tuple[int, int]] = []
+        for start in ("after-mendable", "mendable"):
+            lab.homelab("run", "retry", run, "--from", start, "--wait")
+            attempts.append(tuple(lab.job_run(run, job)["attempt"] for job in ("mendable", "after-mendable")))
+    finally:
+        (lab.root / "mended").unlink()
+    assert attempts == [(1, 2), (2, 3)]
+    assert "Did you mean mendable" in lab.homelab("run", "retry", run, "--from", "mendble", ok=(3,)).stderr
 
 
 def test_a_failure_is_told_with_what_was_missing_and_which_script_changed_since_the_last_good_run(lab: Lab) -> None:

@@ -94,8 +94,8 @@ class SmallLab:
         self.did.append(("run", name, dict(params), only, by))
         return {"id": RUN, "state": "scheduled", "job": name}
 
-    async def retry(self, run: str, *, failed: bool, by: str) -> Any:
-        self.did.append(("retry", run, failed))
+    async def retry(self, run: str, *, failed: bool, by: str, job: str | None = None) -> Any:
+        self.did.append(("retry", run, failed, *filter(None, [job])))
 
     async def cancel(self, run: str, by: str) -> Any:
         self.did.append(("cancel", run))

@@ -275,6 +275,16 @@ async def test_parameters_are_shown_as_text_and_refused_as_they_are(site: Site, 
     assert not Path("/tmp/PWN").exists()
 
 
+async def test_a_retry_from_a_job_on_names_what_runs_with_it(site: Site) -> None:
+    run, browser = site.past.failed["dump-app"], await session(site)
+    page = await browser.get(f"/runs/{run}?job=dump-memory")
+    assert f'href="/runs/{run}/retry?from=dump-memory"' in page
+    asked = unescape(await browser.get(f"/runs/{run}/retry?from=dump-memory"))
+    assert "From dump-memory on, and what did not succeed: with it compress-dumps, verify-dumps, copy-offsite" in asked
+    assert 'value="from" checked' in asked
+    assert 'value="from"' not in await browser.get(f"/runs/{run}/retry?from=%3Cb%3Enobody")
+
+
 async def test_what_prefect_does_not_take_is_said_on_the_page_and_can_be_tried_again(site: Site) -> None:
     browser = await session(site)
     fields = await browser.form("/jobs/heartbeat/run")

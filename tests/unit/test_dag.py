@@ -107,6 +107,11 @@ def test_resuming_runs_only_what_is_left_with_the_next_attempt_number() -> None:
     assert progress["b"].attempts == 4
 
 
+def test_from_a_job_on_means_it_and_all_that_comes_after_it() -> None:
+    f = flow(job("a"), job("b", "a"), job("c"), job("d", "b", "c"), job("e", "c"))
+    assert [dag.onward(f, name) for name in ("a", "c", "d", "x")] == [["a", "b", "d"], ["c", "d", "e"], ["d"], []]
+
+
 def test_a_crashed_attempt_uses_up_a_retry_even_across_workers() -> None:
     f = flow(job("a"))
     progress = dag.started(dag.start(f, attempts={"a": 1}), "a", 1)

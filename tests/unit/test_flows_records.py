@@ -47,6 +47,14 @@ def test_only_states_to_come_carry_a_time() -> None:
     assert records.proposal(RunState.RUNNING, "", at=NOON).body()["state_details"] == {}
 
 
+@pytest.mark.parametrize("job", [None, "dump-app", "from"])
+def test_the_name_of_a_rerun_says_from_which_job_on(job: str | None) -> None:
+    name = records.rerun_name(job)
+    assert records.is_retry(name) and records.is_retry("AwaitingRetry") and not records.is_retry("Scheduled")
+    assert records.rerun_from(name) == job
+    assert records.run_state("SCHEDULED", name) is RunState.SCHEDULED
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "state"),
     [

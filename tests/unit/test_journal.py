@@ -90,6 +90,10 @@ def test_a_job_that_had_failed_for_good_is_not_run_again_by_a_recovery_but_by_a_
     assert again.state.kept() == {"a": RunState.SUCCEEDED}
     assert (again.state.attempts(), again.state.base()) == ({"a": 1, "b": 1}, {"a": 1, "b": 1})
     assert not again.state.finished
+    redone = open_or_create(home, facts(), worker="w", redo=["a"])
+    assert redone.state.kept() == {}
+    attempt(redone, "a", 2, RunState.SUCCEEDED)
+    assert replay(path_of(home)).kept() == {"a": RunState.SUCCEEDED}
     afresh = open_or_create(home, facts(), worker="w", afresh=True)
     assert afresh.state.kept() == {}
 

@@ -76,6 +76,16 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def warn(word: str, text: str, *, colour: str = "33") -> None:
+    """`word: text` on stderr, the word painted; on a terminal wrapped to it."""
+    said = f"{word}: {text}"
+    if is_terminal(sys.stderr):
+        from textwrap import wrap
+
+        said = "\n  ".join(wrap(said, max(20, columns() - 2), break_long_words=False, break_on_hyphens=False))
+    note(painted(word, colour, stream=sys.stderr) + said[len(word) :])
+
+
 def moment(text: object) -> datetime | None:
     """A time of the API, aware; None for anything else."""
     if not isinstance(text, str) or not text:

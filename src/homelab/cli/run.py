@@ -74,13 +74,15 @@ def show(id: str, as_json: bool, watch: float | None) -> None:  # noqa: A002
 @run.command()
 @run_id
 @click.option("--failed", is_flag=True, help="Only the jobs that did not succeed; the others keep their result.")
+@click.option("--from", "job", metavar="JOB", help="Those, and JOB with all that comes after it.")
 @click.option("--wait", is_flag=True, help="Until it has ended; exit 1 when it failed.")
 @as_json
-def retry(id: str, failed: bool, wait: bool, as_json: bool) -> int:  # noqa: A002
+def retry(id: str, failed: bool, job: str | None, wait: bool, as_json: bool) -> int:  # noqa: A002
     """Run it again: the same run, with the next attempt."""
     client = Client.of_home()
     identity = find_run(client, id)
-    made = client.post(f"/api/v1/runs/{segment(identity)}/retry", {"failed": failed})["run"]
+    wanted = {"failed": failed} if job is None else {"job": job}
+    made = client.post(f"/api/v1/runs/{segment(identity)}/retry", wanted)["run"]
     if wait:
         made = wait_for(client, identity, "run", timeout_s=None)
     _say(made, f"has ended: {made['state']}" if wait else "will run again", as_json)

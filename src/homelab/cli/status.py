@@ -1,6 +1,5 @@
 """`homelab status`: the services of this home, its nodes and what is wrong."""
 
-import sys
 from typing import Any
 
 import click
@@ -53,18 +52,21 @@ def _draw(as_json: bool) -> None:
         header, rows = header[:-1], [row[:-1] for row in rows]
     output.table(header, rows, optional=["restarts", "pid"])
     for problem in problems:
-        word = output.painted(problem["severity"], "31" if problem["severity"] == "error" else "33", stream=sys.stderr)
-        output.note(f"{word}: {output.safe(problem['subject'])}: {output.safe(problem['message'])}")
+        colour = "31" if problem["severity"] == "error" else "33"
+        output.warn(problem["severity"], output.safe(f"{problem['subject']}: {problem['message']}"), colour=colour)
         if problem.get("hint"):
             output.hint(output.safe(problem["hint"]))
     for entry in jobs:
-        kind = output.painted(str(entry["kind"]).replace("_", " "), "33", stream=sys.stderr)
-        output.note(f"{kind}: {output.safe(str(entry['subject']))}: {output.safe(str(entry['reason']))}")
+        output.warn(str(entry["kind"]).replace("_", " "), output.safe(f"{entry['subject']}: {entry['reason']}"))
         if entry.get("advice"):
             output.hint(output.safe(str(entry["advice"])))
     if shadow:
         many = f"{len(shadow)} job{'s' if len(shadow) > 1 else ''}"
-        output.note(f"note: {many} in shadow: cron runs them, the lab notes when it would have (homelab cron compare)")
+        output.warn(
+            "note",
+            f"{many} in shadow: cron runs them, the lab notes when it would have (homelab cron compare)",
+            colour="2",
+        )
     if not problems and not jobs:
         output.hint("homelab job ls, homelab run ls; in the browser: homelab open")
 

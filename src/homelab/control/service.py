@@ -278,8 +278,9 @@ class Control:
         self._shared.wake_workers({"kind": "poll"})
         return {"run": {"id": run, "job": name, "flow": scheduled.flow.name, "jobs": jobs, "state": "scheduled"}}
 
-    async def retry(self, run: str, *, failed: bool, by: str) -> Json:
-        """Run it again, as the same run: all of it, or (`failed`) only what did not succeed."""
+    async def retry(self, run: str, *, failed: bool, by: str, job: str | None = None) -> Json:
+        """Run it again, as the same run: all of it, or (`failed`) only what did not succeed, or that and `job` with all
+        that comes after it. NotFoundError when the run has no such job."""
         row = await self._run_row(run)
         run = str(row["id"])
         if row["state"] in ("scheduled", "pending", "running"):
@@ -288,14 +289,21 @@ class Control:
             raise RefusedError(
                 f"run {run} was never started ({row['state']})", hint=f"Start the job: homelab job run {row['flow']}"
             )
-        name = "AwaitingRetry" if failed else "Rerun"
+        if job is not None:
+            names = [one["job"] for one in (await questions.run(self._shared, row))["run"]["jobs"]]
+            if job not in names:
+                near = get_close_matches(job, names, n=2)
+                raise NotFoundError(f"run {run[:8]} has no job '{job[:60]}'", nearest=near, kind="job")
+        name = "AwaitingRetry" if failed and job is None else records.rerun_name(job)
         state = records.StateProposal(
             type="SCHEDULED", name=name, message=f"by {by}", scheduled_time=self._shared.clock()
         )
         await self._shared.prefect.set_state(run, state)
         async with self._shared.database.connection() as conn:
             await store.reopen_run(conn, run)
-            await store.add_events(conn, [("run.retried", row["flow"], {"run": run, "by": by, "failed": failed})])
+            await store.add_events(
+                conn, [("run.retried", row["flow"], {"run": run, "by": by, "failed": failed, "job": job})]
+            )
         self._shared.tell()
         self._shared.wake_workers({"kind": "poll"})
         return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}

@@ -79,6 +79,15 @@ def start(
     return Progress(jobs)
 
 
+def onward(flow: Flow, name: str) -> list[JobName]:
+    """The job and all that comes after it in the flow, in the flow's order. [] when it is not in it."""
+    found: list[JobName] = []
+    for job in flow.jobs:  # topological, so one pass reaches all
+        if job.name == name or any(need.job in found for need in job.needs):
+            found.append(JobName(job.name))
+    return found
+
+
 def ready(flow: Flow, progress: Progress, now: datetime) -> list[JobName]:
     """Jobs to start at `now`, in the flow's order: those whose needs all allow it, and those whose retry is due."""
     names: list[JobName] = []

@@ -44,6 +44,25 @@ _BY_TYPE = {
 }
 
 
+RERUN = "Rerun"
+"""The name of the state in which a run waits to be done anew; `Rerun from JOB` when with that job and what follows."""
+_RERUN_FROM = f"{RERUN} from "
+
+
+def rerun_name(job: str | None) -> str:
+    return RERUN if job is None else _RERUN_FROM + job
+
+
+def is_retry(state_name: str) -> bool:
+    """Whether a run in a state of this name has run before and was asked for again."""
+    return state_name in ("AwaitingRetry", RERUN) or state_name.startswith(_RERUN_FROM)
+
+
+def rerun_from(state_name: str) -> str | None:
+    """The job that `rerun_name` names; None for another state."""
+    return state_name.removeprefix(_RERUN_FROM) if state_name.startswith(_RERUN_FROM) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StateProposal:
     """A state to ask for, in Prefect's words. `scheduled_time` only with type SCHEDULED."""

@@ -16,7 +16,7 @@ import queue
 import shutil
 import threading
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -97,7 +97,7 @@ class RunJournal:
             case "claimed":
                 self.worker_pid = entry.get("worker_pid")
             case "round":
-                self._new_round(afresh=bool(entry.get("afresh")))
+                self._new_round(afresh=bool(entry.get("afresh")), redo=entry.get("redo") or ())
             case "run_started":
                 self.started = self.started or _time(entry["time"])
             case "attempt_started":
@@ -143,13 +143,14 @@ class RunJournal:
             if state.is_failure:
                 self._ended[str(report["job"])] = state
 
-    def _new_round(self, *, afresh: bool) -> None:
+    def _new_round(self, *, afresh: bool, redo: Iterable[str]) -> None:
         self.finished = self.told = False
         self.rounds += 1
         self._base = dict(self._attempts)
         self._ended.clear()
         if afresh:
             self._succeeded.clear()
+        self._succeeded.difference_update(redo)
 
 
 class Journal:
@@ -188,9 +189,11 @@ class Journal:
     def claimed(self, worker: str) -> None:
         self._add({"e": "claimed", "worker": worker, "worker_pid": os.getpid(), "time": iso(datetime.now(UTC))})
 
-    def new_round(self, *, afresh: bool) -> None:
-        """The run goes on because somebody asked for it: what did not succeed (with `afresh`: all) is to be done."""
-        self._add({"e": "round", "afresh": afresh, "time": iso(datetime.now(UTC))})
+    def new_round(self, *, afresh: bool, redo: Iterable[str] = ()) -> None:
+        """The run goes on because somebody asked for it: what did not succeed (with `afresh`: all) and the jobs `redo`
+        are to be done."""
+        more = {"redo": list(redo)} if redo else {}
+        self._add({"e": "round", "afresh": afresh, **more, "time": iso(datetime.now(UTC))})
 
     def run_started(self, *, time: datetime) -> None:
         self._add({"e": "run_started", "time": iso(time)}, sync=False)
@@ -274,8 +277,11 @@ class Journal:
             self.degraded = f"{self.folder}: {error.strerror}"
 
 
-def open_or_create(home: Home, facts: RunFacts, *, worker: str, afresh: bool = False) -> Journal:
-    """The journal of a run just claimed. When it has one already, a new round begins in it (`afresh`: from nothing)."""
+def open_or_create(
+    home: Home, facts: RunFacts, *, worker: str, afresh: bool = False, redo: Sequence[str] = ()
+) -> Journal:
+    """The journal of a run just claimed. When it has one already, a new round begins in it (`afresh`: from nothing;
+    `redo`: with these jobs once more)."""
     folder = home.run_folder(facts.id)
     existed = (folder / "journal.jsonl").exists()
     state = replay(folder / "journal.jsonl") if existed else RunJournal()
@@ -302,7 +308,7 @@ def open_or_create(home: Home, facts: RunFacts, *, worker: str, afresh: bool = F
     except OSError as error:
         journal.degraded = f"{folder}: {error.strerror}"
     if existed:
-        journal.new_round(afresh=afresh)
+        journal.new_round(afresh=afresh, redo=redo)
     journal.claimed(worker)
     return journal
 

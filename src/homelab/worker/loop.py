@@ -17,6 +17,7 @@ from typing import Any, TextIO, cast
 import psutil
 import structlog
 
+from homelab.core import dag
 from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso
@@ -217,7 +218,7 @@ class Worker:
     async def _take(self, due: DueRun) -> None:
         """Claim one run and execute it, or leave it to whoever was first."""
         try:
-            retry = due.state_name in ("AwaitingRetry", "Rerun")
+            retry = records.is_retry(due.state_name)
             if self._is_missed(due, retry=retry):
                 await self._give_up_missed(due)
                 return
@@ -231,7 +232,10 @@ class Worker:
             digest = str(due.parameters["definition"])
             flow = await retried(lambda: self.link.definition(digest), what="definition")
             facts = _facts(due, digest, flow, retry=retry)
-            journal = journals.open_or_create(self.home, facts, worker=self.name, afresh=due.state_name == "Rerun")
+            anew = records.rerun_from(due.state_name)
+            redo = () if anew is None else dag.onward(flow, anew)
+            is_afresh = due.state_name == records.RERUN
+            journal = journals.open_or_create(self.home, facts, worker=self.name, afresh=is_afresh, redo=redo)
             await self._execute(Execution(self.shared, facts, journal))
         except (PrefectRefused, ControlRefused) as error:
             log.error("run.not_taken", run_id=due.id, error=str(error))

@@ -3,6 +3,7 @@
 The selection is in the address (`?job=`), so that it works without scripts and can be sent to somebody.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -172,29 +173,41 @@ async def _will(asked: Asked, action: str) -> list[str]:
 async def retry_question(asked: Asked, problem: str = "") -> Response:
     run = await run_of(asked)
     good = [j for j in run["jobs"] if j["state"] == "succeeded"]
-    is_split = bool(good) and len(good) < len(run["jobs"])
+    names = [j["job"] for j in run["jobs"]]
+    start = next((name for name in names if name == asked.request.query_params.get("from")), "")
     question = Question(
         title=f"Retry this run of {words.short(run['flow'])}?",
         will=await _will(asked, "retry"),
         button="Retry",
         back=f"/runs/{url_part(run['id'])}",
-        fields="run/retry_fields.html" if is_split else "",
-        values={"good": good},
+        fields="run/retry_fields.html" if good else "",
+        values={"is_split": len(good) < len(names), "start": start, "onward": after(run["jobs"], start)},
     )
     return forms.ask(asked, question, here=HERE, problem=problem, status=409 if problem else 200)
+
+
+def after(jobs: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """What comes after the job in this run, in the run's order."""
+    found = [name]
+    for job in jobs:  # in the order of the flow, so one pass reaches all
+        if not set(found).isdisjoint(job["needs"]):
+            found.append(job["job"])
+    return found[1:]
 
 
 async def retry(asked: Asked) -> Response:
     fields = await forms.read(asked)
     run = await run_of(asked)
-    is_whole = fields.get("which", ["failed"])[0] == "all" or all(j["state"] == "succeeded" for j in run["jobs"])
+    which = fields.get("which", ["failed"])[0]
+    start = (fields.get("from") or [""])[0] if which == "from" else ""
+    is_whole = not start and (which == "all" or all(j["state"] == "succeeded" for j in run["jobs"]))
 
     async def action() -> str:
-        await asked.site.control.retry(run["id"], failed=not is_whole, by=asked.by)
+        await asked.site.control.retry(run["id"], failed=not is_whole, by=asked.by, job=start or None)
         return f"/runs/{url_part(run['id'])}?did=retried"
 
     try:
-        return await forms.carry_out(asked, fields, action, subject=run["id"], body={"all": is_whole})
+        return await forms.carry_out(asked, fields, action, subject=run["id"], body={"all": is_whole, "from": start})
     except HomelabError as error:
         return await retry_question(asked, problem=str(error))
 

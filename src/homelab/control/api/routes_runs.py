@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from starlette.responses import Response, StreamingResponse
 
 from homelab.control.api import live, logs, shapes
-from homelab.control.api.answers import HttpError, answer, flag, number, read_json
+from homelab.control.api.answers import HttpError, answer, flag, number, read_json, text_field
 from homelab.control.api.routes_jobs import wrapped
 from homelab.control.api.routing import Asked, Query, Route, one_of, switch, whole
 from homelab.core.jobs import RunState
@@ -57,7 +57,8 @@ async def difference(asked: Asked) -> Response:
 
 async def retry(asked: Asked) -> Response:
     body = await read_json(asked.request)
-    made = await asked.site.control.retry(asked.path("id"), failed=flag(body, "failed"), by=asked.by)
+    job = text_field(body, "job", default="", limit=200) or None
+    made = await asked.site.control.retry(asked.path("id"), failed=flag(body, "failed"), by=asked.by, job=job)
     return answer(wrapped("run", made if made is not None else {"id": asked.path("id")}))
 
 

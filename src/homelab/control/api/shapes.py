@@ -276,6 +276,9 @@ class Differences(TypedDict):
 
 class Retry(TypedDict):
     failed: NotRequired[Annotated[bool, Field(description="only the jobs that did not succeed")]]
+    job: NotRequired[
+        Annotated[str, Field(max_length=200, description="those, and this job with all that comes after it")]
+    ]
 
 
 class Changed(TypedDict):
