@@ -57,6 +57,7 @@ class Loader:
         self.again()
 
     def again(self) -> None:
+        self._has_news = False
         self._asked += 1
         self._app.run_worker(self._ask(self._asked), group="load")
 
@@ -88,7 +89,8 @@ class Loader:
             self._at = time.monotonic()
             self._took_s = self._at - begun
             self._came(visit, answer)
-            self._later(QUIET_S)
+            if not self._has_news:  # what happened while this was asked may not be in it
+                self._later(QUIET_S)
 
     def _check(self, visit: Visit, view: View, answer: Json) -> None:
         """HomelabError for an answer that cannot be drawn: the lab is of another version."""
