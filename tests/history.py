@@ -194,7 +194,12 @@ def _runs(
         if schedule.is_reboot:
             continue
         until = now if flow.name in running else now - timedelta(minutes=2)  # time to end before now
-        dues += [(due, flow) for due in schedules_until(schedule, start, until)]
+        found = list(schedules_until(schedule, start, until))
+        if len(found) > 1 and any(job.name in broken for job in flow.jobs):
+            # What comes rarely has failed for longer than what comes often, at any time of the day.
+            settled = now - min(timedelta(hours=2), (found[-1] - found[-2]) / 4)
+            found = [due for due in found if due < settled]
+        dues += [(due, flow) for due in found]
     dues.sort(key=lambda pair: pair[0])
     total = 0
     cut: list[tuple[datetime, Flow]] = []

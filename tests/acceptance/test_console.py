@@ -124,7 +124,7 @@ def test_from_the_alert_to_the_fix_are_three_clicks(lab: Lab, inbox: Inbox) -> N
             await expect(page.locator("#h-log")).to_have_text("read-input")
             await expect(page.locator("ol.log li.err").first).to_contain_text("input.txt")
             (lab.root / "input.txt").write_text("here\n")
-            await click(page.get_by_role("link", name="Retry"))
+            await click(page.get_by_role("link", name="Retry", exact=True))
             await expect(page.get_by_text("read-input and use-input run again")).to_be_visible()
             await click(page.get_by_role("button", name="Retry"))
             head = page.locator("#head")

@@ -93,7 +93,7 @@ async def running(
     database: str,
     folder: Path,
     *,
-    days: float = 1.3,
+    days: float = 2.2,
     most: int = 100_000,
     text: str | None = None,
     screens: Sequence[Screen] = SCREENS,

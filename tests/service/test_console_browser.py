@@ -110,7 +110,7 @@ async def test_the_way_from_what_fails_to_its_retry_needs_only_keys(site: Site, 
         assert outline == "solid"
         await page.keyboard.press("Enter")
         await expect(page.locator("#h-log")).to_have_text("dump-app")
-        await page.get_by_role("link", name="Retry").focus()
+        await page.get_by_role("link", name="Retry", exact=True).focus()
         await page.keyboard.press("Enter")
         await expect(page.locator("h1")).to_have_text("Retry this run of dump-app?")
         await expect(
