@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from homelab.core.crontab.cronlog import CronStart
 
 _SHOWN = 20
+_STARTING = timedelta(seconds=5)
+"""A cron that has just begun its log misses a minute that comes while it still reads its tables."""
 _MOST = 2_000_000
 """So many runs are computed at most: a year of four jobs a minute."""
 
@@ -76,7 +78,7 @@ def compare(since: str, logs: tuple[Path, ...], crontab: str | None, user: str, 
         found = _without_starts_at_boot(found, jobs)
         # The first minute counts when the log begins with a start, else it may be there in part only.
         is_whole = bool(found) and found[0].at == first and first.second < 10
-        begins = _floor(first) if is_whole else _ceiling(first)
+        begins = _floor(first) if is_whole else _ceiling(first + _STARTING)
         begin = max(_ceiling(start), begins)
         end = _floor(now - timedelta(seconds=20)) if source.is_live else _floor(last)
         expected = list(_expected(jobs, begin, end))
