@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from homelab.control import ledger, store, versions
+from homelab.control import ledger, nodes, store, versions
 from homelab.control.state import SHADOW, Shared
 from homelab.core import labfile
 from homelab.core.errors import InputError, RefusedError
@@ -107,6 +107,7 @@ async def carry_out(
         for scheduled in gone:
             await store.delete_flow(conn, scheduled.flow.name)
         digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+        await nodes.declare(conn, lab)
         await store.save_lab(conn, name=lab.name, path=main, folder=folder, files=files, digest=digest)
         await versions.add(
             conn, by=by, path=main, folder=folder, files=files, digest=digest, is_takeover=takeover is not None

@@ -7,8 +7,10 @@ It wires the parts: `apply`, `scheduler`, `reports`, `answers`; the alerts are `
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import psutil
 import structlog
 
-from homelab.control import applying, history, ledger, preview, questions, reports, store, versions
+from homelab.control import applying, heartbeats, history, ledger, nodes, preview, questions, reports, store, versions
 from homelab.control.digest import Digest
 from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
@@ -26,7 +28,7 @@ from homelab.core import labfile
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
 from homelab.db.migrate import migrate
-from homelab.db.pool import AWAY, UNFIT, Database
+from homelab.db.pool import AWAY, UNFIT, Connection, Database
 from homelab.flows import records
 from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home import adoptions
@@ -54,6 +56,7 @@ class Control:
         self._watcher = watcher
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
+        self._clocks = heartbeats.Clocks()
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -88,6 +91,8 @@ class Control:
                 if lab is None:  # written by another version, which took it: its flows still run
                     log.error("lab.unreadable", problems=len(problems))
                 placed = None if lab is None else applying.placed(lab, row["folder"])
+                if lab is not None:
+                    await nodes.declare(conn, lab)
             self._shared.known_until = await self._restored_until(conn)
             self._shared.handed_back = adoptions.handed_back(self._shared.home)
             read = await self._shared.read(conn, placed)
@@ -381,12 +386,14 @@ class Control:
 
     async def heartbeat(self, body: Json) -> Json:
         """A worker is alive; the answer holds what it should know. RefusedError: another of its name is alive."""
+        came = time.monotonic()
         try:
             async with self._shared.database.connection() as conn:
                 other = await store.beat(conn, body)
                 if other is not None and not _runs_here(int(other["pid"])):
                     await store.forget_worker(conn, body["worker"])
                     other = await store.beat(conn, body)
+                told = {} if other is not None else await self._hear(conn, body, came)
         except (KeyError, *UNFIT) as error:
             raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
         if other is not None:
@@ -394,7 +401,19 @@ class Control:
                 f"worker '{body['worker']}' is already at work (pid {other['pid']} on {other['node']})",
                 hint="Give this one another name, or stop that one.",
             )
-        return {"ok": True, "queues": {} if self._shared.lab is None else dict(self._shared.lab.queues)}
+        return {"ok": True, "queues": {} if self._shared.lab is None else dict(self._shared.lab.queues), **told}
+
+    async def _hear(self, conn: Connection, body: Json, came: float) -> Json:
+        """What the node tells of itself; what it should know of that. `came`: when, on the monotonic clock."""
+        declared = self._shared.declared(str(body["node"]))
+        told = heartbeats.read(body, declared)
+        now = await nodes.clock(conn)
+        skew_s = heartbeats.skew_s(told, database=now, since_s=time.monotonic() - came)
+        if skew_s is not None:
+            skew_s = self._clocks.heard(told.beat.name, skew_s)
+        epoch = await nodes.beat(conn, replace(told.beat, skew_s=skew_s))
+        jobs = [job for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs]
+        return {"epoch": epoch, "sense": heartbeats.to_sense(jobs, declared)}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
         """The commands for a worker, as soon as there are some; after 25 s, none."""

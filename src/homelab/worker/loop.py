@@ -18,6 +18,7 @@ import psutil
 import structlog
 
 from homelab.core import dag
+from homelab.core.capacity import requirements_of
 from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso
@@ -37,6 +38,8 @@ from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.record import Gate
+from homelab.worker.sensors import own
+from homelab.worker.sensors.sensing import Sensors
 
 log = structlog.get_logger()
 
@@ -77,6 +80,7 @@ class Worker:
             admission=self.admission,
             launcher=self.launcher,
         )
+        self.sensors = Sensors(home.root)
         self._claims = Gate(4)
         self._active: dict[str, Execution | None] = {}
         self._unwanted: dict[str, str] = {}
@@ -350,17 +354,29 @@ class Worker:
             "started": iso(self.started),
             "slots": self._concurrency,
             "running": running,
+            **await self.sensors.told(self._held()),
         }
+        sent = time.monotonic()
         try:
             answer = await self.link.call("POST", "/api/v1/worker/heartbeat", body)
         except ControlRefused as error:
             if error.status == 409:
                 raise RefusedError(error.message, hint=error.hint) from error
             raise ControlUnavailable(str(error)) from error
+        self.sensors.round_trip_s = time.monotonic() - sent
+        self.sensors.heed(answer or {})
         limits = cast("dict[str, int]", (answer or {}).get("queues") or {})
         if limits:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
             self.admission.configure(limits)
+
+    def _held(self) -> list[own.Job]:
+        """The jobs that run, each with the session that its command began and what placement counts for it."""
+        return [
+            own.Job(session=pid, promised=requirements_of(e.facts.flow.job(job).requires).amounts)
+            for e in self._executions()
+            for job, pid in e.running.items()
+        ]
 
     async def _prefect_heartbeats(self) -> None:
         """Prefect shows the worker as online, and its automations can watch the heartbeats of long runs."""

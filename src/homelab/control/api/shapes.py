@@ -318,6 +318,18 @@ class Found(TypedDict):
 # -- workers ----------------------------------------------------------------------------------------------------------
 
 
+Amount = Annotated[int, Field(ge=0, le=2**62)]
+
+
+class Measured(TypedDict):
+    """What a node has: bytes of memory and disks, thousandths of anything else. What is left out is unknown."""
+
+    amounts: NotRequired[dict[str, Amount]]
+    gpus: NotRequired[Annotated[list[Amount] | None, Field(max_length=500, description="bytes of each device")]]
+    unified: NotRequired[Annotated[bool, Field(description="GPU memory is a share of memory")]]
+    models: NotRequired[Annotated[list[str], Field(max_length=500)]]
+
+
 class Heartbeat(TypedDict):
     worker: Annotated[str, Field(min_length=1, max_length=200)]
     node: Annotated[str, Field(max_length=200)]
@@ -325,11 +337,25 @@ class Heartbeat(TypedDict):
     started: datetime
     slots: Annotated[int, Field(ge=0, le=2**31 - 1)]
     running: NotRequired[list[dict[str, Any]]]
+    measured: NotRequired[Measured]
+    used: NotRequired[
+        Annotated[dict[str, Amount], Field(description="what others than the lab's work use; unknown is left out")]
+    ]
+    version: NotRequired[Annotated[str, Field(max_length=40)]]
+    clock: NotRequired[Annotated[datetime, Field(description="the node's own, when it sent this")]]
+    rtt_s: NotRequired[Annotated[float, Field(ge=0, lt=1e6, description="how long the last one was answered")]]
+
+
+class Sense(TypedDict):
+    disks: list[str]
+    apps: list[str]
 
 
 class Heard(TypedDict):
     ok: bool
     queues: NotRequired[dict[str, int]]
+    epoch: NotRequired[Annotated[int, Field(description="of the node; it holds what it holds under it")]]
+    sense: NotRequired[Annotated[Sense, Field(description="what to look for, because a job may ask for it")]]
 
 
 class Commands(TypedDict):

@@ -77,13 +77,16 @@ class AccessSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A machine of the lab. `capacity` and `labels` as written."""
+    """A machine of the lab. `capacity` and `labels` as written. `sleeps`: its silence is sleep. `wake`: the MAC address
+    that wakes it, with where to send it, as written."""
 
     name: str
     address: str = ""
     roles: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     capacity: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    sleeps: bool = False
+    wake: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ from homelab.core.labfile.kinds import (
 )
 from homelab.core.labfile.model import EVENTS, NotifySettings, WorkerSettings
 from homelab.core.labfile.problems import At
+from homelab.core.labfile.waking import WAKE
 from homelab.core.placement import AGEING_S
 
 _NAME_HINT: Final = "Use up to 100 letters, digits, dots, dashes and underscores, beginning with a letter or digit."
@@ -453,6 +454,19 @@ NODE: Final = Table(
         setting("roles", list_of(NONEMPTY), "[]", "What it is for, in words of your own."),
         setting("labels", map_of(VARIABLE_VALUE, keys=None, what="labels"), "{}", "What jobs can ask for."),
         setting("capacity", CAPACITY_KIND, "{}", "What it has: see [capacity](#capacity-of-a-node)."),
+        setting(
+            "sleeps",
+            BOOLEAN,
+            "false",
+            "A machine that goes to sleep by itself, such as a laptop: when it is silent it is asleep, not failed.",
+        ),
+        setting(
+            "wake",
+            WAKE,
+            NOTHING,
+            "The MAC address of its network card, to wake it when only it can run something. With `@ADDRESS` or "
+            "`@ADDRESS:PORT`, where the message goes instead of to all networks of this machine.",
+        ),
     ),
 )
 
