@@ -258,7 +258,7 @@ async def run(shared: Shared, row: Mapping[str, Any]) -> Json:
 
 def _attempt(row: Mapping[str, Any]) -> Json:
     shown = {k: time_text(v) if isinstance(v, datetime) else v for k, v in row.items() if k != "job"}
-    return {k: shown[k] for k in shown}
+    return {**shown, "outputs": row["outputs"] or {}}
 
 
 def shown_event(row: Mapping[str, Any]) -> Json:

@@ -192,7 +192,7 @@ async def attempts(conn: Connection, run: str) -> list[Row]:
     return await all_rows(
         conn,
         "select job, attempt, state, started, ended, exit_code, signal, reason, output_bytes, output_lines, tail,"
-        " node, worker, retry_at from job_run where run = %s order by recorded, job, attempt",
+        " node, worker, retry_at, outputs from job_run where run = %s order by recorded, job, attempt",
         (run,),
     )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from homelab.core import dag
+from homelab.core import dag, passing
 from homelab.core.jobs import Job, RunState
 from homelab.core.times import iso
 from homelab.flows import records
@@ -69,6 +69,7 @@ class Execution:
         self._stopping = False
         self._wake = asyncio.Event()
         self._progress = dag.start(facts.flow)
+        self._passed = dict(facts.passed)
         self.started: datetime | None = None
         self.running: dict[str, int] = {}
 
@@ -169,6 +170,7 @@ class Execution:
             attempts=past.attempts(),
             base=past.base(),
         )
+        self._passed |= past.passed()
         for crash in past.in_flight():
             self._after_crash(crash.job, crash.attempt, crash.started, past.crash_reason)
         self._journal.run_started(time=self.started)
@@ -222,6 +224,7 @@ class Execution:
                     job,
                     self.facts,
                     attempt=attempt,
+                    handed=passing.handed_to(job, self._passed),
                     log_path=path,
                     cancel=self._cancelled,
                     cancel_reason=lambda: self._cancel_reason,
@@ -242,6 +245,7 @@ class Execution:
             self.facts.flow, self._progress, job.name, outcome.state, outcome.ended, random.random(), outcome.reason
         )
         after = self._progress[job.name]
+        self._passed[job.name] = outcome.passed
         self._journal.attempt_finished(
             job=job.name,
             attempt=attempt,
@@ -249,6 +253,7 @@ class Execution:
             exit_code=outcome.exit_code,
             reason=outcome.reason,
             time=outcome.ended,
+            passed=outcome.passed,
         )
         tail = [] if path is None else [runlog.text(record) for record in runlog.tail(path, TAIL_LINES)]
         self._report(
@@ -268,6 +273,7 @@ class Execution:
             worker=self._node.worker,
             node=self._node.name,
             facts=outcome.facts,
+            **outcome.passed.to_json(),
         )
         self._task_event(job, after.state, outcome.ended, attempt, outcome.reason, started=outcome.started)
         self._wake.set()

@@ -218,6 +218,7 @@ class Attempt(TypedDict):
     node: str | None
     worker: str | None
     retry_at: datetime | None
+    outputs: Annotated[dict[str, str], Field(description="the variables that it passes on")]
 
 
 class JobOfRun(RunRow):
@@ -228,6 +229,7 @@ class JobOfRun(RunRow):
     facts: Annotated[list[str], Field(description="what else was seen, in sentences")]
     advice: Annotated[str, Field(description="what to do next, where that is certain")]
     source: str
+    outputs: Annotated[dict[str, str], Field(description="the variables that its last success passes on")]
 
 
 class WholeRun(TypedDict):
