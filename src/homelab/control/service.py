@@ -16,13 +16,16 @@ from typing import Any
 import psutil
 import structlog
 
-from homelab.control import applying, history, ledger, preview, questions, reports, store, versions
+from homelab import __version__
+from homelab.control import applying, history, ledger, nodes, preview, questions, reports, store, versions
 from homelab.control.digest import Digest
+from homelab.control.fleet import Fleet
 from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.core import labfile
+from homelab.core.capacity import SLOTS, UNIT, Capacity
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
 from homelab.db.migrate import migrate
@@ -54,6 +57,7 @@ class Control:
         self._watcher = watcher
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
+        self.fleet = Fleet(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -387,6 +391,9 @@ class Control:
                 if other is not None and not _runs_here(int(other["pid"])):
                     await store.forget_worker(conn, body["worker"])
                     other = await store.beat(conn, body)
+                if other is None:
+                    slots = Capacity(amounts={SLOTS: int(body["slots"]) * UNIT})
+                    await nodes.beat(conn, nodes.Beat(name=body["node"], measured=slots, used={}, version=__version__))
         except (KeyError, *UNFIT) as error:
             raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
         if other is not None:
@@ -466,7 +473,7 @@ class Control:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
             workers = await store.workers(conn)
-        return questions.problems(self._shared, workers) + told
+        return questions.problems(self._shared, workers) + await self.fleet.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:
