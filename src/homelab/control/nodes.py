@@ -98,9 +98,15 @@ async def clock(conn: Connection) -> datetime:
     return row["now"]
 
 
-async def want(conn: Connection, name: str, wanted: str) -> bool:
-    """`ready` or `drained`; whether there is such a node."""
-    return (await conn.execute("update node set wanted = %s where name = %s", (wanted, name))).rowcount > 0
+async def want(conn: Connection, name: str, wanted: str, *, by: str = "") -> bool:
+    """`ready` or `drained`, and who wants it since when; whether there is such a node."""
+    done = await conn.execute(
+        "update node set wanted_since = case when wanted = %(wanted)s then wanted_since else now() end,"
+        " wanted_by = case when wanted = %(wanted)s then wanted_by else %(by)s end, wanted = %(wanted)s"
+        " where name = %(name)s",
+        {"name": name, "wanted": wanted, "by": by},
+    )
+    return done.rowcount > 0
 
 
 async def forget(conn: Connection, name: str) -> bool:

@@ -20,6 +20,7 @@ import structlog
 
 from homelab.control import applying, heartbeats, history, ledger, nodes, preview, questions, reports, store, versions
 from homelab.control.digest import Digest
+from homelab.control.fleet import Fleet
 from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
 from homelab.control.scheduler import LOOK_S, Scheduler
@@ -57,6 +58,7 @@ class Control:
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
         self._clocks = heartbeats.Clocks()
+        self.fleet = Fleet(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -485,7 +487,7 @@ class Control:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
             workers = await store.workers(conn)
-        return questions.problems(self._shared, workers) + told
+        return questions.problems(self._shared, workers) + await self.fleet.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:

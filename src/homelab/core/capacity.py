@@ -88,6 +88,12 @@ def text(resource: str, value: int, *, up: bool = False) -> str:
     return f"{value} B"
 
 
+def said(resource: str, value: int) -> str:
+    """`2 cores`, `1 slot`, `4 GiB memory`."""
+    name = noun(resource)
+    return f"{text(resource, value)} {name.removesuffix('s') if value == UNIT and not is_bytes(resource) else name}"
+
+
 def _decimal(value: int, unit: int, *, up: bool) -> str:
     tenths = -(-value * 10 // unit) if up else value * 10 // unit
     whole, rest = divmod(tenths, 10)

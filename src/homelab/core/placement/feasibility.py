@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from homelab.core.capacity import APP, DISK, GPU_MEMORY, MEMORY
 from homelab.core.placement.nodes import SENSED, Room
-from homelab.core.placement.reasons import Code, Reason
+from homelab.core.placement.reasons import OTHERS, Code, Reason
 from homelab.core.placement.requests import Request
 
 MOST_HOLDERS = 3
@@ -168,5 +168,5 @@ def holders(room: Room, resource: str) -> tuple[tuple[str, int], ...]:
     if is_shared or resource == GPU_MEMORY:
         for model in room.node.models:
             note(model.name, model.gpu_memory)
-    note("other programs", room.node.foreign.get(resource, 0))
+    note(OTHERS, room.node.foreign.get(resource, 0))
     return tuple(sorted(held.items(), key=lambda one: (-one[1], one[0])))[:MOST_HOLDERS]
