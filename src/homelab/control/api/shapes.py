@@ -325,11 +325,15 @@ class Heartbeat(TypedDict):
     started: datetime
     slots: Annotated[int, Field(ge=0, le=2**31 - 1)]
     running: NotRequired[list[dict[str, Any]]]
+    replaces: NotRequired[
+        Annotated[dict[str, Any] | None, Field(description="{pid, started} of its predecessor, which has ended")]
+    ]
 
 
 class Heard(TypedDict):
     ok: bool
     queues: NotRequired[dict[str, int]]
+    version: NotRequired[Annotated[str, Field(description="of control")]]
 
 
 class Commands(TypedDict):
