@@ -1,7 +1,7 @@
 """The nodes of the lab: the statements on table `node`, and a row of it as `core.placement` knows nodes.
 
-What a node is, is declared by the lab file and measured by the node; whether it is there, its heartbeat says, by the
-database's clock. Written by `control` alone. No decisions here.
+What a node is, is declared by the lab file, said when it joined, and measured by the node; whether it is there, its
+heartbeat says, by the database's clock. Written by `control` alone. No decisions here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from homelab.control.store import Row, all_rows, one_row
-from homelab.core.capacity import Amounts, Capacity
+from homelab.core.capacity import Amounts, Capacity, smallest
 from homelab.core.labfile import Lab
 from homelab.core.labfile.fleet import fleet_of
 from homelab.core.placement import Model, Node, State
@@ -133,7 +133,7 @@ def node_of(row: Row, *, holds: bool) -> Node:
     return Node(
         name=row["name"],
         state=_state(row, holds=holds),
-        declared=capacity(row["declared"]),
+        declared=smallest(capacity(row["declared"]), capacity(row["offered"])),
         measured=None if row["measured"] is None else capacity(row["measured"]),
         roles=tuple(row["roles"]),
         labels={**row["sensed"].get("labels", {}), **row["labels"]},

@@ -15,13 +15,14 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
-import psutil
 import structlog
 
+from homelab import __version__
 from homelab.control import applying, heartbeats, history, ledger, nodes, preview, questions, reports, store, versions
 from homelab.control.digest import Digest
 from homelab.control.fleet import Fleet
 from homelab.control.looking import Looking
+from homelab.control.noderuns import NodeRuns
 from homelab.control.plan import plan as plan_of
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
@@ -83,6 +84,17 @@ class Control:
     @property
     def database(self) -> Database:
         return self._shared.database
+
+    @property
+    def node_runs(self) -> NodeRuns:
+        """Whose a run is."""
+        return NodeRuns(self._shared.database)
+
+    def note(self, code: str, text: str) -> None:
+        """A problem that holds from now on, or no more ("")."""
+        self._shared.notes.pop(code, None)
+        if text:
+            self._shared.notes[code] = text
 
     async def _load(self) -> None:
         async with self._shared.database.connection() as conn:
@@ -386,24 +398,29 @@ class Control:
             self._shared.changed.set()
         return {"taken": len(taken)}
 
-    async def heartbeat(self, body: Json) -> Json:
-        """A worker is alive; the answer holds what it should know. RefusedError: another of its name is alive."""
+    async def heartbeat(self, body: Json, *, node: str | None = None) -> Json:
+        """A worker is alive; the answer holds what it should know. `node`: the one whose token came with it, None on
+        this machine. RefusedError: another of its name is alive."""
         came = time.monotonic()
         try:
             async with self._shared.database.connection() as conn:
-                other = await store.beat(conn, body)
-                if other is not None and not _runs_here(int(other["pid"])):
-                    await store.forget_worker(conn, body["worker"])
-                    other = await store.beat(conn, body)
-                told = {} if other is not None else await self._hear(conn, body, came)
+                joined = None if node is not None else await store.joined_node(conn, body["node"])
+                other = None if joined else await store.beat(conn, body)
+                told = {} if joined or other is not None else await self._hear(conn, body, came)
         except (KeyError, *UNFIT) as error:
             raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
+        if joined:
+            raise RefusedError(
+                f"there is a node '{joined}' on another machine",
+                hint="Give this worker another name: homelab worker --name",
+            )
         if other is not None:
             raise RefusedError(
                 f"worker '{body['worker']}' is already at work (pid {other['pid']} on {other['node']})",
                 hint="Give this one another name, or stop that one.",
             )
-        return {"ok": True, "queues": {} if self._shared.lab is None else dict(self._shared.lab.queues), **told}
+        queues = {} if self._shared.lab is None else dict(self._shared.lab.queues)
+        return {"ok": True, "queues": queues, "version": __version__, **told}
 
     async def _hear(self, conn: Connection, body: Json, came: float) -> Json:
         """What the node tells of itself; what it should know of that. `came`: when, on the monotonic clock."""
@@ -522,8 +539,3 @@ def _check_params(params: Mapping[str, str]) -> None:
             raise InputError(f"the value of parameter {name} holds a NUL byte, which no environment can carry")
     if sum(len(value.encode()) for value in params.values()) > PARAMS_BYTES:
         raise InputError(f"the parameters are longer than {PARAMS_BYTES // 1024} KiB", hint="Pass the name of a file.")
-
-
-def _runs_here(pid: int) -> bool:
-    """Whether a process of this pid lives on this machine. Embedded labs have all their workers here."""
-    return psutil.pid_exists(pid)

@@ -351,6 +351,9 @@ class Heartbeat(TypedDict):
 class Sense(TypedDict):
     disks: list[str]
     apps: list[str]
+    replaces: NotRequired[
+        Annotated[dict[str, Any] | None, Field(description="{pid, started} of its predecessor, which has ended")]
+    ]
 
 
 class Heard(TypedDict):
@@ -358,6 +361,7 @@ class Heard(TypedDict):
     queues: NotRequired[dict[str, int]]
     epoch: NotRequired[Annotated[int, Field(description="of the node; it holds what it holds under it")]]
     sense: NotRequired[Annotated[Sense, Field(description="what to look for, because a job may ask for it")]]
+    version: NotRequired[Annotated[str, Field(description="of control")]]
 
 
 class Commands(TypedDict):

@@ -32,6 +32,7 @@ from homelab.core.labfile.kinds import (
     number,
     one_of,
 )
+from homelab.core.labfile.listening import LISTEN
 from homelab.core.labfile.model import EVENTS, NotifySettings, WorkerSettings
 from homelab.core.labfile.problems import At
 from homelab.core.labfile.waking import WAKE
@@ -394,7 +395,22 @@ PREFECT: Final = _service(
     setting("auth", SECRET_REFERENCE, NOTHING, "With `url`: a reference to the `user:password` that server asks for."),
 )
 CONTROL: Final = _service(
-    "[control]", "The lab's own API and pages.", "Where others reach this lab's pages; used in links."
+    "[control]",
+    "The lab's own API and pages.",
+    "Where others reach this lab's pages; used in links.",
+    setting(
+        "nodes",
+        LISTEN,
+        "this machine alone, on a free port, once a node is to join",
+        'Where nodes of other machines come in, by HTTPS: `"0.0.0.0:7443"`. It serves nodes and nobody else.',
+    ),
+    setting(
+        "node_names",
+        list_of(NONEMPTY),
+        "[]",
+        "Names and addresses by which nodes reach that port, the first of them in joining tokens; those of this machine"
+        " are known without.",
+    ),
 )
 
 ACCESS: Final = Table(
