@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from homelab.control import ledger, store, versions
+from homelab.control import ledger, nodes, store, versions
 from homelab.control.state import SHADOW, Shared
 from homelab.core import labfile
 from homelab.core.errors import InputError, RefusedError
 from homelab.core.jobs import flows_of
 from homelab.core.labfile import Lab
+from homelab.core.labfile.fleet import fleet_of
 from homelab.flows.api import PrefectUnavailable
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ async def carry_out(
         await versions.add(
             conn, by=by, path=main, folder=folder, files=files, digest=digest, is_takeover=takeover is not None
         )
+        addresses = {node.name: node.address for node in lab.nodes}
+        await nodes.declare(conn, fleet_of(lab.nodes, concurrency=lab.worker.concurrency), addresses)
         await store.add_events(conn, [("lab.applied", lab.name, {"by": by, "jobs": len(lab.jobs)})])
         if takeover is not None and takeover.deadline is not None and shared.clock() > takeover.deadline:
             raise RefusedError(

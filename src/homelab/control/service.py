@@ -16,13 +16,16 @@ from typing import Any
 import psutil
 import structlog
 
-from homelab.control import applying, history, ledger, preview, questions, reports, store, versions
+from homelab import __version__
+from homelab.control import applying, history, ledger, nodes, preview, questions, reports, roster, store, versions
 from homelab.control.digest import Digest
+from homelab.control.dispatch import Dispatch
 from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.core import labfile
+from homelab.core.capacity import SLOTS, UNIT, Capacity
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
 from homelab.db.migrate import migrate
@@ -54,6 +57,8 @@ class Control:
         self._watcher = watcher
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
+        self._reader = roster.Reader(shared)
+        self.dispatch = Dispatch(shared, self._reader)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -116,6 +121,7 @@ class Control:
         """Scheduling, watching, delivering, pruning, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._scheduler.serve(), name="scheduler")
+            group.create_task(self.dispatch.serve(), name="dispatch")
             group.create_task(self._watch(), name="watch")
             group.create_task(self._watcher.deliver_loop(self._shared.database), name="deliver")
             group.create_task(self._prune(), name="prune")
@@ -275,7 +281,7 @@ class Control:
             await store.add_run(conn, new)
             await store.add_events(conn, [("run.created", name, {"run": run, "by": by})])
         self._shared.tell()
-        self._shared.wake_workers({"kind": "poll"})
+        self._shared.arrived.set()
         return {"run": {"id": run, "job": name, "flow": scheduled.flow.name, "jobs": jobs, "state": "scheduled"}}
 
     async def retry(self, run: str, *, failed: bool, by: str, job: str | None = None) -> Json:
@@ -305,7 +311,7 @@ class Control:
                 conn, [("run.retried", row["flow"], {"run": run, "by": by, "failed": failed, "job": job})]
             )
         self._shared.tell()
-        self._shared.wake_workers({"kind": "poll"})
+        self._shared.arrived.set()
         return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}
 
     async def cancel(self, run: str, by: str) -> Json:
@@ -324,7 +330,7 @@ class Control:
         else:
             cancelling = records.StateProposal(type="CANCELLING", name="Cancelling", message=reason)
             await self._shared.prefect.set_state(run, cancelling)
-        self._shared.wake_workers({"kind": "cancel", "run": run, "reason": reason})
+        self._shared.wake_workers({"kind": "cancel", "run": run, "reason": reason}, node=row["node"])
         async with self._shared.database.connection() as conn:
             await store.add_events(conn, [("run.cancelled", row["flow"], {"run": run, "by": by})])
         self._shared.tell()
@@ -373,6 +379,9 @@ class Control:
                 ended = await reports.take(conn, taken, self._watcher)
         except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"a report cannot be entered: {error}".strip()[:300]) from error
+        for report in taken:
+            if str(report["kind"]).startswith("run."):
+                self.dispatch.begun(str(report["run"]))
         self._shared.tell()
         if any(name in ended or any(c.job in ended for c in s.conditions) for name, s in self._shared.flows.items()):
             self._shared.unsettled = True
@@ -387,6 +396,9 @@ class Control:
                 if other is not None and not _runs_here(int(other["pid"])):
                     await store.forget_worker(conn, body["worker"])
                     other = await store.beat(conn, body)
+                if other is None:
+                    slots = Capacity(amounts={SLOTS: int(body["slots"]) * UNIT})
+                    await nodes.beat(conn, nodes.Beat(name=body["node"], measured=slots, used={}, version=__version__))
         except (KeyError, *UNFIT) as error:
             raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
         if other is not None:
@@ -394,6 +406,8 @@ class Control:
                 f"worker '{body['worker']}' is already at work (pid {other['pid']} on {other['node']})",
                 hint="Give this one another name, or stop that one.",
             )
+        if self._reader.is_news(str(body["node"])):
+            self._shared.arrived.set()
         return {"ok": True, "queues": {} if self._shared.lab is None else dict(self._shared.lab.queues)}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
@@ -407,6 +421,10 @@ class Control:
         while not queue.empty():
             commands.append(queue.get_nowait())
         return commands
+
+    async def queue(self) -> list[Json]:
+        """What waits for a node, and why each node does not take it."""
+        return self.dispatch.queue()
 
     async def definition(self, digest: str) -> str:
         async with self._shared.database.connection() as conn:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from homelab.control.digest import Digest
+from homelab.control.dispatch import Dispatch
 from homelab.control.looking import Looking
 
 Json = dict[str, Any]
@@ -15,6 +16,7 @@ class Control(Protocol):
 
     looking: Looking
     digest: Digest
+    dispatch: Dispatch
 
     async def lab(self) -> Any: ...
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Any: ...

@@ -1,6 +1,7 @@
 """What a worker and control say to each other. The shapes are those of ARCHITECTURE, "Between worker and control"."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 from starlette.responses import Response
@@ -24,6 +25,19 @@ async def wake(asked: Asked) -> Response:
     if not worker or len(worker) > 200:
         raise HttpError(400, "input", "'worker' must name the worker")
     return answer({"commands": await asked.site.control.wake(worker)})
+
+
+async def due(asked: Asked) -> Response:
+    body = without_nul(await read_json(asked.request))
+    worker, node = _name(body, "worker"), _name(body, "node")
+    return answer(await asked.site.control.dispatch.due(worker, node))
+
+
+def _name(body: Mapping[str, Any], field: str) -> str:
+    value: object = body.get(field)
+    if not isinstance(value, str) or not 0 < len(value) <= 200:
+        raise HttpError(400, "input", f"'{field}' must be a name of at most 200 characters")
+    return value
 
 
 async def reports(asked: Asked) -> Response:
@@ -70,6 +84,16 @@ ROUTES = (
             )
         },
         gives=shapes.Commands,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/worker/due",
+        scope="node",
+        handler=due,
+        summary="The runs that a node is to claim.",
+        takes=shapes.AskForWork,
+        gives=shapes.Work,
+        audited=False,
     ),
     Route(
         method="POST",
