@@ -18,8 +18,21 @@ from typing import Any
 import structlog
 
 from homelab import __version__
-from homelab.control import applying, heartbeats, history, ledger, nodes, preview, questions, reports, store, versions
+from homelab.control import (
+    applying,
+    heartbeats,
+    history,
+    ledger,
+    nodes,
+    preview,
+    questions,
+    reports,
+    roster,
+    store,
+    versions,
+)
 from homelab.control.digest import Digest
+from homelab.control.dispatch import Dispatch
 from homelab.control.fleet import Fleet
 from homelab.control.looking import Looking
 from homelab.control.noderuns import NodeRuns
@@ -60,6 +73,8 @@ class Control:
         self._scheduler = Scheduler(shared)
         self._clocks = heartbeats.Clocks()
         self.fleet = Fleet(shared)
+        self._reader = roster.Reader(shared)
+        self.dispatch = Dispatch(shared, self._reader)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -135,6 +150,7 @@ class Control:
         """Scheduling, watching, delivering, pruning, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._scheduler.serve(), name="scheduler")
+            group.create_task(self.dispatch.serve(), name="dispatch")
             group.create_task(self._watch(), name="watch")
             group.create_task(self._watcher.deliver_loop(self._shared.database), name="deliver")
             group.create_task(self._prune(), name="prune")
@@ -294,7 +310,7 @@ class Control:
             await store.add_run(conn, new)
             await store.add_events(conn, [("run.created", name, {"run": run, "by": by})])
         self._shared.tell()
-        self._shared.wake_workers({"kind": "poll"})
+        self._shared.arrived.set()
         return {"run": {"id": run, "job": name, "flow": scheduled.flow.name, "jobs": jobs, "state": "scheduled"}}
 
     async def retry(self, run: str, *, failed: bool, by: str, job: str | None = None) -> Json:
@@ -324,7 +340,7 @@ class Control:
                 conn, [("run.retried", row["flow"], {"run": run, "by": by, "failed": failed, "job": job})]
             )
         self._shared.tell()
-        self._shared.wake_workers({"kind": "poll"})
+        self._shared.arrived.set()
         return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}
 
     async def cancel(self, run: str, by: str) -> Json:
@@ -343,7 +359,7 @@ class Control:
         else:
             cancelling = records.StateProposal(type="CANCELLING", name="Cancelling", message=reason)
             await self._shared.prefect.set_state(run, cancelling)
-        self._shared.wake_workers({"kind": "cancel", "run": run, "reason": reason})
+        self._shared.wake_workers({"kind": "cancel", "run": run, "reason": reason}, node=row["node"])
         async with self._shared.database.connection() as conn:
             await store.add_events(conn, [("run.cancelled", row["flow"], {"run": run, "by": by})])
         self._shared.tell()
@@ -392,6 +408,9 @@ class Control:
                 ended = await reports.take(conn, taken, self._watcher)
         except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"a report cannot be entered: {error}".strip()[:300]) from error
+        for report in taken:
+            if str(report["kind"]).startswith("run."):
+                self.dispatch.begun(str(report["run"]))
         self._shared.tell()
         if any(name in ended or any(c.job in ended for c in s.conditions) for name, s in self._shared.flows.items()):
             self._shared.unsettled = True
@@ -420,6 +439,8 @@ class Control:
                 hint="Give this one another name, or stop that one.",
             )
         queues = {} if self._shared.lab is None else dict(self._shared.lab.queues)
+        if self._reader.is_news(str(body["node"])):
+            self._shared.arrived.set()
         return {"ok": True, "queues": queues, "version": __version__, **told}
 
     async def _hear(self, conn: Connection, body: Json, came: float) -> Json:
@@ -445,6 +466,10 @@ class Control:
         while not queue.empty():
             commands.append(queue.get_nowait())
         return commands
+
+    async def queue(self) -> list[Json]:
+        """What waits for a node, and why each node does not take it."""
+        return self.dispatch.queue()
 
     async def definition(self, digest: str) -> str:
         async with self._shared.database.connection() as conn:

@@ -70,12 +70,20 @@ class Shared:
     notes: dict[str, str] = field(default_factory=dict[str, str])
     """Problems of `control` itself, by code, that hold now."""
 
-    def wake_workers(self, command: dict[str, str]) -> None:
-        """Hand a command to every worker that listens; one that is slow keeps its newest hundred."""
-        for queue in self.commands.values():
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(command)
+    worker_on: dict[str, str] = field(default_factory=dict[str, str])
+    """Node -> its worker, by who asked for work."""
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    """Prefect has runs that may start at once."""
+
+    def wake_workers(self, command: dict[str, str], *, node: str | None = None) -> None:
+        """Hand a command to the worker of that node, or to every worker that listens; one that is slow keeps its newest
+        hundred."""
+        only = None if node is None else self.worker_on.get(node, node)
+        for worker, queue in self.commands.items():
+            if only in (None, worker):
+                if queue.full():
+                    queue.get_nowait()
+                queue.put_nowait(command)
 
     def tell(self) -> None:
         """There is a new event."""

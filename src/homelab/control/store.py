@@ -145,7 +145,47 @@ async def end_run(conn: Connection, run: str, state: str, reason: str) -> None:
 
 
 async def reopen_run(conn: Connection, run: str) -> None:
-    await conn.execute("update run set state = 'scheduled', reason = '', ended = null where id = %s", (run,))
+    await conn.execute(
+        "update run set state = 'scheduled', reason = '', ended = null, assigned = null where id = %s", (run,)
+    )
+
+
+async def assigned(conn: Connection, runs: Sequence[str]) -> dict[str, Row]:
+    """(id, flow, node, assigned) of those of the runs that have a node."""
+    rows = await all_rows(
+        conn,
+        "select id, flow, node, assigned from run where id = any(%(ids)s) and node is not null union all"
+        " select id, '', node, assigned from foreign_run where id = any(%(ids)s)",
+        {"ids": list(runs)},
+    )
+    return {row["id"]: row for row in rows}
+
+
+async def assign(conn: Connection, nodes: Mapping[str, str]) -> None:
+    """Run -> the node that it is given to."""
+    values = {"runs": list(nodes), "nodes": list(nodes.values())}
+    await conn.execute(
+        "update run set node = given.node, assigned = now() from unnest(%(runs)s::text[], %(nodes)s::text[])"
+        " as given(run, node) where run.id = given.run",
+        values,
+    )
+    await conn.execute(
+        "insert into foreign_run (id, node) select given.run, given.node from"
+        " unnest(%(runs)s::text[], %(nodes)s::text[]) as given(run, node)"
+        " where not exists (select from run where run.id = given.run)"
+        " on conflict (id) do update set node = excluded.node, assigned = now()",
+        values,
+    )
+
+
+async def at_work(conn: Connection, flows: Sequence[str]) -> dict[str, str]:
+    """Flow -> the node where a run of it is at work."""
+    rows = await all_rows(
+        conn,
+        "select flow, node from run where flow = any(%s) and state = 'running' and node is not null order by started",
+        (list(flows),),
+    )
+    return {row["flow"]: row["node"] for row in rows}
 
 
 async def open_runs_of(conn: Connection, worker: str) -> list[Row]:
@@ -194,7 +234,7 @@ async def nodes_of_runs(conn: Connection, runs: Sequence[str]) -> dict[str, str]
     rows = await all_rows(
         conn,
         "select id, node from run where id = any(%(runs)s) and node is not null"
-        " union all select id, node from node_flow_run where id = any(%(runs)s)",
+        " union all select id, node from foreign_run where id = any(%(runs)s)",
         {"runs": list(runs)},
     )
     return {row["id"]: row["node"] for row in rows}
@@ -217,7 +257,7 @@ async def release_run(conn: Connection, run: str, node: str) -> None:
 
 async def note_flow_run(conn: Connection, run: str, node: str) -> None:
     """A run of Prefect that is not the lab's own is this node's."""
-    await conn.execute("insert into node_flow_run (id, node) values (%s, %s) on conflict do nothing", (run, node))
+    await conn.execute("insert into foreign_run (id, node) values (%s, %s) on conflict do nothing", (run, node))
 
 
 async def is_definition_of(conn: Connection, digest: str, node: str) -> bool:
@@ -338,9 +378,9 @@ async def prune(conn: Connection) -> None:
         "delete from setting where created < now() - interval '1 day' and not exists"
         " (select from job_run where job_run.setting = setting.digest)",
         "delete from run where coalesce(due, created) < now() - interval '60 days' and state <> 'scheduled'",
-        "delete from node_flow_run where created < now() - interval '60 days'",
         "delete from instant where due < now() - interval '400 days'",
         "delete from notification where created < now() - interval '60 days' and state <> 'queued'",
+        "delete from foreign_run where assigned < now() - interval '60 days'",
         "delete from definition where created < now() - interval '60 days' and digest not in"
         " (select digest from flow union select digest from run)",
     ):

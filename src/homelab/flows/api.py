@@ -6,7 +6,7 @@ It never retries and never decides: callers know what may wait. Called by `worke
 import json
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, cast
@@ -22,6 +22,8 @@ from homelab.flows.records import StateProposal, clean
 API_VERSION = "0.8.4"
 _DEPLOYMENT = "homelab"
 _LOG_MESSAGE_LIMIT = 20_000
+DUE_RUNS = 200
+"""The most that the server gives at once."""
 
 
 class PrefectUnavailable(HomelabError):  # noqa: N818 - a state of the world, not a fault
@@ -64,6 +66,16 @@ class DueRun:
     tags: tuple[str, ...]
     run_count: int
     state_name: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "due": iso(self.due)}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "DueRun":
+        """The inverse of `to_json`; what is not known here is passed over."""
+        known: dict[str, Any] = {name: body[name] for name in cls.__dataclass_fields__}
+        known |= {"due": datetime.fromisoformat(body["due"]), "tags": tuple(body["tags"])}
+        return cls(**known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +210,12 @@ class PrefectApi:
 
     # -- runs -----------------------------------------------------------------------------------------------------
 
-    async def due_runs(self, pool: str, *, before: datetime, limit: int = 200) -> list[DueRun]:
-        """Scheduled runs of the pool due before then, the earliest first."""
-        body = {"scheduled_before": iso(before), "limit": limit}
+    async def due_runs(self, pool: str, *, before: datetime, after: datetime | None = None) -> list[DueRun]:
+        """Scheduled runs of the pool due before then (and not before `after`), the earliest first; at most
+        `DUE_RUNS`."""
+        body: dict[str, Any] = {"scheduled_before": iso(before), "limit": DUE_RUNS}
+        if after is not None:
+            body["scheduled_after"] = iso(after)
         found = await self._call("POST", f"/work_pools/{pool}/get_scheduled_flow_runs", body)
         return [_due_run(item["flow_run"]) for item in found]
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from homelab.control.digest import Digest
+from homelab.control.dispatch import Dispatch
 from homelab.control.fleet import Fleet
 from homelab.control.looking import Looking
 from homelab.control.noderuns import NodeRuns
@@ -22,6 +23,8 @@ class Control(Protocol):
     @property
     def node_runs(self) -> NodeRuns: ...
     def note(self, code: str, text: str) -> None: ...
+
+    dispatch: Dispatch
 
     async def lab(self) -> Any: ...
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Any: ...

@@ -5,6 +5,7 @@ own machine, where all secrets of the lab are, speaks for any worker there.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 from starlette.responses import Response
@@ -47,6 +48,19 @@ async def wake(asked: Asked) -> Response:
         raise HttpError(400, "input", "'worker' must name the worker")
     await _check_names(asked, worker)
     return answer({"commands": await asked.site.control.wake(worker)})
+
+
+async def due(asked: Asked) -> Response:
+    body = without_nul(await read_json(asked.request))
+    worker, node = _name(body, "worker"), _name(body, "node")
+    return answer(await asked.site.control.dispatch.due(worker, node))
+
+
+def _name(body: Mapping[str, Any], field: str) -> str:
+    value: object = body.get(field)
+    if not isinstance(value, str) or not 0 < len(value) <= 200:
+        raise HttpError(400, "input", f"'{field}' must be a name of at most 200 characters")
+    return value
 
 
 async def reports(asked: Asked) -> Response:
@@ -108,6 +122,16 @@ ROUTES = (
             )
         },
         gives=shapes.Commands,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/worker/due",
+        scope="node",
+        handler=due,
+        summary="The runs that a node is to claim.",
+        takes=shapes.AskForWork,
+        gives=shapes.Work,
+        audited=False,
     ),
     Route(
         method="POST",

@@ -364,6 +364,17 @@ class Heard(TypedDict):
     version: NotRequired[Annotated[str, Field(description="of control")]]
 
 
+class AskForWork(TypedDict):
+    worker: Annotated[str, Field(min_length=1, max_length=200)]
+    node: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Work(TypedDict):
+    runs: Annotated[list[dict[str, Any]], Field(description="due soon, for this node to claim")]
+    cancelling: Annotated[list[str], Field(description="runs to be ended, for somebody cancelled them in Prefect")]
+    alone: Annotated[bool, Field(description="the lab has no other node: what asks for a slot alone needs no lease")]
+
+
 class Commands(TypedDict):
     commands: list[dict[str, str]]
 

@@ -16,10 +16,3 @@ alter table token add column node text;
 create unique index token_of_node on token (node) where node is not null and revoked is null;
 
 alter table node add column offered jsonb not null default '{}';  -- a core.capacity.Capacity: what was said at joining
-
--- Flow runs that are not the lab's own (a Python flow made them, or another's deployment): the node they are on.
-create table node_flow_run (
-    id      text primary key,
-    node    text        not null,
-    created timestamptz not null default now()
-);
