@@ -60,7 +60,9 @@ def read(body: Mapping[str, Any], declared: Capacity | None) -> Told:
 
 
 def _sensed(body: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {name: table for name in ("power", "thermal") if (table := _table(body, name))}
+    found: dict[str, Any] = {name: dict(table) for name in ("power", "thermal") if (table := _table(body, name))}
+    if devices := [_name(one) for one in _listed(body, "devices")]:
+        found["devices"] = devices
     if labels := _table(body, "labels"):
         found["labels"] = {_name(name): str(value)[:200] for name, value in _few(labels).items()}
     return found

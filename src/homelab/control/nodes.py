@@ -25,7 +25,8 @@ _ALL: Final = "select *, extract(epoch from now() - heartbeat)::float8 as age_s 
 @dataclass(frozen=True, kw_only=True)
 class Beat:
     """What a node tells of itself. `used`: what programs outside the lab use; a resource that cannot be read is
-    missing, not zero. `skew_s`: its clock less the database's. `sensed`: `labels`, `power`, `thermal`, as told."""
+    missing, not zero. `skew_s`: its clock less the database's. `sensed`: `labels`, `power`, `thermal` and the
+    names of its GPU `devices`, as told."""
 
     name: str
     measured: Capacity
