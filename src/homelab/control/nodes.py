@@ -118,6 +118,11 @@ async def rows(conn: Connection) -> list[Row]:
     return await all_rows(conn, f"{_ALL} order by name")
 
 
+async def asleep(conn: Connection) -> set[str]:
+    """The nodes that sleep: what is silent there has not failed."""
+    return {row["name"] for row in await rows(conn) if _state(row, holds=False) == "asleep"}
+
+
 async def locked(conn: Connection, name: str) -> Row | None:
     """One node, held until the transaction ends: whoever promises something of it waits for the others."""
     return await one_row(conn, f"{_ALL} where name = %s for update", (name,))

@@ -32,6 +32,7 @@ from homelab.control.api import (
     routes_look,
     routes_people,
     routes_runs,
+    routes_wake,
     routes_worker,
     shapes,
 )
@@ -58,6 +59,7 @@ ROUTES: tuple[Route, ...] = (
     *events.ROUTES,
     *routes_lab.ROUTES,
     *routes_look.ROUTES,
+    *routes_wake.ROUTES,
     *routes_worker.ROUTES,
     *routes_access.ROUTES,
     *routes_feeds.ROUTES,

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from homelab.control.digest import Digest
 from homelab.control.looking import Looking
+from homelab.control.waking import Waking
 
 Json = dict[str, Any]
 
@@ -15,6 +16,7 @@ class Control(Protocol):
 
     looking: Looking
     digest: Digest
+    waking: Waking
 
     async def lab(self) -> Any: ...
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Any: ...

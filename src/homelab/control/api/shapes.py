@@ -357,7 +357,7 @@ class Heartbeat(TypedDict):
     slept_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="it slept since the last heartbeat")]]
     version: NotRequired[Annotated[str, Field(max_length=40)]]
     clock: NotRequired[Annotated[datetime, Field(description="the node's own, when it sent this")]]
-    rtt_s: NotRequired[Annotated[float, Field(ge=0, lt=1e6, description="how long the last one was answered")]]
+    rtt_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="how long the last one was answered")]]
 
 
 class Sense(TypedDict):
@@ -370,6 +370,13 @@ class Heard(TypedDict):
     queues: NotRequired[dict[str, int]]
     epoch: NotRequired[Annotated[int, Field(description="of the node; it holds what it holds under it")]]
     sense: NotRequired[Annotated[Sense, Field(description="what to look for, because a job may ask for it")]]
+
+
+class Woken(TypedDict):
+    node: str
+    sent: Annotated[bool, Field(description="whether the message was sent now")]
+    tries: Annotated[int, Field(description="how often it was, since the node was heard last")]
+    message: str
 
 
 class Commands(TypedDict):
