@@ -1,5 +1,11 @@
 """What nodes tell of themselves, on a real Postgres: heartbeats, clocks, what the lab file declares, sleep."""
 
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,10 +16,13 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 from tests.service.postgres_site import postgres
+from tests.service.serving import listening, served
 
 from homelab.control import nodes
+from homelab.control.access import Access
+from homelab.control.api.app import app
 from homelab.control.service import Control
-from homelab.core.errors import InputError
+from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.placement import Node
 from homelab.db.pool import Database
 from homelab.home.paths import Home
@@ -153,3 +162,112 @@ async def test_a_node_that_leaves_the_lab_file_keeps_what_it_measured_and_no_mor
     assert mac4.declared.amounts == {} and mac4.measured is not None
     await site.heard("mac4", measured={"amounts": {"memory": 32 * GIB}})
     assert (await site.nodes())["mac4"].capacity.amounts == {"memory": 32 * GIB, "slots": 20_000}
+
+
+BIG = "[jobs.train]\nrun = 'true'\nrequires = { memory = '200GiB' }\n"
+
+
+async def test_what_no_node_could_ever_run_is_a_problem_until_a_node_joins_that_can(site: Site) -> None:
+    await site.apply(BIG)
+    await site.heard("mac1", measured={"amounts": {"memory": 16 * GIB}})
+    await site.heard("mac4", measured={"amounts": {"memory": 64 * GIB}})
+    said = "no node has 200 GiB memory; the largest is mac4 with 64 GiB"
+    (problem,) = await site.control.problems()
+    assert (problem["code"], problem["subject"], problem["severity"]) == ("impossible", "train", "warning")
+    assert problem["message"] == f"train can never run: {said}" and problem["hint"]
+    assert (await site.control.lab())["problems"] == [problem], "as status shows it"
+    (entry,) = (await site.control.looking.now())["attention"]
+    assert (entry["subject"], entry["kind"]) == ("train", "lab") and said in entry["reason"]
+    assert (await site.control.why("train"))["reasons"][0] == f"no node of the lab can ever run it: {said}"
+    await site.heard("studio", measured={"amounts": {"memory": 256 * GIB}})
+    assert await site.control.problems() == []
+    assert not any("can ever" in reason for reason in (await site.control.why("train"))["reasons"])
+
+
+async def test_the_silence_of_a_node_that_sleeps_is_no_problem(site: Site) -> None:
+    await site.apply("[nodes.air]\nsleeps = true\n[jobs.a]\nrun = 'true'\n")
+    await site.heard("air")
+    await site.heard("mini")
+    site.sql("update node set heartbeat = heartbeat - interval '60 seconds'")
+    site.sql("update worker set last_seen = last_seen - interval '60 seconds'")
+    assert [p["subject"] for p in await site.control.problems()] == ["mini"]
+    states = {node["name"]: node["state"] for node in (await site.control.lab())["nodes"]}
+    assert states == {"air": "asleep", "mini": "unreachable"}
+    await site.heard("air", slept_s=3600.0)
+    (slept,) = site.sql("select body from event where kind = 'node.slept'")
+    assert slept["body"] == {"seconds": 3600.0}
+
+
+@pytest.fixture
+def network() -> Iterator[socket.socket]:
+    """Where messages that wake something arrive."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(5)
+        yield udp
+
+
+async def test_a_node_that_sleeps_is_woken_by_its_address_some_times_and_told_when_it_does_not(
+    site: Site, network: socket.socket
+) -> None:
+    port = network.getsockname()[1]
+    await site.apply(f"[nodes.air]\nsleeps = true\nwake = 'aa:bb:cc:dd:ee:0f@127.0.0.1:{port}'\n[nodes.mini]\n")
+    await site.heard("air", asleep=True)
+    now = datetime.now(UTC)
+    site.control._shared.clock = lambda: now
+    answer = await site.control.waking.wake("air")
+    assert answer["sent"] and answer["tries"] == 1
+    assert network.recv(200) == b"\xff" * 6 + bytes.fromhex("aabbccddee0f") * 16
+    assert not (await site.control.waking.wake("air"))["sent"], "it was asked just now"
+    assert (await site.control.waking.wake("air", by="anna"))["sent"], "a person may always"
+    assert network.recv(200)
+    for _ in range(10):
+        now += timedelta(seconds=30)
+        await site.control.waking.wake("air")
+    site.sql("update worker set last_seen = now()")
+    (problem,) = await site.control.problems()
+    assert problem["code"] == "not-awake" and "homelab node wake air" in problem["hint"]
+    await site.heard("air")
+    assert await site.control.problems() == []
+    assert "is ready" in (await site.control.waking.wake("air"))["message"]
+    with pytest.raises(RefusedError, match="cannot be woken"):
+        await site.control.waking.wake("mini", by="anna")
+    with pytest.raises(NotFoundError):
+        await site.control.waking.wake("aire")
+
+
+async def test_the_command_wakes_a_node_and_waits_until_it_is_there(site: Site, network: socket.socket) -> None:
+    port = network.getsockname()[1]
+    await site.apply(f"[nodes.air]\nsleeps = true\nwake = 'aa:bb:cc:dd:ee:0f@127.0.0.1:{port}'\n[nodes.mini]\n")
+    await site.heard("air", asleep=True)
+    access = Access(site.control.database)
+    token = (await access.create_token("test", "operate"))["token"]
+    with listening() as (where, url):
+        made = app(site.control, access=access, home=site.home, prefect_url=url, prefect_auth="", own_url=url)
+        async with served(made, where, url):
+
+            async def command(*arguments: str) -> tuple[int, str, str]:
+                run = await asyncio.create_subprocess_exec(
+                    Path(sys.executable).with_name("homelab"), "node", "wake", *arguments,
+                    env={**os.environ, "HOMELAB_URL": url, "HOMELAB_TOKEN": token, "NO_COLOR": "1"},
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                )  # fmt: skip
+                out, err = await run.communicate()
+                return run.returncode or 0, out.decode(), err.decode()
+
+            waiting = asyncio.create_task(command("air", "--wait", "--json"))
+            assert len(await asyncio.to_thread(network.recv, 200)) == 102
+            await site.heard("air")
+            status, out, _ = await waiting
+            assert status == 0 and json.loads(out)["message"] == "air is awake"
+            status, out, err = await command("air")
+            assert (status, out) == (0, "") and "air is awake: it is ready" in err
+            status, _, err = await command("mini")
+            assert status == 5 and "[nodes.mini]: wake =" in err
+            status, _, err = await command("aire")
+            assert status == 3 and "air" in err
+            await site.heard("air", asleep=True)
+            status, _, err = await command("air", "--wait", "--timeout", "0.1")
+            assert status == 4 and "not heard" in err
+    noted = site.sql("select who, subject from audit where action like '%wake%'")
+    assert noted

@@ -15,6 +15,7 @@ COMMANDS = {
     "drain": "homelab.cli.nodehandle:drain",
     "undrain": "homelab.cli.nodehandle:undrain",
     "remove": "homelab.cli.nodehandle:remove",
+    "wake": "homelab.cli.nodewake:wake",
 }
 
 

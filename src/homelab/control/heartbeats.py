@@ -27,11 +27,13 @@ LONGEST_TRIP_S: Final = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """`clock`: what the node's own said when it sent this; `trip_s`: how long such a message is on its way."""
+    """`clock`: what the node's own said when it sent this; `trip_s`: how long such a message is on its way. `slept_s`:
+    how long the machine slept since the last one; 0 when it did not."""
 
     beat: nodes.Beat
     clock: datetime | None
     trip_s: float
+    slept_s: float = 0.0
 
 
 def read(body: Mapping[str, Any], declared: Capacity | None) -> Told:
@@ -56,11 +58,14 @@ def read(body: Mapping[str, Any], declared: Capacity | None) -> Told:
         version=str(body.get("version", ""))[:40],
         sensed=_sensed(body),
     )
-    return Told(beat=beat, clock=_clock(body), trip_s=_seconds(body.get("rtt_s", 0.0)) / 2)
+    trip_s = min(_seconds(body, "rtt_s"), LONGEST_TRIP_S) / 2
+    return Told(beat=beat, clock=_clock(body), trip_s=trip_s, slept_s=_seconds(body, "slept_s"))
 
 
 def _sensed(body: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {name: table for name in ("power", "thermal") if (table := _table(body, name))}
+    found: dict[str, Any] = {name: dict(table) for name in ("power", "thermal") if (table := _table(body, name))}
+    if devices := [_name(one) for one in _listed(body, "devices")]:
+        found["devices"] = devices
     if labels := _table(body, "labels"):
         found["labels"] = {_name(name): str(value)[:200] for name, value in _few(labels).items()}
     return found
@@ -78,10 +83,11 @@ def _clock(body: Mapping[str, Any]) -> datetime | None:
     return clock
 
 
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-        raise InputError("the heartbeat's 'rtt_s' is not a number of seconds")
-    return min(float(value), LONGEST_TRIP_S)
+def _seconds(body: Mapping[str, Any], name: str) -> float:
+    value: object = body.get(name, 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise InputError(f"the heartbeat's '{name}' is not a number of seconds")
+    return float(value)
 
 
 def _capacity(kept: Mapping[str, Any]) -> Capacity:

@@ -25,7 +25,8 @@ _ALL: Final = "select *, extract(epoch from now() - heartbeat)::float8 as age_s 
 @dataclass(frozen=True, kw_only=True)
 class Beat:
     """What a node tells of itself. `used`: what programs outside the lab use; a resource that cannot be read is
-    missing, not zero. `skew_s`: its clock less the database's. `sensed`: `labels`, `power`, `thermal`, as told."""
+    missing, not zero. `skew_s`: its clock less the database's. `sensed`: `labels`, `power`, `thermal` and the
+    names of its GPU `devices`, as told."""
 
     name: str
     measured: Capacity
@@ -121,6 +122,11 @@ async def forget(conn: Connection, name: str) -> bool:
 async def rows(conn: Connection) -> list[Row]:
     """Every node, by name."""
     return await all_rows(conn, f"{_ALL} order by name")
+
+
+async def asleep(conn: Connection) -> set[str]:
+    """The nodes that sleep: what is silent there has not failed."""
+    return {row["name"] for row in await rows(conn) if _state(row, holds=False) == "asleep"}
 
 
 async def locked(conn: Connection, name: str) -> Row | None:

@@ -34,11 +34,13 @@ from homelab.control import (
 from homelab.control.digest import Digest
 from homelab.control.dispatch import Dispatch
 from homelab.control.fleet import Fleet
+from homelab.control.impossible import Impossibles
 from homelab.control.looking import Looking
 from homelab.control.noderuns import NodeRuns
 from homelab.control.plan import plan as plan_of
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
+from homelab.control.waking import Waking
 from homelab.core import labfile
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
@@ -75,6 +77,8 @@ class Control:
         self.fleet = Fleet(shared)
         self._reader = roster.Reader(shared)
         self.dispatch = Dispatch(shared, self._reader)
+        self._impossibles = Impossibles(shared)
+        self.waking = Waking(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -167,6 +171,7 @@ class Control:
                     told = await store.last_event(conn) != before
                 async with self._shared.database.connection() as conn:
                     told |= await self.digest.tick(conn, self._shared.clock())
+                    told |= await self._impossibles.has_changed(conn)
                 if told:
                     self._shared.tell()
                 self._shared.notes.pop("watch-broken", None)
@@ -210,10 +215,15 @@ class Control:
     async def lab(self) -> Json:
         """The name of the lab, its nodes as its workers tell, and what is wrong."""
         async with self._shared.database.connection() as conn:
-            workers = await store.workers(conn)
+            workers, asleep = await store.workers(conn), await nodes.asleep(conn)
         name = None if self._shared.lab is None else self._shared.lab.name
         shadow = [job.name for s in self._shared.flows.values() for job in s.flow.jobs if job.shadow]
-        return {"lab": name, "nodes": questions.nodes(workers), "problems": await self.problems(), "shadow": shadow}
+        return {
+            "lab": name,
+            "nodes": questions.nodes(workers, asleep),
+            "problems": await self.problems(),
+            "shadow": shadow,
+        }
 
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Json:
         """What `apply` would change. InputError with all problems when the file is bad."""
@@ -452,6 +462,11 @@ class Control:
         if skew_s is not None:
             skew_s = self._clocks.heard(told.beat.name, skew_s)
         epoch = await nodes.beat(conn, replace(told.beat, skew_s=skew_s))
+        if not told.beat.asleep:
+            self.waking.heard(told.beat.name)
+        if told.slept_s:
+            await store.add_events(conn, [("node.slept", told.beat.name, {"seconds": told.slept_s})])
+            self._shared.tell()
         jobs = [job for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs]
         return {"epoch": epoch, "sense": heartbeats.to_sense(jobs, declared)}
 
@@ -487,7 +502,11 @@ class Control:
         return await questions.job(self._shared, self._find(name), name, self._shared.clock())
 
     async def why(self, job: str) -> Json:
-        return await questions.why(self._shared, self._find(job), job, self._shared.clock())
+        scheduled = self._find(job)
+        async with self._shared.database.connection() as conn:
+            never = (await self._impossibles.now(conn)).get(job, ())
+        impossible = [one.message for one in never]
+        return await questions.why(self._shared, scheduled, job, self._shared.clock(), impossible=impossible)
 
     async def graph(self) -> Json:
         return questions.graph(self._shared)
@@ -528,8 +547,10 @@ class Control:
     async def problems(self) -> list[Json]:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
-            workers = await store.workers(conn)
-        return questions.problems(self._shared, workers) + await self.fleet.problems() + told
+            workers, asleep = await store.workers(conn), await nodes.asleep(conn)
+            never = await self._impossibles.problems(conn)
+        found = questions.problems(self._shared, workers, asleep) + await self.fleet.problems()
+        return found + never + self.waking.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:

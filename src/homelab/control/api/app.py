@@ -34,6 +34,7 @@ from homelab.control.api import (
     routes_nodes,
     routes_people,
     routes_runs,
+    routes_wake,
     routes_worker,
     shapes,
 )
@@ -61,6 +62,7 @@ ROUTES: tuple[Route, ...] = (
     *routes_lab.ROUTES,
     *routes_look.ROUTES,
     *routes_fleet.ROUTES,
+    *routes_wake.ROUTES,
     *routes_worker.ROUTES,
     *routes_nodes.ROUTES,
     *routes_access.ROUTES,

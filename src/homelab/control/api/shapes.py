@@ -332,6 +332,12 @@ class Measured(TypedDict):
     models: NotRequired[Annotated[list[str], Field(max_length=500)]]
 
 
+class LoadedModel(TypedDict):
+    name: str
+    gpu_memory: NotRequired[Annotated[Amount, Field(description="bytes; 0 when it is in main memory")]]
+    device: NotRequired[Annotated[int, Field(ge=0)]]
+
+
 class Heartbeat(TypedDict):
     worker: Annotated[str, Field(min_length=1, max_length=200)]
     node: Annotated[str, Field(max_length=200)]
@@ -343,9 +349,17 @@ class Heartbeat(TypedDict):
     used: NotRequired[
         Annotated[dict[str, Amount], Field(description="what others than the lab's work use; unknown is left out")]
     ]
+    models: NotRequired[Annotated[list[LoadedModel], Field(max_length=500, description="those that are loaded")]]
+    apps: NotRequired[Annotated[dict[str, Amount], Field(description="how many there are; 0: looked for, not found")]]
+    devices: NotRequired[Annotated[list[str], Field(max_length=500, description="names of its GPUs")]]
+    power: NotRequired[Annotated[dict[str, Any], Field(description="`source` (ac, battery), `level` from 0 to 1")]]
+    thermal: NotRequired[Annotated[dict[str, Any], Field(description="`state` (nominal, hot, critical), `celsius`")]]
+    labels: NotRequired[Annotated[dict[str, str], Field(description="`os`, `arch`")]]
+    asleep: NotRequired[Annotated[bool, Field(description="it goes to sleep now; its silence is no failure")]]
+    slept_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="it slept since the last heartbeat")]]
     version: NotRequired[Annotated[str, Field(max_length=40)]]
     clock: NotRequired[Annotated[datetime, Field(description="the node's own, when it sent this")]]
-    rtt_s: NotRequired[Annotated[float, Field(ge=0, lt=1e6, description="how long the last one was answered")]]
+    rtt_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="how long the last one was answered")]]
 
 
 class Sense(TypedDict):
@@ -373,6 +387,13 @@ class Work(TypedDict):
     runs: Annotated[list[dict[str, Any]], Field(description="due soon, for this node to claim")]
     cancelling: Annotated[list[str], Field(description="runs to be ended, for somebody cancelled them in Prefect")]
     alone: Annotated[bool, Field(description="the lab has no other node: what asks for a slot alone needs no lease")]
+
+
+class Woken(TypedDict):
+    node: str
+    sent: Annotated[bool, Field(description="whether the message was sent now")]
+    tries: Annotated[int, Field(description="how often it was, since the node was heard last")]
+    message: str
 
 
 class Commands(TypedDict):

@@ -27,8 +27,8 @@ def number(path: str | Path) -> int | None:
         return None
 
 
-def printed(argv: Sequence[str]) -> str | None:
-    """What a program prints, or None when it is not there, fails or hangs. Blocking."""
+def printed(argv: Sequence[str], *, any_status: bool = False) -> str | None:
+    """What a program prints, or None when it is not there, hangs, or fails (unless `any_status`). Blocking."""
     try:
         done = subprocess.run(
             argv,
@@ -40,4 +40,4 @@ def printed(argv: Sequence[str]) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+    return done.stdout.decode("utf-8", "replace") if any_status or done.returncode == 0 else None

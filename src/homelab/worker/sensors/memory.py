@@ -71,7 +71,7 @@ def macos(sysctl: str, vm_stat: str) -> Share | None:
 def read() -> Share | None:
     """On macOS two short programs: call it in a thread."""
     if sys.platform == "darwin":
-        sysctl, vm_stat = files.printed(("sysctl", *_NAMES)), files.printed(("vm_stat",))
+        sysctl, vm_stat = files.printed(("sysctl", *_NAMES), any_status=True), files.printed(("vm_stat",))
         return None if sysctl is None or vm_stat is None else macos(sysctl, vm_stat)
     meminfo = files.text("/proc/meminfo")
     if meminfo is None:
