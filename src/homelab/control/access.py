@@ -54,7 +54,8 @@ def new_secret(prefix: str = "") -> str:
 class Identity:
     """Who asks. `session` holds the hash of the browser session when the request came with a cookie, else ''. `via`:
     how they are known (`token`, `link`, `passkey NAME`, `tailscale`). `person`: None for tokens and guests. `address`:
-    where they are, when who vouches for them says so."""
+    where they are, when who vouches for them says so. `node`: the one that a node's token speaks for; None for the
+    token of control's own machine."""
 
     name: str
     scope: Scope
@@ -62,6 +63,7 @@ class Identity:
     via: str = "token"
     person: int | None = None
     address: str = ""
+    node: str | None = None
 
 
 class Access:
