@@ -59,6 +59,10 @@ class Home:
     def supervisor_socket(self) -> Path:
         return self.run / "supervisor.sock"
 
+    def is_node(self) -> bool:
+        """Whether this is the home of a node that joined a lab on another machine: `node.json` says so."""
+        return (self.root / "node.json").exists()
+
     def run_folder(self, run_id: str) -> Path:
         return self.runs / run_id[:2] / run_id
 

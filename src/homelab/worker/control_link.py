@@ -6,7 +6,7 @@ dies; `control` drops those it has seen. Called by `worker.loop`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import httpx
@@ -64,8 +64,17 @@ class ControlLink:
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def call(self, method: str, path: str, body: Any = None, *, timeout_s: float = 15.0) -> Any:
-        """The decoded JSON answer. ControlUnavailable: try again later; ControlRefused: it will not be different."""
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content: bytes | AsyncIterable[bytes] | None = None,
+        timeout_s: float = 15.0,
+    ) -> Any:
+        """The decoded JSON answer to `body` (as JSON), or to bytes as they are. ControlUnavailable: try again later;
+        ControlRefused: it will not be different."""
         self._url = self._url or self._reach.control
         if self._url is None:
             raise ControlUnavailable("control has no address yet")
@@ -73,7 +82,8 @@ class ControlLink:
             answer = await self._client.request(
                 method,
                 self._url + path,
-                content=None if body is None else orjson.dumps(body),
+                content=content if content is not None else None if body is None else orjson.dumps(body),
+                headers=None if content is None else {"content-type": "application/octet-stream"},
                 timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
             )
         except httpx.HTTPError as error:

@@ -26,6 +26,7 @@ from homelab.worker.admission import Admission, Turn, overlap_of
 from homelab.worker.control_link import Reports
 from homelab.worker.facts import RunFacts
 from homelab.worker.journal import Journal
+from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.process import Outcome
 from homelab.worker.record import Gate, Record
@@ -48,6 +49,7 @@ class Node:
     gate: Gate
     reports: Reports
     shipping: LogShipping
+    copies: LogCopies
     admission: Admission
     launcher: launch.Launcher
 
@@ -214,6 +216,8 @@ class Execution:
                 path, run_id=self.facts.id, task_run_id=records.task_run_id(self.facts.id, job.name)
             )
 
+            self._node.copies.follow(path)
+
             def on_start(pid: int, started: datetime) -> None:
                 self.running[job.name] = pid
                 self._journal.attempt_started(job=job.name, attempt=attempt, pid=pid, time=started)
@@ -233,6 +237,7 @@ class Execution:
             finally:
                 self.running.pop(job.name, None)
                 self._node.shipping.end(shipment)
+                self._node.copies.end(path)
             self._settle_attempt(job, attempt, outcome, path)
 
     def _settle_attempt(self, job: Job, attempt: int, outcome: Outcome, path: Path | None) -> None:

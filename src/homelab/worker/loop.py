@@ -35,6 +35,7 @@ from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import Foreign
 from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
+from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.reach import Reach
 from homelab.worker.record import Gate
@@ -79,6 +80,7 @@ class Worker:
             gate=Gate(4),
             reports=Reports(link),
             shipping=LogShipping(api),
+            copies=LogCopies(home, link),
             admission=self.admission,
             launcher=self.launcher,
         )
@@ -108,6 +110,7 @@ class Worker:
             loops: list[Coroutine[Any, Any, None]] = [
                 self.shared.reports.serve(),
                 self.shared.shipping.serve(),
+                self.shared.copies.serve(),
                 self._heartbeats(),
                 self._prefect_heartbeats(),
                 self._listen(),
@@ -117,10 +120,10 @@ class Worker:
             self._recover(group)
             tasks = [group.create_task(loop, name=loop.__qualname__) for loop in loops]
             await self._stop.wait()
-            for task in tasks[2:]:
+            for task in tasks[3:]:
                 task.cancel()
             await self._drain()
-            for task in tasks[:2]:
+            for task in tasks[:3]:
                 task.cancel()
         await self.launcher.aclose()
 
@@ -186,6 +189,7 @@ class Worker:
         journal.close()
 
     def _redeliver(self, journal: Journal) -> None:
+        self.shared.copies.recovered(journal.run_id)
         for report in journal.state.undelivered():
             self.shared.reports.add(report, lambda report=report: journal.delivered(report["id"]))
 
@@ -196,7 +200,7 @@ class Worker:
         for execution in self._executions():
             execution.stop("the lab was stopped while it ran")
         deadline = time.monotonic() + 15.0
-        while (self._active or self.shared.reports.unsent) and time.monotonic() < deadline:
+        while (self._active or self.shared.reports.unsent or self.shared.copies.unsent) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
 
     def _executions(self) -> list[Execution]:

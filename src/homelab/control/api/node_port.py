@@ -26,7 +26,7 @@ from starlette.websockets import WebSocket
 
 from homelab.control import joining
 from homelab.control.access import Access, Identity
-from homelab.control.api import auth, routes_nodes, routes_worker
+from homelab.control.api import auth, routes_nodes, routes_passing, routes_worker
 from homelab.control.api.answers import HttpError
 from homelab.control.api.app import is_database_away, mounted, server
 from homelab.control.api.gateway import Gateway, Seldom
@@ -46,7 +46,7 @@ LOOK_S = 30.0
 OPEN_WITHIN_S = 15.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WILD = ("0.0.0.0", "::")  # noqa: S104 - compared
-NODE_ROUTES: tuple[Route, ...] = (*routes_worker.ROUTES, *routes_nodes.NODE_ROUTES)
+NODE_ROUTES: tuple[Route, ...] = (*routes_worker.ROUTES, *routes_passing.ROUTES, *routes_nodes.NODE_ROUTES)
 """All that the port serves besides Prefect's API for a node's own runs."""
 
 

@@ -404,6 +404,11 @@ class Reports(TypedDict):
     reports: Annotated[list[dict[str, Any]], Field(description="each with an id")]
 
 
+class HeldLog(TypedDict):
+    bytes: Annotated[int, Field(description="the length of the copy; what was sent was taken when it grew by that")]
+    is_whole: Annotated[bool, Field(description="it is complete, and equal")]
+
+
 class Taken(TypedDict):
     taken: int
 
