@@ -24,6 +24,7 @@ from homelab.core.placement import Lease, Placement, Rejection, Request, render
 from homelab.core.times import iso
 from homelab.db.pool import AWAY
 from homelab.flows.api import DUE_RUNS, DueRun, PrefectUnavailable
+from homelab.flows.records import StateProposal
 from homelab.worker.admission import overlap_of
 
 log = structlog.get_logger()
@@ -115,6 +116,21 @@ class Dispatch:
         """The run is at work: from now on its leases count, not what was expected of it."""
         self._ahead.pop(run, None)
         self._found.runs = [one for one in self._found.runs if one.id != run]
+
+    async def move(self, run: str, place: Placement, *, at: datetime | None) -> None:
+        """Nothing of this claimed run has started: another node is to claim it, for `at` (now). Raises PrefectRefused,
+        PrefectUnavailable and what `db.pool.AWAY` names."""
+        why = f"{place.node} has room for it"
+        scheduled = StateProposal(
+            type="SCHEDULED", name="Scheduled", message=why, scheduled_time=at or self._shared.clock()
+        )
+        await self._shared.prefect.set_state(run, scheduled)
+        async with self._shared.database.connection() as conn:
+            await store.assign(conn, {run: place.node})
+        self._ahead.pop(run, None)
+        log.info("placed", run_id=run, node=place.node, reasons=[render(reason) for reason in place.reasons])
+        self._found.at = -FRESH_S
+        self._shared.wake_workers({"kind": "poll"}, node=place.node)
 
     def forget(self) -> None:
         """What Prefect and the database said a moment ago is old: the next that asks makes them be asked anew."""

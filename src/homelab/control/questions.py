@@ -326,11 +326,11 @@ def problems(shared: Shared, workers: Sequence[Mapping[str, Any]]) -> list[Json]
     return found
 
 
-async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) -> Json:
-    """Why the job did, or did not, run: the newest facts, the most telling first."""
+async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime, waiting: Sequence[Json] = ()) -> Json:
+    """Why the job did, or did not, run: the newest facts, the most telling first. `waiting`: `Control.queue`."""
     flow = scheduled.flow
     job_ = flow.job(name)
-    reasons: list[str] = []
+    reasons = [words for one in waiting if one["job"] == name for words in waits(one)]
     if name in shared.paused:
         reasons.append(f"it is paused by {shared.paused[name]} (homelab job resume {name})")
     elif job_.paused:
@@ -369,6 +369,12 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         reasons.append(f"it is next due at {iso(due)}")
     advice = next((e.action for e in explained.values()), "")
     return {"job": name, "reasons": reasons, "next_due": time_text(due), "last_run": last, "advice": advice}
+
+
+def waits(entry: Mapping[str, Any]) -> list[str]:
+    """In sentences, for what an entry of the queue waits."""
+    begun = f"run {entry['run'][:8]} waits for room since {entry['since']}"
+    return [begun, *(str(one["reason"]) for one in entry["reasons"])]
 
 
 def _last_words(last: Json, explained: Explanation | None) -> str:

@@ -17,11 +17,24 @@ import psutil
 import structlog
 
 from homelab import __version__
-from homelab.control import applying, history, ledger, nodes, preview, questions, reports, roster, store, versions
+from homelab.control import (
+    applying,
+    history,
+    leases,
+    ledger,
+    nodes,
+    preview,
+    questions,
+    reports,
+    roster,
+    store,
+    versions,
+)
 from homelab.control.digest import Digest
 from homelab.control.dispatch import Dispatch
 from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
+from homelab.control.queueing import Queue
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.core import labfile
@@ -59,6 +72,7 @@ class Control:
         self._scheduler = Scheduler(shared)
         self._reader = roster.Reader(shared)
         self.dispatch = Dispatch(shared, self._reader)
+        self.waiting = Queue(shared, self.dispatch)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -122,6 +136,7 @@ class Control:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._scheduler.serve(), name="scheduler")
             group.create_task(self.dispatch.serve(), name="dispatch")
+            group.create_task(self.waiting.serve(), name="queue")
             group.create_task(self._watch(), name="watch")
             group.create_task(self._watcher.deliver_loop(self._shared.database), name="deliver")
             group.create_task(self._prune(), name="prune")
@@ -376,13 +391,16 @@ class Control:
         """Enter what a worker reports; each report once."""
         try:
             async with self._shared.database.connection() as conn:
-                ended = await reports.take(conn, taken, self._watcher)
+                entered = await reports.take(conn, taken, self._watcher)
         except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"a report cannot be entered: {error}".strip()[:300]) from error
         for report in taken:
             if str(report["kind"]).startswith("run."):
                 self.dispatch.begun(str(report["run"]))
         self._shared.tell()
+        if entered.is_room:
+            self.waiting.changed.set()
+        ended = entered.ended
         if any(name in ended or any(c.job in ended for c in s.conditions) for name, s in self._shared.flows.items()):
             self._shared.unsettled = True
             self._shared.changed.set()
@@ -390,6 +408,7 @@ class Control:
 
     async def heartbeat(self, body: Json) -> Json:
         """A worker is alive; the answer holds what it should know. RefusedError: another of its name is alive."""
+        lost: list[int] = []
         try:
             async with self._shared.database.connection() as conn:
                 other = await store.beat(conn, body)
@@ -398,8 +417,13 @@ class Control:
                     other = await store.beat(conn, body)
                 if other is None:
                     slots = Capacity(amounts={SLOTS: int(body["slots"]) * UNIT})
-                    await nodes.beat(conn, nodes.Beat(name=body["node"], measured=slots, used={}, version=__version__))
-        except (KeyError, *UNFIT) as error:
+                    epoch = await nodes.beat(
+                        conn, nodes.Beat(name=body["node"], measured=slots, used={}, version=__version__)
+                    )
+                    tokens = [int(token) for token in body.get("leases", ())]
+                    kept = await leases.renew(conn, body["node"], epoch, tokens) if tokens else set[int]()
+                    lost = [token for token in tokens if token not in kept]
+        except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
         if other is not None:
             raise RefusedError(
@@ -408,7 +432,8 @@ class Control:
             )
         if self._reader.is_news(str(body["node"])):
             self._shared.arrived.set()
-        return {"ok": True, "queues": {} if self._shared.lab is None else dict(self._shared.lab.queues)}
+        queues = {} if self._shared.lab is None else dict(self._shared.lab.queues)
+        return {"ok": True, "queues": queues, "lost": lost}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
         """The commands for a worker, as soon as there are some; after 25 s, none."""
@@ -423,8 +448,9 @@ class Control:
         return commands
 
     async def queue(self) -> list[Json]:
-        """What waits for a node, and why each node does not take it."""
-        return self.dispatch.queue()
+        """What waits for a node, or for room on one, and why each node does not take it: first the runs that no node
+        can take. `{work, run, job, since, priority, node, reasons: [{node, code, reason}]}` each."""
+        return self.dispatch.queue() + self.waiting.listing()
 
     async def definition(self, digest: str) -> str:
         async with self._shared.database.connection() as conn:
@@ -442,7 +468,7 @@ class Control:
         return await questions.job(self._shared, self._find(name), name, self._shared.clock())
 
     async def why(self, job: str) -> Json:
-        return await questions.why(self._shared, self._find(job), job, self._shared.clock())
+        return await questions.why(self._shared, self._find(job), job, self._shared.clock(), await self.queue())
 
     async def graph(self) -> Json:
         return questions.graph(self._shared)

@@ -38,9 +38,10 @@ def embedded(home: Home, lab: Lab | None) -> Stack:
     database, query = _postgres(home, lab)
     prefect, prefect_url = _prefect(home, lab, control_url)
     control = _control(home, lab, control_url, host, control_port)
+    named = ("--name", lab.worker.name) if lab is not None and lab.worker.name else ()
     worker = Service(
         name="worker",
-        argv=(sys.executable, "-m", "homelab", "worker"),
+        argv=(sys.executable, "-m", "homelab", "worker", *named),
         environment=_environment(home),
         cwd=str(home.root),
         needs=("control",),

@@ -35,6 +35,7 @@ from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import Foreign
 from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
+from homelab.worker.leasing import Leasing
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.record import Gate
 
@@ -67,6 +68,7 @@ class Worker:
         self.link = link
         self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         self.admission = Admission()
+        self.leasing = Leasing(link, node)
         self.launcher = Launcher(home, prefect=prefect)
         self.shared = Node(
             home=home,
@@ -77,6 +79,7 @@ class Worker:
             reports=Reports(link),
             shipping=LogShipping(api),
             admission=self.admission,
+            leasing=self.leasing,
             launcher=self.launcher,
         )
         self._claims = Gate(4)
@@ -88,7 +91,6 @@ class Worker:
         self._poll_now = asyncio.Event()
         self._stop = asyncio.Event()
         self._concurrency = DEFAULT_CONCURRENCY
-        self._is_alone = False
 
     def stop(self) -> None:
         self._stop.set()
@@ -99,6 +101,7 @@ class Worker:
             loops: list[Coroutine[Any, Any, None]] = [
                 self.shared.reports.serve(),
                 self.shared.shipping.serve(),
+                self.leasing.serve(),
                 self._heartbeats(),
                 self._prefect_heartbeats(),
                 self._listen(),
@@ -109,10 +112,10 @@ class Worker:
             self._recover(group)
             tasks = [group.create_task(loop, name=loop.__qualname__) for loop in loops]
             await self._stop.wait()
-            for task in tasks[2:]:
+            for task in tasks[3:]:
                 task.cancel()
             await self._drain()
-            for task in tasks[:2]:
+            for task in tasks[:3]:
                 task.cancel()
         await self.launcher.aclose()
 
@@ -225,11 +228,11 @@ class Worker:
         try:
             answer = await self.link.call("POST", "/api/v1/worker/due", body, timeout_s=ASK_S)
         except ControlUnavailable:
-            if not self._is_alone:
+            if not self.leasing.is_alone:
                 raise
             before = utc_now() + timedelta(seconds=CLAIM_AHEAD_S)
             return await self.api.due_runs(POOL, before=before), await self.api.cancelling_runs(POOL)
-        self._is_alone = bool(answer["alone"])
+        self.leasing.is_alone = bool(answer["alone"])
         return [DueRun.from_json(run) for run in answer["runs"]], [str(run) for run in answer["cancelling"]]
 
     async def _take(self, due: DueRun) -> None:
@@ -319,6 +322,10 @@ class Worker:
             for command in answer.get("commands", ()):
                 if command["kind"] == "cancel":
                     await self._cancel(command["run"], command.get("reason", "cancelled"))
+                elif command["kind"] == "lease":
+                    self.leasing.look()
+                elif command["kind"] == "evict":
+                    self._evict(command["work"], command.get("reason", "stopped for other work"))
                 elif command["kind"] == "withdraw":
                     self._withdraw(command["run"], command.get("reason", "withdrawn"))
                 else:
@@ -335,6 +342,11 @@ class Worker:
                 await self.api.set_state(run_id, records.proposal(RunState.CANCELLED, reason), force=True)
             except (PrefectRefused, PrefectUnavailable) as error:
                 log.warning("cancel.failed", run_id=run_id, error=str(error))
+
+    def _evict(self, work: str, reason: str) -> None:
+        execution = self._active.get(work.partition("/")[0])
+        if execution is not None:
+            execution.evict(work, reason)
 
     def _withdraw(self, run_id: str, reason: str) -> None:
         """Not to be started any more; what has started goes on."""
@@ -367,6 +379,7 @@ class Worker:
             "started": iso(self.started),
             "slots": self._concurrency,
             "running": running,
+            "leases": self.leasing.tokens(),
         }
         try:
             answer = await self.link.call("POST", "/api/v1/worker/heartbeat", body)
@@ -374,7 +387,9 @@ class Worker:
             if error.status == 409:
                 raise RefusedError(error.message, hint=error.hint) from error
             raise ControlUnavailable(str(error)) from error
-        limits = cast("dict[str, int]", (answer or {}).get("queues") or {})
+        heard = cast("dict[str, Any]", answer or {})
+        self.leasing.lose(heard.get("lost", ()))
+        limits = cast("dict[str, int]", heard.get("queues") or {})
         if limits:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
             self.admission.configure(limits)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from homelab.control.digest import Digest
 from homelab.control.dispatch import Dispatch
 from homelab.control.looking import Looking
+from homelab.control.queueing import Queue
 
 Json = dict[str, Any]
 
@@ -17,6 +18,7 @@ class Control(Protocol):
     looking: Looking
     digest: Digest
     dispatch: Dispatch
+    waiting: Queue
 
     async def lab(self) -> Any: ...
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Any: ...

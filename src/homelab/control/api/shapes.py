@@ -325,11 +325,13 @@ class Heartbeat(TypedDict):
     started: datetime
     slots: Annotated[int, Field(ge=0, le=2**31 - 1)]
     running: NotRequired[list[dict[str, Any]]]
+    leases: NotRequired[Annotated[list[int], Field(description="tokens of the leases that it holds")]]
 
 
 class Heard(TypedDict):
     ok: bool
     queues: NotRequired[dict[str, int]]
+    lost: NotRequired[Annotated[list[int], Field(description="tokens of leases that were given up")]]
 
 
 class AskForWork(TypedDict):
@@ -341,6 +343,40 @@ class Work(TypedDict):
     runs: Annotated[list[dict[str, Any]], Field(description="due soon, for this node to claim")]
     cancelling: Annotated[list[str], Field(description="runs to be ended, for somebody cancelled them in Prefect")]
     alone: Annotated[bool, Field(description="the lab has no other node: what asks for a slot alone needs no lease")]
+
+
+class LeaseAsk(TypedDict):
+    work: Annotated[str, Field(max_length=400, pattern=r"^[^/]*/.*/[^/]*$", description="RUN/JOB/ATTEMPT")]
+    digest: NotRequired[Annotated[str | None, Field(description="of the flow; a run that is not the lab's has none")]]
+    waited_s: NotRequired[Annotated[float, Field(ge=0)]]
+    evictions: NotRequired[Annotated[int, Field(ge=0, le=1000)]]
+    may_move: NotRequired[Annotated[bool, Field(description="nothing of its run has started")]]
+    start_at: NotRequired[datetime | None]
+    running: NotRequired[Annotated[bool, Field(description="it was started without a lease, and goes on")]]
+
+
+class AskForLeases(TypedDict):
+    node: Annotated[str, Field(min_length=1, max_length=200)]
+    asks: NotRequired[Annotated[list[LeaseAsk], Field(max_length=1000)]]
+    gives: NotRequired[Annotated[list[str], Field(description="work that does not need its lease any more")]]
+
+
+class WhyNot(TypedDict):
+    node: str
+    code: str
+    reason: str
+
+
+class LeaseAnswer(TypedDict):
+    work: str
+    answer: Literal["held", "wait", "elsewhere"]
+    token: NotRequired[Annotated[int, Field(description="goes with what is reported of it")]]
+    node: NotRequired[Annotated[str, Field(description="that has the run now")]]
+    reasons: NotRequired[list[WhyNot]]
+
+
+class Leases(TypedDict):
+    leases: list[LeaseAnswer]
 
 
 class Commands(TypedDict):
