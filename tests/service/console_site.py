@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 from tests import history
+from tests.service import fleet_site
 from tests.service.serving import listening, served
 
 from homelab.console.screen import Screen
@@ -98,8 +99,8 @@ async def running(
     text: str | None = None,
     screens: Sequence[Screen] = SCREENS,
 ) -> AsyncIterator[Site]:
-    """`database`: URL of an empty one. The reference lab with `BROKEN` jobs and a `RUNNING` flow, or the lab of `text`,
-    where all is well."""
+    """`database`: URL of an empty one. The reference lab with `BROKEN` jobs, a `RUNNING` flow and three
+    machines, or the lab of `text`, where all is well."""
     home = Home(folder / "home").ensure()
     async with Database(database, password=None) as pool:
         await migrate(pool)
@@ -112,6 +113,8 @@ async def running(
         ):
             access = Access(control.database.tuples)
             await applied_twice(control)
+            if text is None:
+                await fleet_site.lasting(control)
             made = app(
                 control, access=access, home=home, prefect_url="http://127.0.0.1:1", prefect_auth="homelab:none",
                 own_url=url, pages=Console(screens),

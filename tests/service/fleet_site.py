@@ -1,112 +1,151 @@
-"""A real control on a real Postgres, Prefect played by a recorder, and nodes played by what they would ask and tell.
+"""Three machines as a lab may have them, with what is on them and what was, on a real database."""
 
-Time is the database's: a node falls silent by having been heard earlier (`Fleet.silent`).
-"""
+from datetime import timedelta
 
-import contextlib
-import itertools
-import os
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-
-import psycopg
-from psycopg.rows import dict_row
-from tests.service.prefect_recorder import Recorder
-
+from homelab.control import leases, nodes
+from homelab.control.leases import Held
 from homelab.control.service import Control
-from homelab.core.times import iso
-from homelab.home.paths import Home
+from homelab.control.state import utc_now
+from homelab.core.capacity import APP, CPU, DISK, GPU_MEMORY, MEMORY, SLOTS, UNIT, Capacity
+from homelab.core.placement import Model, Node, QueuePlan, Request, Snapshot, plan_queue
+from homelab.db.pool import Connection
+
+GIB = 1 << 30
+RUN = "0190a000-0000-7000-8000-0000000000{:02d}"
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
+def amounts(*, cpu: float = 0, memory: float = 0, gpu: float = 0, slots: float = 1, **more: int) -> dict[str, int]:
+    """Cores, GiB, GiB of GPU memory, slots; others in their smallest unit."""
+    named = {CPU: round(cpu * UNIT), MEMORY: round(memory * GIB), GPU_MEMORY: round(gpu * GIB)}
+    return {SLOTS: round(slots * UNIT), **{name: value for name, value in named.items() if value}, **more}
 
 
-@dataclass
-class Fleet:
-    """One lab. `control` is opened anew by `restart`."""
+def work(number: int, name: str, *, priority: int = 0, submitted: float = 0.0, expected_s: float | None = None,
+         exclusive: tuple[str, ...] = (), **asks: float) -> Request:  # fmt: skip
+    return Request(
+        id=f"{RUN.format(number)}/{name}/1", name=name, amounts=amounts(**asks), priority=priority,
+        submitted=submitted, expected_s=expected_s, exclusive=exclusive,
+    )  # fmt: skip
 
-    url: str
-    home: Home
-    prefect: Recorder = field(default_factory=Recorder)
-    stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
-    control: Control = None  # type: ignore[assignment]
-    numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    async def restart(self) -> None:
-        """As after kill -9: what was only in memory is gone."""
-        await self.stack.aclose()
-        opened = Control.open(self.home, self.url, self.prefect)  # type: ignore[arg-type]
-        self.control = await self.stack.enter_async_context(opened)
+MACHINES = {
+    "mac1": nodes.Beat(
+        name="mac1",
+        measured=Capacity(
+            amounts={**amounts(cpu=8, memory=16, slots=4), DISK + "/": 460 * GIB}, gpus=(10 * GIB,), unified=True
+        ),
+        used={CPU: 900, MEMORY: 4 * GIB, DISK + "/": 310 * GIB},
+        skew_s=0.02,
+        version="0.1.0",
+    ),
+    "mac3": nodes.Beat(
+        name="mac3",
+        measured=Capacity(
+            amounts={**amounts(cpu=12, memory=36, slots=6), APP + "photoshop": UNIT, DISK + "/": 920 * GIB},
+            gpus=(24 * GIB,),
+            unified=True,
+        ),
+        used={CPU: 2600, MEMORY: 9 * GIB, DISK + "/": 402 * GIB},
+        skew_s=-0.3,
+        version="0.1.0",
+    ),
+    "mac4": nodes.Beat(
+        name="mac4",
+        measured=Capacity(
+            amounts={
+                **amounts(cpu=16, memory=64, slots=8), DISK + "/": 1840 * GIB, DISK + "/Volumes/models": 3680 * GIB
+            },
+            gpus=(48 * GIB,),
+            unified=True,
+            models=("llama3:70b", "qwen2.5:32b", "nomic-embed"),
+        ),
+        used={CPU: 700, MEMORY: 5 * GIB, DISK + "/": 610 * GIB, DISK + "/Volumes/models": 2900 * GIB},
+        models=(Model(name="llama3:70b", gpu_memory=30 * GIB),),
+        skew_s=0.1,
+        version="0.1.0",
+    ),
+}  # fmt: skip
+DECLARED = (
+    Node(name="mac1", roles=("control", "compute"), labels={"zone": "desk"}, declared=Capacity(amounts={CPU: 8000})),
+    Node(name="mac3", roles=("compute", "creative"), labels={"zone": "loft"}, declared=Capacity(amounts={CPU: 12000})),
+    Node(name="mac4", roles=("compute", "models"), labels={"zone": "shelf"}, declared=Capacity(amounts={CPU: 16000})),
+)  # fmt: skip
+HELD = {
+    "mac1": (work(1, "take-in-uploads", cpu=2, memory=2), work(2, "check-services", cpu=0.5, memory=0.5)),
+    "mac3": (
+        work(3, "render-posters", cpu=4, memory=12, gpu=8, expected_s=2400, **{APP + "photoshop": UNIT}),
+        work(4, "sync-media", cpu=1, memory=1),
+    ),
+    "mac4": (
+        work(5, "summarise-papers", cpu=4, memory=6, expected_s=900),
+        work(6, "nightly-eval", cpu=6, memory=8, slots=2, expected_s=5400),
+        work(7, "embed-archive", cpu=2, memory=3, gpu=4),
+    ),
+}
+PAST = (
+    ("mac1", "backup-databases", 300, 262, "done"), ("mac1", "collect-certificates", 250, 247, "done"),
+    ("mac1", "backup-photos", 214, 121, "done"), ("mac1", "heartbeat", 96, 95, "done"),
+    ("mac1", "rotate-logs", 61, 52, "done"),
+    ("mac3", "render-banners", 340, 255, "done"), ("mac3", "transcode", 231, 118, "done"),
+    ("mac3", "render-posters", 102, 74, "expired"), ("mac3", "thumbnails", 70, 44, "done"),
+    ("mac4", "train-adapter", 355, 190, "done"), ("mac4", "nightly-eval", 300, 221, "evicted"),
+    ("mac4", "summarise-papers", 182, 150, "done"), ("mac4", "embed-archive", 140, 58, "done"),
+    ("mac4", "index-mail", 48, 33, "done"),
+)  # fmt: skip
+"""(node, job, minutes ago it began, minutes ago it ended, how)"""
 
-    async def apply(self, jobs: str, nodes: str = "") -> None:
-        text = f'[lab]\nname = "t"\ntimezone = "UTC"\n{nodes}\n{jobs}'
-        await self.control.apply({"lab.toml": text}, "lab.toml", by="test")
 
-    async def run(self, job: str, **more: Any) -> str:
-        """Start a job by hand; its run."""
-        return str((await self.control.run_job(job, params={}, by="test", **more))["run"]["id"])
+async def beat(conn: Connection, *names: str) -> None:
+    for name in names or tuple(MACHINES):
+        await nodes.beat(conn, MACHINES[name])
 
-    async def heard(self, *names: str, slots: int = 20, **more: Any) -> dict[str, Any]:
-        """A heartbeat of each; the answer to the last."""
-        answer: dict[str, Any] = {}
-        for name in names:
-            body = {"worker": name, "node": name, "pid": os.getpid(), "started": iso(STARTED), "slots": slots}
-            answer = await self.control.heartbeat({**body, "running": [], **more})
-        return answer
 
-    async def due(self, name: str) -> list[str]:
-        """The runs that the node is to claim."""
-        self.forget()
-        return [run["id"] for run in (await self.control.dispatch.due(name, name))["runs"]]
-
-    def forget(self) -> None:
-        """What was asked of Prefect and the database a moment ago is asked again."""
-        self.control.dispatch.forget()
-
-    def silent(self, name: str, seconds: float) -> None:
-        """The node was heard so long ago."""
-        self.sql("update node set heartbeat = now() - make_interval(secs => %s) where name = %s", seconds, name)
-        self.sql("update worker set last_seen = now() - make_interval(secs => %s) where name = %s", seconds, name)
-        self.sql(
-            "update lease set expires = now() + interval '40 s' - make_interval(secs => %s) where node = %s"
-            " and ended is null",
-            seconds,
-            name,
+async def three_machines(conn: Connection) -> None:
+    """The machines, what is on them, and six hours of what was."""
+    await nodes.declare(conn, DECLARED, {name: f"{name}.lan" for name in MACHINES})
+    await beat(conn)
+    for node, job, began, ended, how in PAST:
+        held = await leases.take(conn, work(50 + began % 40, job, cpu=1, memory=1), node)
+        assert isinstance(held, Held), held
+        await leases.end(conn, held.token, how)
+        await conn.execute(
+            "update lease set taken = now() - %s, ended = now() - %s where token = %s",
+            (timedelta(minutes=began), timedelta(minutes=ended), held.token),
         )
-        self.forget()
-
-    def sql(self, statement: str, *values: object) -> list[dict[str, Any]]:
-        with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as conn:
-            cursor = conn.execute(statement.encode(), values)
-            return cursor.fetchall() if cursor.description else []
-
-    async def report(self, kind: str, run: str, node: str, **more: Any) -> None:
-        """What a worker of that node tells of a run of the flow `job`."""
-        time = iso(now())
-        body = {
-            "id": f"{kind}-{run}-{next(self.numbers)}", "kind": kind, "run": run, "flow": more.get("job", "f"),
-            "due": None, "time": time, "worker": node, "node": node, "pid": 1, "started": time, "ended": time,
-            "state": "succeeded", "exit_code": 0, "signal": None, "reason": "", "output_bytes": 0, "output_lines": 0,
-            "tail": [], "retry_at": None, "attempt": 1,
-        }  # fmt: skip
-        await self.control.take_reports([{**body, **more}])
+    for node, requests in HELD.items():
+        for number, request in enumerate(requests):
+            held = await leases.take(conn, request, node)
+            assert isinstance(held, Held), held
+            since = timedelta(minutes=7 + 11 * number, seconds=13 * number)
+            await conn.execute("update lease set taken = now() - %s where token = %s", (since, held.token))
 
 
-STARTED = now()
+def waiting(snapshot: Snapshot, now: float) -> QueuePlan:
+    """Three pieces of work that find no room, each for another reason."""
+    return plan_queue(
+        [
+            work(31, "fine-tune", priority=5, submitted=now - 1260, expected_s=7200, cpu=6, memory=6, gpu=14),
+            work(32, "render-catalogue", submitted=now - 610, expected_s=1800, cpu=4, **{APP + "photoshop": UNIT}),
+            work(33, "llama-batch", submitted=now - 95, cpu=2, memory=4, gpu=40),
+        ],
+        snapshot,
+        now,
+    )
 
 
-@contextlib.asynccontextmanager
-async def fleet(url: str, folder: Path) -> AsyncIterator[Fleet]:
-    """A lab of which nothing is known yet."""
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute("drop schema public cascade; create schema public")
-    made = Fleet(url, Home(folder / "home").ensure())
-    await made.restart()
-    try:
-        yield made
-    finally:
-        await made.stack.aclose()
+async def with_queue(control: Control) -> None:
+    """Control tells that those three wait."""
+    async with control.database.connection() as conn:
+        rows = await nodes.rows(conn)
+        snapshot = Snapshot.of([nodes.node_of(row, holds=True) for row in rows], await leases.everything(conn))
+    plan = waiting(snapshot, utc_now().timestamp())
+    control.fleet.waiting = lambda: plan
+
+
+async def lasting(control: Control) -> None:
+    """The machines and the queue for as long as a test takes: their heartbeats are of the next hour."""
+    async with control.database.connection() as conn:
+        await three_machines(conn)
+        await conn.execute("update node set heartbeat = now() + interval '1 hour'")
+        await conn.execute("update lease set expires = now() + interval '1 hour' where ended is null")
+    await with_queue(control)

@@ -72,7 +72,7 @@ def bearer(site: Site, scope: str) -> dict[str, str]:
 
 def known(site: Site, path: str) -> dict[str, str]:
     """Names of things that are there, for the parts of a path."""
-    name = "dump-app" if "/jobs/" in path else "0" * 64
+    name = "dump-app" if "/jobs/" in path else "mac3" if "/nodes/" in path else "0" * 64
     return {"name": name, "id": site.past.failed["dump-app"], "digest": "0" * 64}
 
 
@@ -129,6 +129,7 @@ def test_every_answer_has_the_fields_that_the_document_names_and_no_others(site:
     run = site.past.failed["dump-app"]
     given = {
         "/api/v1/jobs/{name}/preview": "action=run",
+        "/api/v1/nodes/{name}/preview": "action=drain",
         "/api/v1/runs/{id}/preview": "action=cancel",
         "/api/v1/runs/{id}/difference": "job=dump-app",
         "/api/v1/runs/{id}/find": "text=o&job=dump-app",
@@ -137,7 +138,8 @@ def test_every_answer_has_the_fields_that_the_document_names_and_no_others(site:
         for route in ROUTES:
             if route.method != "GET" or route.gives is None or route.scope == "node":
                 continue
-            path = route.path.replace("{name}", "dump-app").replace("{id}", run)
+            path = route.path.replace("/nodes/{name}", "/nodes/mac4").replace("{name}", "dump-app")
+            path = path.replace("{id}", run)
             got = http.get(f"{path}?{given.get(route.path, '')}")
             assert got.status_code == 200, (path, got.text)
             shape = {**closed(openapi.schema_of(route.gives)), "components": closed(DOCUMENT["components"])}

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.service.fleet_site import Fleet, fleet
 from tests.service.postgres_site import postgres
+from tests.service.workers_site import Fleet, fleet
 
 from homelab.control import nodes, store
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service.fleet_site import Fleet, fleet
 from tests.service.postgres_site import postgres
+from tests.service.workers_site import Fleet, fleet
 
 from homelab.control.queueing import asks_of
 from homelab.core.errors import InputError

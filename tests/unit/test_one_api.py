@@ -11,6 +11,7 @@ from typing import Any
 
 from homelab.control.api import openapi
 from homelab.control.api.app import ROUTES
+from homelab.control.api.routes_nodes import NODE_ROUTES
 
 SOURCE = Path(__file__).parents[2] / "src/homelab"
 DOORS = ("control", "looking", "access", "people", "logs", "logwindow")
@@ -103,7 +104,7 @@ def called_paths(text: str) -> Iterator[str]:
 
 
 def test_every_path_that_the_command_line_and_the_pages_scripts_call_is_documented() -> None:
-    paths = list(openapi.document(ROUTES)["paths"])
+    paths = list(openapi.document((*ROUTES, *NODE_ROUTES))["paths"])
 
     def is_documented(path: str) -> bool:
         wanted = re.compile(re.escape(path).replace(r"\*", r"[^ ]*"))

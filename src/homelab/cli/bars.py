@@ -1,4 +1,4 @@
-"""The last runs of a job as a row of marks: how it went and how long it took. Pure; called by `job ls` and `job show`.
+"""Bars of the terminal: the last runs of a job as a row of marks, and how full a machine is. Pure.
 
 A run that succeeded is a bar as high as it took against the usual: three eighths are usual, so that one twice as long
 stands out and noise does not. One that failed is a cross; the others have a small mark of their own.
@@ -18,6 +18,24 @@ MARKS = {
 }  # fmt: skip
 _PLAIN = {"✗": "x", "·": "'"}
 BAD = frozenset({"failed", "timed_out", "crashed"})
+FILLS, PLAIN_FILLS = "█▒░", "#=."
+"""What the lab holds, what other programs hold, what is free: they differ without colours too."""
+
+
+def filled(lab: float, others: float, total: float, *, wide: int, unicode: bool = True) -> tuple[str, str, str]:
+    """A bar of `wide` cells as its three parts. What is there at all has a cell; the bar is never longer than full."""
+    marks = FILLS if unicode else PLAIN_FILLS
+    if total <= 0:
+        return "", "", marks[2] * wide
+    first = _cells(lab, total, wide)
+    second = min(_cells(others, total, wide), wide - first)
+    if others > 0 and not second and first > 1:
+        first, second = first - 1, 1
+    return marks[0] * first, marks[1] * second, marks[2] * (wide - first - second)
+
+
+def _cells(amount: float, total: float, wide: int) -> int:
+    return 0 if amount <= 0 else min(wide, max(1, round(min(1.0, amount / total) * wide)))
 
 
 def height(took_s: float, usual_s: float) -> int:

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cron": ("homelab.cli.cron:cron", "Read, import and compare crontabs; carry jobs over and back."),
     "job": ("homelab.cli.job:job", "List, show, run, pause jobs; why one did not run."),
     "run": ("homelab.cli.run:run", "List, show, retry, cancel runs; their logs."),
+    "node": ("homelab.cli.node:node", "The machines: list, show, drain, remove; watch them live."),
     "place": ("homelab.cli.place:place", "Say on which node something would run, and why not elsewhere."),
     "simulate": ("homelab.cli.simulate:simulate", "How long work would wait on a fleet; what one more node changes."),
     "notify": ("homelab.cli.notify:notify", "Test and inspect notifications."),

@@ -44,6 +44,20 @@ class RunType(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - 
             return []
 
 
+class NodeType(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - generic only in newer versions
+    """A machine's name, completed from the running lab."""
+
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        try:
+            nodes = Client.of_home(timeout_s=1.5).get("/api/v1/nodes")["nodes"]
+            known = {str(node["name"]): str(node["state"]) for node in nodes}
+            return [CompletionItem(k, help=v) for k, v in known.items() if k.startswith(incomplete)]
+        except Exception:  # as above
+            return []
+
+
 def newest(runs: Iterable[Mapping[str, Any]]) -> str | None:
     """The id of the newest run that has begun to happen; runs created ahead only count when there is nothing else."""
     listed = list(runs)

@@ -26,6 +26,7 @@ _COLOURS: Mapping[str, str] = {
     "warn": "33", "skip": "2", "running": "33", "retrying": "33", "pending": "33", "blocked": "35",
     "cancelled": "2", "skipped": "2", "scheduled": "2", "paused": "2",
     "shadow": "2",
+    "unreachable": "31", "draining": "33", "drained": "33", "asleep": "2",
 }  # fmt: skip
 SPIN_AFTER_S = 2.0
 """Shorter waits need no excuse."""
@@ -161,6 +162,12 @@ def runs_bar(states: Sequence[str], durations_s: Sequence[float | None], *, most
     marks = bars.bar(states[:most], durations_s[:most], unicode=is_unicode())
     codes = {"succeeded": "32", "missed": "35", "blocked": "35"} | dict.fromkeys(bars.BAD, "1;31")
     return "".join(painted(mark, codes.get(state_, "2")) for mark, state_ in reversed(marks))
+
+
+def filled_bar(lab: float, others: float, total: float, *, wide: int = 10) -> str:
+    """How full something is: by the lab, by other programs, free."""
+    held, other, free = bars.filled(lab, others, total, wide=wide, unicode=is_unicode())
+    return painted(held, "36") + painted(other, "33") + painted(free, "2")
 
 
 def table(

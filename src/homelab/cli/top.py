@@ -24,6 +24,11 @@ def top(view: str, as_json: bool) -> int | None:
     It asks the running lab as HOMELAB_URL and HOMELAB_TOKEN say, else the one of this home. With `--json` the view's
     answer is printed once.
     """
+    return watch(view, as_json=as_json)
+
+
+def watch(view: str, *, as_json: bool) -> int | None:
+    """Begin at a view, by what `:` takes."""
     if not as_json:
         require_terminal()
     client = Client.of_home(timeout_s=10)

@@ -56,7 +56,7 @@ def requests_of_run(
 
 
 def _alone(job: Job, *, run: str, submitted: float) -> Request:
-    return replace(request_of(job, identity=run, submitted=submitted), exclusive=())
+    return replace(request_of(job, identity=f"{run}/{job.name}/0", submitted=submitted), exclusive=())
 
 
 def _together(requests: Sequence[Request]) -> Request:

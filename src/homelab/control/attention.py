@@ -32,7 +32,7 @@ ORDER = (
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """One thing. `since` is when it began; `waiting` are jobs that cannot run because of it; `actions` are names of
-    `look`, `retry`, `run`, `cancel`, `why`, `resume`, the one that most likely helps first."""
+    `look`, `retry`, `run`, `cancel`, `why`, `resume`, `node`, the one that most likely helps first."""
 
     kind: str
     subject: str
@@ -40,6 +40,7 @@ class Entry:
     since: datetime | None = None
     job: str | None = None
     run: str | None = None
+    node: str | None = None
     waiting: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     hint: str = ""
@@ -91,6 +92,8 @@ def attention(jobs: Sequence[JobNow], problems: Sequence[Mapping[str, Any]], *, 
                 reason=sentence(str(problem.get("message") or "")),
                 hint=str(problem.get("hint") or ""),
                 since=problem.get("since"),
+                node=problem.get("node"),
+                actions=("node",) if problem.get("node") else (),
             )
         )
     return sorted(entries, key=lambda e: (ORDER.index(e.kind), e.since.timestamp() if e.since else 0.0))

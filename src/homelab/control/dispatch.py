@@ -18,7 +18,9 @@ from homelab.control import roster, store
 from homelab.control.assigning import Due, assign, requests_of_run
 from homelab.control.roster import Roster
 from homelab.control.state import Shared
+from homelab.control.waking import Waking
 from homelab.core.capacity import SLOTS, UNIT
+from homelab.core.errors import NotFoundError, RefusedError
 from homelab.core.jobs import Flow
 from homelab.core.placement import Lease, Placement, Rejection, Request, render
 from homelab.core.times import iso
@@ -75,8 +77,9 @@ class Found:
 class Dispatch:
     """See the module."""
 
-    def __init__(self, shared: Shared, reader: roster.Reader) -> None:
+    def __init__(self, shared: Shared, reader: roster.Reader, waking: Waking) -> None:
         self._shared = shared
+        self._waking = waking
         self._reader = reader
         self._lock = asyncio.Lock()
         self._found = Found()
@@ -142,7 +145,7 @@ class Dispatch:
         a reason for each node."""
         return [
             {
-                "work": one.run,
+                "work": one.request.id,
                 "run": one.run,
                 "job": one.request.name,
                 "since": iso(datetime.fromtimestamp(one.since, UTC)),
@@ -162,8 +165,17 @@ class Dispatch:
             at = time.monotonic()
             runs = await self._due_runs(self._shared.clock() + AHEAD)
             cancelling = await self._shared.prefect.cancelling_runs(POOL)
-            await self._hand_out(runs, asker)
+            sleepers = await self._hand_out(runs, asker)
             self._found = Found(runs=runs, cancelling=cancelling, at=at)
+        for node in sleepers:
+            await self.wake(node)
+
+    async def wake(self, node: str) -> None:
+        """Ask a sleeping node to wake: it has been given something."""
+        try:
+            await self._waking.wake(node)
+        except (RefusedError, NotFoundError) as error:
+            log.warning("wake.failed", node=node, error=error.message)
 
     async def _due_runs(self, before: datetime) -> list[DueRun]:
         """All that is due; behind those that wait for a node there may be others."""
@@ -188,7 +200,8 @@ class Dispatch:
 
     # -- giving each a node ---------------------------------------------------------------------------------------
 
-    async def _hand_out(self, runs: Sequence[DueRun], asker: str) -> None:
+    async def _hand_out(self, runs: Sequence[DueRun], asker: str) -> set[str]:
+        """The nodes that sleep and were given something."""
         there = await self._reader.read()
         alone = next((name for name in there.rows if there.is_alone(name)), None)
         names = {run.id for run in runs}
@@ -214,7 +227,8 @@ class Dispatch:
             async with self._shared.database.connection() as conn:
                 await store.assign(conn, fresh)
         self._note(runs, made.placed, made.waiting, fresh, now)
-        self._wake(runs, fresh, asker)
+        self._tell(runs, fresh, asker)
+        return {place.node for place in made.placed.values() if place.wake}
 
     def _note(
         self,
@@ -247,7 +261,7 @@ class Dispatch:
                 why = [render(reasons[0]) for reasons in rejection.reasons.values()]
                 log.info("waits", run_id=run.id, run=run.name, reasons=why)
 
-    def _wake(self, runs: Sequence[DueRun], fresh: Mapping[str, str], asker: str) -> None:
+    def _tell(self, runs: Sequence[DueRun], fresh: Mapping[str, str], asker: str) -> None:
         soon = self._shared.clock() + SOON
         for node in {fresh[run.id] for run in runs if run.id in fresh and run.due <= soon} - {asker}:
             self._shared.wake_workers({"kind": "poll"}, node=node)

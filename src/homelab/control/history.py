@@ -6,7 +6,7 @@ Statements on the tables that `control.store` owns; reads only. Rows are mapping
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from homelab.control.store import Row
 from homelab.db.pool import Connection
@@ -220,6 +220,20 @@ async def going(conn: Connection, *, limit: int = 200) -> list[Row]:
         " and not exists (select from job_run l where l.run = a.run and l.job = a.job and l.attempt > a.attempt)"
         " order by a.started limit %(limit)s",
         {"limit": limit},
+    )
+
+
+async def on_nodes(conn: Connection, *, since: timedelta, node: str | None = None, limit: int = 1000) -> list[Row]:
+    """What ran where: (work, node, owner, taken, ended, how) as `leases.history` has them, the newest first. `how` is
+    the state in which it ended, "" while it runs."""
+    return await _all(
+        conn,
+        "select run || '/' || job || '/' || attempt as work, node, job as owner, '{}'::jsonb as amounts,"
+        " started as taken, case when state <> 'running' then ended end as ended,"
+        " case when state <> 'running' then state else '' end as how from job_run"
+        " where recorded > now() - %(since)s and started is not null and node is not null"
+        " and (%(node)s::text is null or node = %(node)s) order by recorded desc limit %(limit)s",
+        {"since": since, "node": node, "limit": limit},
     )
 
 

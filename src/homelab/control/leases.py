@@ -174,6 +174,37 @@ async def history(conn: Connection, *, since: timedelta, limit: int = 2000) -> l
     )
 
 
+async def of_node_lately(conn: Connection, node: str, *, limit: int) -> list[Row]:
+    """What one node held that has ended, as in `history`, the newest first."""
+    return await all_rows(
+        conn,
+        "select work, node, terms->>'owner' as owner, terms->'amounts' as amounts, taken, ended, how from lease"
+        " where node = %s and ended is not null order by token desc limit %s",
+        (node, limit),
+    )
+
+
+async def given_up(conn: Connection, *, since: timedelta) -> int:
+    """How many leases ended in that time because nobody renewed them."""
+    row = await one_row(
+        conn,
+        "select count(*)::int as count from lease where ended > now() - %s and how = 'expired'",
+        (since,),
+    )
+    return 0 if row is None else int(row["count"])
+
+
+async def give_up_node(conn: Connection, node: str) -> list[Row]:
+    """End everything that a node holds, for it is removed: (work, node, token) each."""
+    ended = await all_rows(
+        conn,
+        "update lease set ended = now(), how = 'removed' where node = %s and ended is null returning work, node, token",
+        (node,),
+    )
+    await conn.execute("delete from lease_group where lease = any(%s)", ([row["token"] for row in ended],))
+    return sorted(ended, key=lambda row: int(row["token"]))
+
+
 async def _now_s(conn: Connection) -> float:
     row = await one_row(conn, "select extract(epoch from now())::float8 as now_s")
     assert row is not None

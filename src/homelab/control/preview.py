@@ -89,6 +89,39 @@ def is_restorable(run: Mapping[str, Any], now: datetime) -> bool:
     return run["state"] == "cancelled" and run["started"] is None and due is not None and due > now + MARGIN
 
 
+def drain(node: Mapping[str, Any]) -> Preview:
+    """`node` as `fleet.node` gives it."""
+    will = [f"Nothing new starts on {node['name']}, until somebody undrains it."]
+    if owners := _owners(node):
+        will.append(f"{listed(owners)} {'is' if len(owners) == 1 else 'are'} on it and may finish.")
+    if node["drained_since"] is not None:
+        will = [f"{node['name']} is drained already: nothing would change."]
+    return Preview(action="drain", will=tuple(will), undo="undrain")
+
+
+def undrain(node: Mapping[str, Any]) -> Preview:
+    will = [f"{node['name']} takes work again" + ("." if node["state"] != "unreachable" else ", once it is heard of.")]
+    if node["drained_since"] is None:
+        will = [f"{node['name']} is not drained: nothing would change."]
+    return Preview(action="undrain", will=tuple(will), undo="drain")
+
+
+def remove(node: Mapping[str, Any]) -> Preview:
+    """Without `force` it is refused while the node holds something."""
+    name, owners = node["name"], _owners(node)
+    will = [f"The lab forgets {name}: what it is, what it held. It must join anew to come back."]
+    if owners:
+        will.append(f"{listed(owners)} {'is' if len(owners) == 1 else 'are'} on it and given up.")
+        will.append("What is given up counts as crashed, and runs elsewhere where that is allowed.")
+    if node["declared_by_lab"]:
+        will.append(f"The lab file still names {name}: take it out there too, or the next apply brings it back.")
+    return Preview(action="remove", will=tuple(will), is_grave=True)
+
+
+def _owners(node: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(one["owner"] for one in node["leases"]))
+
+
 def undo_refused(plan: Mapping[str, Any], *, is_takeover: bool) -> str:
     """Why an apply cannot be taken back by another one: its jobs went from cron to the lab, or back, with it, and the
     crontab would still be as it was made then. "" when it can."""

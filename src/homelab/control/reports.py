@@ -58,7 +58,7 @@ async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -
 
 
 def _event(report: Report) -> tuple[str, str, dict[str, Any]]:
-    body = {k: v for k, v in report.items() if k not in ("id", "kind", "tail", "facts", "token")}
+    body = {k: v for k, v in report.items() if k not in ("id", "kind", "tail", "facts", "outputs", "token")}
     return str(report["kind"]), str(report.get("job") or report.get("flow") or ""), body
 
 
@@ -103,15 +103,15 @@ _FINISHED = b"""
         where %(setting)s::text is not null on conflict do nothing
     )
     insert into job_run (run, job, attempt, flow, due, state, started, ended, exit_code, signal, reason, output_bytes,
-        output_lines, tail, retry_at, node, worker, setting, facts)
+        output_lines, tail, retry_at, node, worker, setting, facts, outputs)
     values (%(run)s, %(job)s, %(attempt)s, %(flow)s, %(due)s, %(state)s, %(started)s, %(ended)s, %(exit_code)s,
         %(signal)s, %(reason)s, %(output_bytes)s, %(output_lines)s, %(tail)s, %(retry_at)s, %(node)s, %(worker)s,
-        %(setting)s, %(facts)s)
+        %(setting)s, %(facts)s, %(outputs)s)
     on conflict (run, job, attempt) do update set state = excluded.state,
         started = coalesce(excluded.started, job_run.started), ended = excluded.ended, exit_code = excluded.exit_code,
         signal = excluded.signal, reason = excluded.reason, output_bytes = excluded.output_bytes,
         output_lines = excluded.output_lines, tail = excluded.tail, retry_at = excluded.retry_at,
-        setting = excluded.setting, facts = excluded.facts, recorded = now()
+        setting = excluded.setting, facts = excluded.facts, outputs = excluded.outputs, recorded = now()
 """
 
 
@@ -125,6 +125,7 @@ async def _job_finished(conn: Connection, report: Report) -> None:
             "tail": json(report.get("tail") or []),
             "steady": steady,
             "setting": digest if facts else None,
+            "outputs": json(report["outputs"]) if report.get("outputs") else None,
             "facts": json({k: v for k, v in facts.items() if k not in _STEADY}) if facts else None,
         },
     )

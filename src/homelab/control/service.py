@@ -7,18 +7,20 @@ It wires the parts: `apply`, `scheduler`, `reports`, `answers`; the alerts are `
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
-import psutil
 import structlog
 
 from homelab import __version__
 from homelab.control import (
     applying,
+    heartbeats,
     history,
     leases,
     ledger,
@@ -32,17 +34,20 @@ from homelab.control import (
 )
 from homelab.control.digest import Digest
 from homelab.control.dispatch import Dispatch
+from homelab.control.fleet import Fleet
+from homelab.control.impossible import Impossibles
 from homelab.control.looking import Looking
+from homelab.control.noderuns import NodeRuns
 from homelab.control.plan import plan as plan_of
 from homelab.control.queueing import Queue
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
+from homelab.control.waking import Waking
 from homelab.core import labfile
-from homelab.core.capacity import SLOTS, UNIT, Capacity
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
 from homelab.db.migrate import migrate
-from homelab.db.pool import AWAY, UNFIT, Database
+from homelab.db.pool import AWAY, UNFIT, Connection, Database
 from homelab.flows import records
 from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home import adoptions
@@ -70,9 +75,13 @@ class Control:
         self._watcher = watcher
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
+        self._clocks = heartbeats.Clocks()
         self._reader = roster.Reader(shared)
-        self.dispatch = Dispatch(shared, self._reader)
+        self._impossibles = Impossibles(shared)
+        self.waking = Waking(shared)
+        self.dispatch = Dispatch(shared, self._reader, self.waking)
         self.waiting = Queue(shared, self.dispatch)
+        self.fleet = Fleet(shared, waiting=self.waiting.standing)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -98,6 +107,17 @@ class Control:
     def database(self) -> Database:
         return self._shared.database
 
+    @property
+    def node_runs(self) -> NodeRuns:
+        """Whose a run is."""
+        return NodeRuns(self._shared.database)
+
+    def note(self, code: str, text: str) -> None:
+        """A problem that holds from now on, or no more ("")."""
+        self._shared.notes.pop(code, None)
+        if text:
+            self._shared.notes[code] = text
+
     async def _load(self) -> None:
         async with self._shared.database.connection() as conn:
             row = await store.applied_lab(conn)
@@ -107,6 +127,8 @@ class Control:
                 if lab is None:  # written by another version, which took it: its flows still run
                     log.error("lab.unreadable", problems=len(problems))
                 placed = None if lab is None else applying.placed(lab, row["folder"])
+                if lab is not None:
+                    await nodes.declare(conn, lab)
             self._shared.known_until = await self._restored_until(conn)
             self._shared.handed_back = adoptions.handed_back(self._shared.home)
             read = await self._shared.read(conn, placed)
@@ -153,6 +175,7 @@ class Control:
                     told = await store.last_event(conn) != before
                 async with self._shared.database.connection() as conn:
                     told |= await self.digest.tick(conn, self._shared.clock())
+                    told |= await self._impossibles.has_changed(conn)
                 if told:
                     self._shared.tell()
                 self._shared.notes.pop("watch-broken", None)
@@ -196,10 +219,15 @@ class Control:
     async def lab(self) -> Json:
         """The name of the lab, its nodes as its workers tell, and what is wrong."""
         async with self._shared.database.connection() as conn:
-            workers = await store.workers(conn)
+            workers, asleep = await store.workers(conn), await nodes.asleep(conn)
         name = None if self._shared.lab is None else self._shared.lab.name
         shadow = [job.name for s in self._shared.flows.values() for job in s.flow.jobs if job.shadow]
-        return {"lab": name, "nodes": questions.nodes(workers), "problems": await self.problems(), "shadow": shadow}
+        return {
+            "lab": name,
+            "nodes": questions.nodes(workers, asleep),
+            "problems": await self.problems(),
+            "shadow": shadow,
+        }
 
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Json:
         """What `apply` would change. InputError with all problems when the file is bad."""
@@ -406,34 +434,51 @@ class Control:
             self._shared.changed.set()
         return {"taken": len(taken)}
 
-    async def heartbeat(self, body: Json) -> Json:
-        """A worker is alive; the answer holds what it should know. RefusedError: another of its name is alive."""
-        lost: list[int] = []
+    async def heartbeat(self, body: Json, *, node: str | None = None) -> Json:
+        """A worker is alive; the answer holds what it should know. `node`: the one whose token came with it, None on
+        this machine. RefusedError: another of its name is alive."""
+        came = time.monotonic()
         try:
             async with self._shared.database.connection() as conn:
-                other = await store.beat(conn, body)
-                if other is not None and not _runs_here(int(other["pid"])):
-                    await store.forget_worker(conn, body["worker"])
-                    other = await store.beat(conn, body)
-                if other is None:
-                    slots = Capacity(amounts={SLOTS: int(body["slots"]) * UNIT})
-                    epoch = await nodes.beat(
-                        conn, nodes.Beat(name=body["node"], measured=slots, used={}, version=__version__)
-                    )
-                    tokens = [int(token) for token in body.get("leases", ())]
-                    kept = await leases.renew(conn, body["node"], epoch, tokens) if tokens else set[int]()
-                    lost = [token for token in tokens if token not in kept]
+                joined = None if node is not None else await store.joined_node(conn, body["node"])
+                other = None if joined else await store.beat(conn, body)
+                told = {} if joined or other is not None else await self._hear(conn, body, came)
         except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
+        if joined:
+            raise RefusedError(
+                f"there is a node '{joined}' on another machine",
+                hint="Give this worker another name: homelab worker --name",
+            )
         if other is not None:
             raise RefusedError(
                 f"worker '{body['worker']}' is already at work (pid {other['pid']} on {other['node']})",
                 hint="Give this one another name, or stop that one.",
             )
+        queues = {} if self._shared.lab is None else dict(self._shared.lab.queues)
         if self._reader.is_news(str(body["node"])):
             self._shared.arrived.set()
-        queues = {} if self._shared.lab is None else dict(self._shared.lab.queues)
-        return {"ok": True, "queues": queues, "lost": lost}
+        return {"ok": True, "queues": queues, "version": __version__, **told}
+
+    async def _hear(self, conn: Connection, body: Json, came: float) -> Json:
+        """What the node tells of itself; what it should know of that. `came`: when, on the monotonic clock."""
+        declared = self._shared.declared(str(body["node"]))
+        told = heartbeats.read(body, declared)
+        now = await nodes.clock(conn)
+        skew_s = heartbeats.skew_s(told, database=now, since_s=time.monotonic() - came)
+        if skew_s is not None:
+            skew_s = self._clocks.heard(told.beat.name, skew_s)
+        epoch = await nodes.beat(conn, replace(told.beat, skew_s=skew_s))
+        if not told.beat.asleep:
+            self.waking.heard(told.beat.name)
+        if told.slept_s:
+            await store.add_events(conn, [("node.slept", told.beat.name, {"seconds": told.slept_s})])
+            self._shared.tell()
+        jobs = [job for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs]
+        tokens = [int(token) for token in body.get("leases", ())]
+        kept = await leases.renew(conn, told.beat.name, epoch, tokens) if tokens else set[int]()
+        lost = [token for token in tokens if token not in kept]
+        return {"epoch": epoch, "lost": lost, "sense": heartbeats.to_sense(jobs, declared)}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
         """The commands for a worker, as soon as there are some; after 25 s, none."""
@@ -468,7 +513,13 @@ class Control:
         return await questions.job(self._shared, self._find(name), name, self._shared.clock())
 
     async def why(self, job: str) -> Json:
-        return await questions.why(self._shared, self._find(job), job, self._shared.clock(), await self.queue())
+        scheduled = self._find(job)
+        async with self._shared.database.connection() as conn:
+            never = (await self._impossibles.now(conn)).get(job, ())
+        impossible = [one.message for one in never]
+        waiting = await self.queue()
+        now = self._shared.clock()
+        return await questions.why(self._shared, scheduled, job, now, impossible=impossible, waiting=waiting)
 
     async def graph(self) -> Json:
         return questions.graph(self._shared)
@@ -509,8 +560,10 @@ class Control:
     async def problems(self) -> list[Json]:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
-            workers = await store.workers(conn)
-        return questions.problems(self._shared, workers) + told
+            workers, asleep = await store.workers(conn), await nodes.asleep(conn)
+            never = await self._impossibles.problems(conn)
+        found = questions.problems(self._shared, workers, asleep) + await self.fleet.problems()
+        return found + never + self.waking.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:
@@ -545,8 +598,3 @@ def _check_params(params: Mapping[str, str]) -> None:
             raise InputError(f"the value of parameter {name} holds a NUL byte, which no environment can carry")
     if sum(len(value.encode()) for value in params.values()) > PARAMS_BYTES:
         raise InputError(f"the parameters are longer than {PARAMS_BYTES // 1024} KiB", hint="Pass the name of a file.")
-
-
-def _runs_here(pid: int) -> bool:
-    """Whether a process of this pid lives on this machine. Embedded labs have all their workers here."""
-    return psutil.pid_exists(pid)

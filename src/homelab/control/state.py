@@ -11,8 +11,10 @@ from functools import cached_property
 
 from homelab.control import freshness, ledger, store
 from homelab.core import schedule as schedules
+from homelab.core.capacity import Capacity
 from homelab.core.jobs import Flow, effective_schedules
 from homelab.core.labfile import Lab
+from homelab.core.labfile.fleet import fleet_of
 from homelab.core.schedule import Schedule
 from homelab.db.pool import Connection, Database
 from homelab.flows.api import PrefectApi
@@ -90,6 +92,14 @@ class Shared:
 
     def flow_of(self, job: str) -> Scheduled | None:
         return next((s for s in self.flows.values() if job in s.jobs), None)
+
+    def declared(self, node: str) -> Capacity | None:
+        """What the lab file says that the node has; None when it does not name it."""
+        lab = self.lab
+        if lab is None:
+            return None
+        fleet = fleet_of((n for n in lab.nodes if n.name == node), concurrency=lab.worker.concurrency)
+        return fleet[0].declared if fleet else None
 
     def skipped(self, flow: Flow) -> tuple[str, ...]:
         """Jobs of the flow that do not run: the paused ones, those that cron still runs, and what needs them."""

@@ -150,15 +150,6 @@ async def reopen_run(conn: Connection, run: str) -> None:
     )
 
 
-async def node_of_run(conn: Connection, run: str) -> str | None:
-    """The node that a run was given to, or that it was last at work on; also for runs of the pool that are not the
-    lab's own."""
-    row = await one_row(
-        conn, "select node from run where id = %s union all select node from foreign_run where id = %s", (run, run)
-    )
-    return None if row is None else row["node"]
-
-
 async def assigned(conn: Connection, runs: Sequence[str]) -> dict[str, Row]:
     """(id, flow, node, assigned) of those of the runs that have a node."""
     rows = await all_rows(
@@ -241,6 +232,50 @@ async def run_row(conn: Connection, run: str) -> Row | None:
     return await one_row(conn, "select * from run where id = %s", (run,))
 
 
+async def node_of_run(conn: Connection, run: str) -> str | None:
+    """The node whose run this is; None while it is nobody's, or when there is no such run."""
+    return (await nodes_of_runs(conn, [run])).get(run)
+
+
+async def nodes_of_runs(conn: Connection, runs: Sequence[str]) -> dict[str, str]:
+    """The node of each of these runs that has one, the runs of Prefect that are not the lab's own among them."""
+    rows = await all_rows(
+        conn,
+        "select id, node from run where id = any(%(runs)s) and node is not null"
+        " union all select id, node from foreign_run where id = any(%(runs)s)",
+        {"runs": list(runs)},
+    )
+    return {row["id"]: row["node"] for row in rows}
+
+
+async def claim_run(conn: Connection, run: str, node: str) -> bool:
+    """The run is this node's if it was nobody's; whether it is now. False for one that the lab does not know."""
+    done = await conn.execute(
+        "update run set node = %s where id = %s and (node is null or node = %s)", (node, run, node)
+    )
+    return done.rowcount > 0
+
+
+async def release_run(conn: Connection, run: str, node: str) -> None:
+    """Take a claim back that Prefect did not accept."""
+    await conn.execute(
+        "update run set node = null where id = %s and node = %s and state in ('scheduled', 'pending')", (run, node)
+    )
+
+
+async def note_flow_run(conn: Connection, run: str, node: str) -> None:
+    """A run of Prefect that is not the lab's own is this node's."""
+    await conn.execute("insert into foreign_run (id, node) values (%s, %s) on conflict do nothing", (run, node))
+
+
+async def is_definition_of(conn: Connection, digest: str, node: str) -> bool:
+    """Whether a run of this node is of that definition."""
+    return (
+        await one_row(conn, "select 1 as found from run where digest = %s and node = %s limit 1", (digest, node))
+        is not None
+    )
+
+
 async def runs_beginning(conn: Connection, prefix: str) -> list[str]:
     return [r["id"] for r in await all_rows(conn, "select id from run where id like %s limit 3", (prefix + "%",))]
 
@@ -249,7 +284,7 @@ async def attempts(conn: Connection, run: str) -> list[Row]:
     return await all_rows(
         conn,
         "select job, attempt, state, started, ended, exit_code, signal, reason, output_bytes, output_lines, tail,"
-        " node, worker, retry_at from job_run where run = %s order by recorded, job, attempt",
+        " node, worker, retry_at, outputs from job_run where run = %s order by recorded, job, attempt",
         (run,),
     )
 
@@ -270,13 +305,17 @@ async def last_ends(conn: Connection, jobs: Sequence[str]) -> dict[str, tuple[da
 
 
 async def beat(conn: Connection, body: Mapping[str, Any]) -> Row | None:
-    """Take a heartbeat. A row when another worker of this name is alive: that one."""
+    """Take a heartbeat. A row when another worker of this name is alive: that one. One that was heard lately is, unless
+    the new one says which it `replaces`: it holds the lock of the same home, so that one has ended."""
+    replaced: Mapping[str, Any] = body.get("replaces") or {}
     other = await one_row(
         conn,
         "select name, pid, node from worker where name = %(worker)s and (pid, date_trunc('milliseconds', started)) is"
         " distinct from (%(pid)s::int, date_trunc('milliseconds', %(started)s::timestamptz))"
+        " and (pid, date_trunc('milliseconds', started)) is distinct from (%(old_pid)s::int,"
+        " date_trunc('milliseconds', %(old_started)s::timestamptz))"
         " and last_seen > now() - interval '25 seconds'",
-        body,
+        {**body, "old_pid": replaced.get("pid"), "old_started": replaced.get("started")},
     )
     if other is not None:
         return other
@@ -288,6 +327,12 @@ async def beat(conn: Connection, body: Mapping[str, Any]) -> Row | None:
         {**body, "running": json(body.get("running", []))},
     )
     return None
+
+
+async def joined_node(conn: Connection, name: str) -> str | None:
+    """The name, when a machine that joined has it."""
+    row = await one_row(conn, "select node from token where node = %s and revoked is null", (name,))
+    return None if row is None else str(row["node"])
 
 
 async def workers(conn: Connection) -> list[Row]:

@@ -37,7 +37,12 @@ class AmountError(InputError):
 
 
 def is_bytes(resource: str) -> bool:
-    return resource in (MEMORY, GPU_MEMORY) or resource.startswith(DISK)
+    return resource == MEMORY or resource.startswith((GPU_MEMORY, DISK))
+
+
+def gpu(device: int) -> str:
+    """The resource of what is used of one device: that of the first is `gpu_memory`, then `gpu_memory:1`, ..."""
+    return f"{GPU_MEMORY}:{device}" if device else GPU_MEMORY
 
 
 def disk(path: str) -> str:
@@ -86,6 +91,12 @@ def text(resource: str, value: int, *, up: bool = False) -> str:
         if value >= size:
             return f"{_decimal(value, size, up=up)} {unit}"
     return f"{value} B"
+
+
+def said(resource: str, value: int) -> str:
+    """`2 cores`, `1 slot`, `4 GiB memory`."""
+    name = noun(resource)
+    return f"{text(resource, value)} {name.removesuffix('s') if value == UNIT and not is_bytes(resource) else name}"
 
 
 def _decimal(value: int, unit: int, *, up: bool) -> str:

@@ -4,6 +4,7 @@ It never retries and never decides: callers know what may wait. Called by `worke
 """
 
 import json
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -102,9 +103,17 @@ class LogLine:
 
 
 class PrefectApi:
-    """One server. `url` ends in `/api`; `auth` is `user:password` or None. Use as an async context manager."""
+    """One server. `url` ends in `/api`; `auth` is `user:password` or None; `trust` whom to believe over TLS, None for
+    those that the machine does. Use as an async context manager."""
 
-    def __init__(self, url: str, auth: str | None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        auth: str | None,
+        *,
+        trust: ssl.SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         user, _, password = (auth or "").partition(":")
         self._client = httpx.AsyncClient(
@@ -113,6 +122,7 @@ class PrefectApi:
             headers={"x-prefect-api-version": API_VERSION, "content-type": "application/json"},
             timeout=httpx.Timeout(15.0, connect=2.0),
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=4.0),
+            verify=True if trust is None else trust,
             transport=transport,
         )
         self._deployed: dict[str, str] = {}
@@ -230,11 +240,11 @@ class PrefectApi:
         )
 
     async def read_run(self, run_id: str) -> RunView | None:
-        """The run, or None when Prefect does not have it."""
+        """The run, or None when Prefect does not have it, or it is another node's."""
         try:
             return _view(await self._call("GET", f"/flow_runs/{run_id}"))
         except PrefectRefused as error:
-            if error.status in (404, 422):
+            if error.status in (403, 404, 422):
                 return None
             raise
 

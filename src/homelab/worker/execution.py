@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from homelab.core import dag
+from homelab.core import dag, passing
 from homelab.core.jobs import Job, RunState
 from homelab.core.times import iso
 from homelab.flows import records
@@ -75,6 +75,7 @@ class Execution:
         self._stopping = False
         self._wake = asyncio.Event()
         self._progress = dag.start(facts.flow)
+        self._passed = dict(facts.passed)
         self.started: datetime | None = None
         self.running: dict[str, int] = {}
         self.moved_to = ""
@@ -248,6 +249,7 @@ class Execution:
         past = self._journal.state
         self.started = utc_now()
         self._progress = self._from_journal()
+        self._passed |= past.passed()
         for crash in past.in_flight():
             self._after_crash(crash, past.crash_reason)
         self._journal.run_started(time=self.started)
@@ -320,6 +322,7 @@ class Execution:
                     job,
                     self.facts,
                     attempt=attempt,
+                    handed=passing.handed_to(job, self._passed),
                     log_path=path,
                     cancel=stop,
                     cancel_reason=lambda: self._evicted.get(job.name) or self._cancel_reason,
@@ -356,6 +359,7 @@ class Execution:
             self.facts.flow, self._progress, job.name, outcome.state, outcome.ended, random.random(), outcome.reason
         )
         after = self._progress[job.name]
+        self._passed[job.name] = outcome.passed
         self._journal.attempt_finished(
             job=job.name,
             attempt=attempt,
@@ -363,6 +367,7 @@ class Execution:
             exit_code=outcome.exit_code,
             reason=outcome.reason,
             time=outcome.ended,
+            passed=outcome.passed,
         )
         self._report_end(job, attempt, outcome, path, retry_at=after.retry_at, token=token)
         self._task_event(job, after.state, outcome.ended, attempt, outcome.reason, started=outcome.started)
@@ -400,6 +405,7 @@ class Execution:
             node=self._node.name,
             facts=outcome.facts,
             token=token if held is None else held,
+            **outcome.passed.to_json(),
         )
 
     def _after_crash(self, crash: InFlight, reason: str) -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from homelab.core.jobs import Flow, RunState
+from homelab.core.passing import NOTHING, Passed
 from homelab.core.times import iso
 from homelab.home.paths import Home
 from homelab.worker import runlog, survivors
@@ -58,6 +59,7 @@ class RunJournal:
     skipped_lines: int = 0
     _result: tuple[RunState, str] = (RunState.CRASHED, "")
     _succeeded: set[str] = field(default_factory=set[str])
+    _passed: dict[str, Passed] = field(default_factory=dict[str, Passed])
     _ended: dict[str, RunState] = field(default_factory=dict[str, RunState])
     _attempts: dict[str, int] = field(default_factory=dict[str, int])
     _base: dict[str, int] = field(default_factory=dict[str, int])
@@ -68,6 +70,11 @@ class RunJournal:
     def kept(self) -> dict[str, RunState]:
         """Jobs with nothing left to do: succeeded in any round, or ended for good in this one."""
         return {**self._ended, **dict.fromkeys(self._succeeded, RunState.SUCCEEDED)}
+
+    def passed(self) -> dict[str, Passed]:
+        """What the last success of each job passed on; jobs without one, or that are to be done once more, are left
+        out."""
+        return {job: passed for job, passed in self._passed.items() if job in self._succeeded}
 
     def attempts(self) -> dict[str, int]:
         """The highest attempt number of each job so far."""
@@ -145,6 +152,7 @@ class RunJournal:
         state = RunState(entry["state"])
         if state is RunState.SUCCEEDED:
             self._succeeded.add(job)
+            self._passed[job] = Passed.from_json(entry)
         elif state is RunState.CANCELLED:
             self._ended[job] = state
 
@@ -234,7 +242,15 @@ class Journal:
         self._add({"e": "attempt_stopped", "job": job, "attempt": attempt, "reason": reason, "time": iso(time)})
 
     def attempt_finished(
-        self, *, job: str, attempt: int, state: RunState, exit_code: int | None, reason: str, time: datetime
+        self,
+        *,
+        job: str,
+        attempt: int,
+        state: RunState,
+        exit_code: int | None,
+        reason: str,
+        time: datetime,
+        passed: Passed = NOTHING,
     ) -> None:
         self._add(
             {
@@ -245,6 +261,7 @@ class Journal:
                 "exit_code": exit_code,
                 "reason": reason,
                 "time": iso(time),
+                **passed.to_json(),
             }
         )
 

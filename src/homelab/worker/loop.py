@@ -17,17 +17,17 @@ from typing import Any, TextIO, cast
 import psutil
 import structlog
 
-from homelab.core import dag
+from homelab import __version__
+from homelab.core import dag, versions
+from homelab.core.capacity import requirements_of
 from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso
 from homelab.flows import records
 from homelab.flows.api import DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
-from homelab.home import endpoints
 from homelab.home.paths import Home
-from homelab.home.secrets import prefect_auth
 from homelab.worker import journal as journals
-from homelab.worker import process
+from homelab.worker import process, reach, registration
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
@@ -37,7 +37,10 @@ from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
 from homelab.worker.leasing import Leasing
 from homelab.worker.log_shipping import LogShipping
+from homelab.worker.reach import Reach
 from homelab.worker.record import Gate
+from homelab.worker.sensors import own
+from homelab.worker.sensors.sensing import Sensors
 
 log = structlog.get_logger()
 
@@ -82,6 +85,7 @@ class Worker:
             leasing=self.leasing,
             launcher=self.launcher,
         )
+        self.sensors = Sensors(home.root)
         self._claims = Gate(4)
         self._active: dict[str, Execution | None] = {}
         self._unwanted: dict[str, str] = {}
@@ -91,12 +95,17 @@ class Worker:
         self._poll_now = asyncio.Event()
         self._stop = asyncio.Event()
         self._concurrency = DEFAULT_CONCURRENCY
+        self._replaces: dict[str, Any] | None = None
+        self._has_registered = False
+        self._apart = ""
+        """Why nothing new is begun here: control is of another release."""
 
     def stop(self) -> None:
         self._stop.set()
 
     async def serve(self) -> None:
         """Work until `stop`; then drain what runs for a short while, and leave the rest to the next worker."""
+        await self._register()
         async with asyncio.TaskGroup() as group:
             loops: list[Coroutine[Any, Any, None]] = [
                 self.shared.reports.serve(),
@@ -108,7 +117,6 @@ class Worker:
                 self._poll(group),
                 self._prune(),
             ]
-            await self._register()
             self._recover(group)
             tasks = [group.create_task(loop, name=loop.__qualname__) for loop in loops]
             await self._stop.wait()
@@ -122,8 +130,12 @@ class Worker:
     # -- starting and stopping ------------------------------------------------------------------------------------
 
     async def _register(self) -> None:
-        """The first heartbeat, before anything is claimed: a second worker of this name is refused here."""
+        """The first heartbeat, before anything is claimed: a second worker of this name is refused here, on this
+        machine or another, and so is a node whose token is no good."""
+        self._replaces = registration.last(self.home, self.name)
         await retried(self._beat, what="first heartbeat")
+        self._replaces = None
+        registration.note(self.home, self.name, pid=os.getpid(), started=iso(self.started))
         await self._claims.until_taken(lambda: self.api.ensure_pool(POOL), what="pool")
 
     def _recover(self, group: asyncio.TaskGroup) -> None:
@@ -205,6 +217,8 @@ class Worker:
                 self._looking_since = utc_now()
             planned = time.time() + POLL_S
             try:
+                if self._apart:
+                    raise PrefectUnavailable(self._apart)
                 runs, cancelling = await self._ask_for_work()
                 for due in runs:
                     if due.id not in self._active:
@@ -380,19 +394,46 @@ class Worker:
             "slots": self._concurrency,
             "running": running,
             "leases": self.leasing.tokens(),
+            **await self.sensors.told(self._held()),
+            **({} if self._replaces is None else {"replaces": self._replaces}),
         }
+        sent = time.monotonic()
         try:
             answer = await self.link.call("POST", "/api/v1/worker/heartbeat", body)
         except ControlRefused as error:
             if error.status == 409:
                 raise RefusedError(error.message, hint=error.hint) from error
+            if error.status == 401 and self.link.is_remote and not self._has_registered:
+                raise RefusedError(
+                    "the lab does not take this node's token any more",
+                    hint="Join it again: homelab node leave, then homelab node join with a new token",
+                ) from error
             raise ControlUnavailable(str(error)) from error
-        heard = cast("dict[str, Any]", answer or {})
-        self.leasing.lose(heard.get("lost", ()))
-        limits = cast("dict[str, int]", heard.get("queues") or {})
+        self._has_registered = True
+        self.sensors.round_trip_s = time.monotonic() - sent
+        told = cast("dict[str, Any]", answer or {})
+        self.sensors.heed(told)
+        self._compare(str(told.get("version") or ""))
+        self.leasing.lose(told.get("lost", ()))
+        limits = cast("dict[str, int]", told.get("queues") or {})
         if limits:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
             self.admission.configure(limits)
+
+    def _held(self) -> list[own.Job]:
+        """The jobs that run, each with the session that its command began and what placement counts for it."""
+        return [
+            own.Job(session=pid, promised=requirements_of(e.facts.flow.job(job).requires).amounts)
+            for e in self._executions()
+            for job, pid in e.running.items()
+        ]
+
+    def _compare(self, control: str) -> None:
+        """Whether control and this worker can work together; said once when that changes."""
+        apart = versions.apart(control=control, node=__version__)
+        if apart and apart != self._apart:
+            log.error("worker.apart", reason=apart)
+        self._apart = apart
 
     async def _prefect_heartbeats(self) -> None:
         """Prefect shows the worker as online, and its automations can watch the heartbeats of long runs."""
@@ -455,24 +496,23 @@ def _lock(home: Home, name: str) -> TextIO:
 
 
 def main(home: Home, *, name: str | None = None) -> None:
-    """Run the worker of this home until SIGTERM or SIGINT. RefusedError: a worker of this name is at work."""
+    """Run the worker of this home until SIGTERM or SIGINT. RefusedError: a worker of this name is at work. In a node's
+    home it has the name of the node."""
     home.ensure()
-    name = name or socket.gethostname().split(".")[0]
+    reached = reach.of_home(home)
+    name = (reached.member.name if reached.member else name) or socket.gethostname().split(".")[0]
     lock = _lock(home, name)
     process.reset_ignored_signals()
     try:
-        asyncio.run(_serve(home, name))
+        asyncio.run(_serve(home, name, reached))
     finally:
         lock.close()
 
 
-async def _serve(home: Home, name: str) -> None:
-    url = endpoints.require(home, "prefect")
-    link = ControlLink(home)
-    auth = prefect_auth(home)
-    prefect = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth, "PREFECT_HOME": str(home.root / "prefect")}
-    async with PrefectApi(url, auth) as api:
-        worker = Worker(home, name=name, node=name, api=api, link=link, prefect=prefect)
+async def _serve(home: Home, name: str, reached: Reach) -> None:
+    link = ControlLink(home, reached=reached)
+    async with reached.prefect_api() as api:
+        worker = Worker(home, name=name, node=name, api=api, link=link, prefect=reached.environment())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)

@@ -18,6 +18,7 @@ ACTIONS = {
     "cancel": ("Cancel", "/runs/{run}/cancel", "operate"),
     "run": ("Run now", "/jobs/{job}/run", "operate"),
     "why": ("Why", "/jobs/{job}", "read"),
+    "node": ("See the machine", "/nodes/{node}", "read"),
 }
 """Name to (label, address, role that it needs)."""
 PARTS = ("head", "glance", "attention", "running", "next", "recent")
@@ -38,7 +39,8 @@ def buttons(entry: dict[str, Any], role: str) -> list[tuple[str, str]]:
         label, address, need = ACTIONS[name]
         if not allows(role, need) or ("{run}" in address and not entry["run"]):
             continue
-        found.append((label, address.format(run=url_part(entry["run"] or ""), job=url_part(entry["job"] or ""))))
+        parts = {name: url_part(entry[name] or "") for name in ("run", "job", "node")}
+        found.append((label, address.format(**parts)))
     return found
 
 

@@ -93,7 +93,7 @@ async def parts(site: Site, topic: str) -> Parts:
     run_id, _, wanted = topic.partition(" ")
     run = (await site.control.looking.run(run_id))["run"]
     found = told(run, wanted, datetime.now(UTC))
-    made = {name: str(fragment(f"run/{name}.html", **found)) for name in ("head", "members", "outcome")}
+    made = {name: str(fragment(f"run/{name}.html", **found)) for name in ("head", "members", "outcome", "passed")}
     if found["picture"] is not None:
         made["graph"] = str(fragment("jobs/picture.html", picture=found["picture"]))
     return made

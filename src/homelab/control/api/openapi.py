@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from homelab import __version__
-from homelab.control.api import shapes, shapes_access, shapes_around, shapes_lab
+from homelab.control.api import shapes, shapes_access, shapes_around, shapes_fleet, shapes_lab, shapes_nodes
 from homelab.control.api.routing import Query, Route
 
 _NAMED_PART = re.compile(r"{([a-z_]+)(?::path)?}")
 _REF = "#/components/schemas/{model}"
-_SHAPES = (shapes, shapes_access, shapes_around, shapes_lab)
+_SHAPES = (shapes, shapes_access, shapes_around, shapes_fleet, shapes_lab, shapes_nodes)
 _TELLS = {
     400: "what was sent cannot be used; `message` says where",
     401: "no usable token or session",

@@ -1,4 +1,8 @@
-"""What a worker and control say to each other. The shapes are those of ARCHITECTURE, "Between worker and control"."""
+"""What a worker and control say to each other. The shapes are those of ARCHITECTURE, "Between worker and control".
+
+A node's token speaks for that node and for its runs: what names another is refused and noted. The token of control's
+own machine, where all secrets of the lab are, speaks for any worker there.
+"""
 
 import re
 from collections.abc import Mapping
@@ -8,6 +12,7 @@ from starlette.responses import Response
 
 from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, read_json, without_nul
+from homelab.control.api.auth import origin_of
 from homelab.control.api.routing import Asked, Query, Route
 from homelab.control.queueing import asks_of
 
@@ -15,9 +20,26 @@ MAX_REPORTS_BYTES = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+async def _refuse(asked: Asked, why: str) -> HttpError:
+    """What to raise; it is noted."""
+    await asked.site.access.record(
+        who=f"node {asked.identity.node}", origin=origin_of(asked.request), via="node",
+        action=f"{asked.request.method} {asked.request.url.path}", subject="", body={"reason": why}, result="forbidden",
+    )  # fmt: skip
+    return HttpError(403, "forbidden", why, "A node speaks for itself and its own runs, and for nothing else.")
+
+
+async def _check_names(asked: Asked, *named: object) -> None:
+    """403 when a name is another node's than that of the token."""
+    node = asked.identity.node
+    if node is not None and any(name != node for name in named):
+        raise await _refuse(asked, "that is another node's name")
+
+
 async def heartbeat(asked: Asked) -> Response:
     body = await read_json(asked.request)
-    made = await asked.site.control.heartbeat(without_nul(body))
+    await _check_names(asked, body.get("worker"), body.get("node"))
+    made = await asked.site.control.heartbeat(without_nul(body), node=asked.identity.node)
     return answer(made or {"ok": True})
 
 
@@ -25,6 +47,7 @@ async def wake(asked: Asked) -> Response:
     worker = asked.request.query_params.get("worker", "")
     if not worker or len(worker) > 200:
         raise HttpError(400, "input", "'worker' must name the worker")
+    await _check_names(asked, worker)
     return answer({"commands": await asked.site.control.wake(worker)})
 
 
@@ -66,14 +89,29 @@ async def reports(asked: Asked) -> Response:
     taken = cast("list[object]", sent)
     if not all(isinstance(r, dict) and isinstance(cast("dict[str, Any]", r).get("id"), str) for r in taken):
         raise HttpError(400, "input", "each report is an object with an 'id'")
-    made = await asked.site.control.take_reports(cast("list[dict[str, Any]]", without_nul(taken)))
+    told = cast("list[dict[str, Any]]", without_nul(taken))
+    await _check_reports(asked, told)
+    made = await asked.site.control.take_reports(told)
     return answer(made if made is not None else {"taken": len(taken)})
+
+
+async def _check_reports(asked: Asked, told: list[dict[str, Any]]) -> None:
+    """403 when one of them is of another node, or about a run of another: all of them count together."""
+    node = asked.identity.node
+    if node is None:
+        return
+    await _check_names(asked, *(r["node"] for r in told if "node" in r), *(r["worker"] for r in told if "worker" in r))
+    if foreign := await asked.site.control.node_runs.foreign({str(r.get("run")) for r in told}, node):
+        raise await _refuse(asked, f"run {foreign[0][:36]} is not this node's")
 
 
 async def definition(asked: Asked) -> Response:
     digest = asked.path("digest")
     if _DIGEST.fullmatch(digest) is None:
         raise HttpError(404, "not_found", "a digest is 64 hexadecimal digits")
+    node = asked.identity.node
+    if node is not None and not await asked.site.control.node_runs.may_read(digest, node):
+        raise await _refuse(asked, "no run of this node is of that definition")
     text = await asked.site.control.definition(digest)
     return Response(text, media_type="application/json", headers={"Cache-Control": "max-age=31536000, immutable"})
 

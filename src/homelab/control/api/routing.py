@@ -33,6 +33,7 @@ class Site:
     prefect_url: str
     prefect_auth: str | None
     pages: "Pages | None" = None
+    node_port: "NodePort | None" = None
     role: str = "read"
     """For whom something is shown that several may look at: only what the role allows is offered there."""
     streams: "Streams" = field(default_factory=lambda: Streams())
@@ -133,6 +134,15 @@ class Pages(Protocol):
     @property
     def routes(self) -> Sequence[Route]: ...
     def failure(self, request: Request, error: HttpError) -> Response: ...
+
+
+class NodePort(Protocol):
+    """Where nodes come in (`node_port.NodePort`)."""
+
+    async def open(self) -> tuple[str, str]:
+        """It listens afterwards: its address for nodes, and the fingerprint of the lab's authority. RefusedError says
+        why it cannot."""
+        ...
 
 
 class Raw(Response):

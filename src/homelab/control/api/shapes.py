@@ -218,6 +218,7 @@ class Attempt(TypedDict):
     node: str | None
     worker: str | None
     retry_at: datetime | None
+    outputs: Annotated[dict[str, str], Field(description="the variables that it passes on")]
 
 
 class JobOfRun(RunRow):
@@ -228,6 +229,7 @@ class JobOfRun(RunRow):
     facts: Annotated[list[str], Field(description="what else was seen, in sentences")]
     advice: Annotated[str, Field(description="what to do next, where that is certain")]
     source: str
+    outputs: Annotated[dict[str, str], Field(description="the variables that its last success passes on")]
 
 
 class WholeRun(TypedDict):
@@ -318,6 +320,24 @@ class Found(TypedDict):
 # -- workers ----------------------------------------------------------------------------------------------------------
 
 
+Amount = Annotated[int, Field(ge=0, le=2**62)]
+
+
+class Measured(TypedDict):
+    """What a node has: bytes of memory and disks, thousandths of anything else. What is left out is unknown."""
+
+    amounts: NotRequired[dict[str, Amount]]
+    gpus: NotRequired[Annotated[list[Amount] | None, Field(max_length=500, description="bytes of each device")]]
+    unified: NotRequired[Annotated[bool, Field(description="GPU memory is a share of memory")]]
+    models: NotRequired[Annotated[list[str], Field(max_length=500)]]
+
+
+class LoadedModel(TypedDict):
+    name: str
+    gpu_memory: NotRequired[Annotated[Amount, Field(description="bytes; 0 when it is in main memory")]]
+    device: NotRequired[Annotated[int, Field(ge=0)]]
+
+
 class Heartbeat(TypedDict):
     worker: Annotated[str, Field(min_length=1, max_length=200)]
     node: Annotated[str, Field(max_length=200)]
@@ -326,12 +346,38 @@ class Heartbeat(TypedDict):
     slots: Annotated[int, Field(ge=0, le=2**31 - 1)]
     running: NotRequired[list[dict[str, Any]]]
     leases: NotRequired[Annotated[list[int], Field(description="tokens of the leases that it holds")]]
+    measured: NotRequired[Measured]
+    used: NotRequired[
+        Annotated[dict[str, Amount], Field(description="what others than the lab's work use; unknown is left out")]
+    ]
+    models: NotRequired[Annotated[list[LoadedModel], Field(max_length=500, description="those that are loaded")]]
+    apps: NotRequired[Annotated[dict[str, Amount], Field(description="how many there are; 0: looked for, not found")]]
+    devices: NotRequired[Annotated[list[str], Field(max_length=500, description="names of its GPUs")]]
+    power: NotRequired[Annotated[dict[str, Any], Field(description="`source` (ac, battery), `level` from 0 to 1")]]
+    thermal: NotRequired[Annotated[dict[str, Any], Field(description="`state` (nominal, hot, critical), `celsius`")]]
+    labels: NotRequired[Annotated[dict[str, str], Field(description="`os`, `arch`")]]
+    asleep: NotRequired[Annotated[bool, Field(description="it goes to sleep now; its silence is no failure")]]
+    slept_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="it slept since the last heartbeat")]]
+    version: NotRequired[Annotated[str, Field(max_length=40)]]
+    clock: NotRequired[Annotated[datetime, Field(description="the node's own, when it sent this")]]
+    replaces: NotRequired[
+        Annotated[dict[str, Any] | None, Field(description="{pid, started} of its predecessor, which has ended")]
+    ]
+    rtt_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="how long the last one was answered")]]
+
+
+class Sense(TypedDict):
+    disks: list[str]
+    apps: list[str]
 
 
 class Heard(TypedDict):
     ok: bool
     queues: NotRequired[dict[str, int]]
     lost: NotRequired[Annotated[list[int], Field(description="tokens of leases that were given up")]]
+    epoch: NotRequired[Annotated[int, Field(description="of the node; it holds what it holds under it")]]
+    sense: NotRequired[Annotated[Sense, Field(description="what to look for, because a job may ask for it")]]
+    version: NotRequired[Annotated[str, Field(description="of control")]]
 
 
 class AskForWork(TypedDict):
@@ -377,6 +423,13 @@ class LeaseAnswer(TypedDict):
 
 class Leases(TypedDict):
     leases: list[LeaseAnswer]
+
+
+class Woken(TypedDict):
+    node: str
+    sent: Annotated[bool, Field(description="whether the message was sent now")]
+    tries: Annotated[int, Field(description="how often it was, since the node was heard last")]
+    message: str
 
 
 class Commands(TypedDict):

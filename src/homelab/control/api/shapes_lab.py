@@ -25,6 +25,7 @@ class Problem(TypedDict):
     message: str
     hint: str
     since: NotRequired[datetime]
+    node: NotRequired[Annotated[str, Field(description="the machine that it is about")]]
 
 
 class Lab(TypedDict):
@@ -47,6 +48,7 @@ class Entry(TypedDict):
     since: datetime | None
     job: str | None
     run: str | None
+    node: str | None
     waiting: list[str]
     actions: list[str]
     hint: str

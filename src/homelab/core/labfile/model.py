@@ -59,12 +59,15 @@ class NotifySettings:
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     """A service of the lab: ours (started here on `host`:`port`), or, with `url` (or a reference), another's, which
-    wants `auth` (a reference to `user:password`; Prefect only)."""
+    wants `auth` (a reference to `user:password`; Prefect only). `nodes`, `node_names` (control only): where nodes come
+    in, "" for this machine alone, and the names by which they do."""
 
     url: str | None = None
     host: str = "127.0.0.1"
     port: Port | None = "auto"
     auth: str | None = None
+    nodes: str = ""
+    node_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +80,16 @@ class AccessSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A machine of the lab. `capacity` and `labels` as written."""
+    """A machine of the lab. `capacity` and `labels` as written. `sleeps`: its silence is sleep. `wake`: the MAC address
+    that wakes it, with where to send it, as written."""
 
     name: str
     address: str = ""
     roles: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     capacity: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    sleeps: bool = False
+    wake: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

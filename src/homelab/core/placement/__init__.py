@@ -10,13 +10,15 @@ from homelab.core.placement.feasibility import fits, lacks
 from homelab.core.placement.nodes import Lease, Model, Node, Room, Snapshot, State
 from homelab.core.placement.preemption import Eviction
 from homelab.core.placement.queue import QueuePlan, Reservation, plan_queue
-from homelab.core.placement.reasons import Code, Reason, render
+from homelab.core.placement.reasons import Code, Reason, render, together
 from homelab.core.placement.requests import AGEING_S, Request, request_of
+from homelab.core.placement.usage import Holding, Usage, usage
 
 __all__ = [
     "AGEING_S",
     "Code",
     "Eviction",
+    "Holding",
     "Lease",
     "Model",
     "Node",
@@ -29,6 +31,7 @@ __all__ = [
     "Room",
     "Snapshot",
     "State",
+    "Usage",
     "ahead",
     "fits",
     "lacks",
@@ -36,4 +39,6 @@ __all__ = [
     "plan_queue",
     "render",
     "request_of",
+    "together",
+    "usage",
 ]

@@ -13,7 +13,7 @@ from homelab.core.capacity import GPU_MEMORY, noun
 from homelab.core.durations import duration_text
 from homelab.core.placement.feasibility import asks_of, is_open, permits, refusals, shared
 from homelab.core.placement.nodes import Lease, Room, Snapshot, has_wrong_clock
-from homelab.core.placement.reasons import Code, Reason, render
+from homelab.core.placement.reasons import Code, Reason, render, together
 from homelab.core.placement.release import when_free
 from homelab.core.placement.requests import Request
 
@@ -99,9 +99,7 @@ class Rejection:
             {
                 "node": node,
                 "code": reasons[0].code.value,
-                "reason": "; also, ".join(
-                    render(reason).removeprefix(f"{node}: " if n else "") for n, reason in enumerate(reasons)
-                ),
+                "reason": together(reasons),
                 "details": [r.to_json() for r in reasons],
             }
             for node, reasons in self.reasons.items()

@@ -3,12 +3,16 @@
 `homelab place`, `job why`, the console and the log all print `render`; none has words of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from homelab.core import capacity
 from homelab.core.durations import duration_text
+
+OTHERS: Final = "other programs"
+"""Who holds what is not the lab's."""
 
 
 class Code(StrEnum):
@@ -79,6 +83,11 @@ def render(reason: Reason) -> str:
     return f"{reason.node}: {_words(reason)}" if reason.node else _words(reason)
 
 
+def together(reasons: Sequence[Reason]) -> str:
+    """All reasons of one node in one line: `mac4: ...; also, ...`."""
+    return "; also, ".join(render(one).removeprefix(f"{one.node}: " if n else "") for n, one in enumerate(reasons))
+
+
 def _words(reason: Reason) -> str:
     subject = reason.subject
     match reason.code:
@@ -129,7 +138,10 @@ def _asked(reason: Reason) -> str:
 
 
 def _holders(reason: Reason) -> list[str]:
-    return [f"{name} holds {capacity.text(reason.resource, value)}" for name, value in reason.holders]
+    return [
+        f"{name} {'hold' if name == OTHERS else 'holds'} {capacity.text(reason.resource, value)}"
+        for name, value in reason.holders
+    ]
 
 
 def _wait(reason: Reason) -> list[str]:

@@ -2,7 +2,8 @@
 alter table run add column assigned timestamptz;             -- null: `node` is where it was at work last, or nothing
 create index run_of_node on run (node) where state in ('scheduled', 'pending', 'running');
 
--- The same for runs of the pool that are not the lab's own: Prefect has all the rest of them.
+-- The same for flow runs that are not the lab's own (another's deployment, or made by a Python flow of a node): Prefect has
+-- all the rest of them.
 create table foreign_run (
     id       text primary key,
     node     text        not null,

@@ -1,0 +1,230 @@
+"""The fleet as people look at it and handle it: nodes, what is on them, what waits, draining and removing.
+
+One object of `Control` (`Control.fleet`), so that the API and the console ask the same. What a node is and holds is
+`nodes`' and `leases`'; whether something fits is `core.placement`'s.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from difflib import get_close_matches
+from typing import Any
+
+from homelab import __version__
+from homelab.control import fleetview, history, leases, nodes, preview, store
+from homelab.control.state import Shared
+from homelab.control.store import Row
+from homelab.core.errors import InputError, NotFoundError, RefusedError
+from homelab.core.jobs import Job, Strategy
+from homelab.core.placement import Lease, QueuePlan, Rejection, Request, Room, Snapshot, place, request_of
+from homelab.db.pool import Connection
+
+Json = dict[str, Any]
+RECENT = 50
+TIMELINE = timedelta(hours=6)
+
+
+def _nothing_waits() -> QueuePlan | None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """All nodes at one moment: `rows` of table `node` by name, and `snapshot` with what is on each."""
+
+    rows: Mapping[str, Row]
+    snapshot: Snapshot
+
+    def pairs(self) -> Sequence[tuple[Row, Room]]:
+        return [(self.rows[room.node.name], room) for room in self.snapshot.rooms]
+
+
+class Fleet:
+    """See the module. `waiting`: the newest plan of the queue, None when nobody asked yet."""
+
+    def __init__(self, shared: Shared, *, waiting: Callable[[], QueuePlan | None] = _nothing_waits) -> None:
+        self._shared = shared
+        self.waiting = waiting
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    async def nodes(self) -> list[Json]:
+        """Every node with its state, capacity and who holds it, by name."""
+        async with self._shared.database.connection() as conn:
+            return self._listed(await self._standing(conn))
+
+    def _listed(self, standing: Standing) -> list[Json]:
+        now = self._shared.clock()
+        return [fleetview.node(row, room, version=__version__, now=now) for row, room in standing.pairs()]
+
+    async def node(self, name: str) -> Json:
+        """One node in full. NotFoundError when there is none of that name."""
+        async with self._shared.database.connection() as conn:
+            standing = await self._standing(conn)
+            row, room = self._find(standing, name)
+            leased = await leases.of_node_lately(conn, name, limit=RECENT)
+            ran = await history.on_nodes(conn, since=timedelta(days=7), node=name, limit=RECENT)
+        past = [one for one in together(leased, ran) if one["ended"] is not None][:RECENT]
+        listed = fleetview.node(row, room, version=__version__, now=self._shared.clock())
+        return fleetview.whole(row, room, past, listed=listed)
+
+    async def queue(self) -> list[Json]:
+        """What waits for room, in its order, with the reason on each node."""
+        plan = self.waiting()
+        return [] if plan is None else fleetview.queue(plan)
+
+    async def leases(self, since: timedelta = TIMELINE) -> list[Json]:
+        """What was held where, from when until when, the newest first."""
+        async with self._shared.database.connection() as conn:
+            leased = await leases.history(conn, since=since)
+            ran = await history.on_nodes(conn, since=since)
+        return [fleetview.held(row) for row in together(leased, ran)]
+
+    async def given_up(self) -> int:
+        """How many leases of the last day ended because their node was not heard."""
+        async with self._shared.database.connection() as conn:
+            return await leases.given_up(conn, since=timedelta(days=1))
+
+    async def problems(self) -> list[Json]:
+        """What is wrong with the nodes, as problems of the lab."""
+        async with self._shared.database.connection() as conn:
+            standing = await self._standing(conn)
+        now = self._shared.clock()
+        return [
+            one for row, room in standing.pairs() for one in fleetview.trouble(row, room, version=__version__, now=now)
+        ]
+
+    async def place(
+        self, job: str, requires: Mapping[str, Any], labels: Mapping[str, str], strategy: Strategy | None
+    ) -> Json:
+        """Where the job (`""`: none) with these requirements above its own would go now; `placement` or `rejections`.
+        NotFoundError for a job that the lab does not have, InputError for requirements that mean nothing."""
+        request = _request(self._job(job), requires, labels, strategy)
+        async with self._shared.database.connection() as conn:
+            standing = await self._standing(conn)
+        found = place(request, standing.snapshot, self._shared.clock().timestamp())
+        if isinstance(found, Rejection):
+            return {"rejections": found.to_json()}
+        return {"placement": found.to_json()}
+
+    def _job(self, name: str) -> Job:
+        if not name:
+            return Job(name="")
+        jobs = self._jobs()
+        if name not in jobs:
+            near = get_close_matches(name[:100], jobs, n=3, cutoff=0.5)
+            raise NotFoundError(f"there is no job '{name[:80]}'", nearest=near, kind="job")
+        return jobs[name]
+
+    def _jobs(self) -> dict[str, Job]:
+        return {job.name: job for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs}
+
+    # -- handling -------------------------------------------------------------------------------------------------
+
+    async def preview(self, name: str, action: str) -> Json:
+        """What `drain`, `undrain` or `remove` of a node would do. InputError for another act."""
+        found = await self.node(name)
+        match action:
+            case "drain":
+                said = preview.drain(found)
+            case "undrain":
+                said = preview.undrain(found)
+            case "remove":
+                said = preview.remove(found)
+            case _:
+                raise InputError(f"no act '{action[:40]}' of a node", hint="Acts: drain, undrain, remove")
+        return asdict(said)
+
+    async def drain(self, name: str, by: str) -> Json:
+        """Nothing new starts on the node; what is on it may finish. The node as it then is."""
+        return await self._want(name, "drained", by)
+
+    async def undrain(self, name: str, by: str) -> Json:
+        """The node takes work again."""
+        return await self._want(name, "ready", by)
+
+    async def _want(self, name: str, wanted: str, by: str) -> Json:
+        async with self._shared.database.connection() as conn:
+            row, _ = self._find(await self._standing(conn), name)
+            if row["wanted"] != wanted:
+                await nodes.want(conn, name, wanted, by=by)
+                kind = "node.drained" if wanted == "drained" else "node.undrained"
+                await store.add_events(conn, [(kind, name, {"by": by})])
+        self._shared.tell()
+        self._shared.arrived.set()
+        return await self.node(name)
+
+    async def remove(self, name: str, *, force: bool, by: str) -> Json:
+        """Forget a node. RefusedError while it holds work, unless `force`: then what it holds is given up."""
+        async with self._shared.database.connection() as conn:
+            row, room = self._find(await self._standing(conn), name)
+            await nodes.locked(conn, row["name"])
+            if room.leases and not force:
+                held = preview.listed(sorted({one.owner for one in room.leases.values()}))
+                raise RefusedError(
+                    f"node {name} holds work: {held}",
+                    hint=f"Let it finish: homelab node drain {name} --wait. Or give it up: node remove --force {name}",
+                )
+            given_up = await leases.give_up_node(conn, name)
+            await nodes.forget(conn, name)
+            await store.add_events(conn, [("node.removed", name, {"by": by, "given_up": len(given_up)})])
+        self._shared.tell()
+        return {"node": name, "given_up": [row["work"] for row in given_up]}
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def _find(self, standing: Standing, name: str) -> tuple[Row, Room]:
+        if name not in standing.rows:
+            near = get_close_matches(name[:100], standing.rows, n=3, cutoff=0.5)
+            raise NotFoundError(f"there is no node '{name[:80]}'", nearest=near, kind="node")
+        return standing.rows[name], standing.snapshot.room(name)
+
+    async def _standing(self, conn: Connection) -> Standing:
+        rows = {row["name"]: row for row in await nodes.rows(conn)}
+        held = await leases.everything(conn)
+        held += unleased(await history.going(conn, limit=1000), held, self._jobs())
+        busy = {lease.node for lease in held}
+        snapshot = Snapshot.of([nodes.node_of(row, holds=row["name"] in busy) for row in rows.values()], held)
+        return Standing(rows=rows, snapshot=snapshot)
+
+
+def unleased(going: Sequence[Row], held: Sequence[Lease], jobs: Mapping[str, Job]) -> list[Lease]:
+    """What runs and no lease tells of: work that asks for slots alone needs none where there is one node. Each as if
+    it held what its job asks for. `going`: rows of `history.going`."""
+    known = {lease.id for lease in held}
+    found: list[Lease] = []
+    for row in going:
+        work = f"{row['id']}/{row['job']}/{row['attempt']}"
+        if row["state"] != "running" or not row["node"] or work in known:
+            continue
+        request = request_of(jobs.get(row["job"], Job(name=row["job"])), identity=work, submitted=0.0)
+        started = row["started"].timestamp()
+        found.append(
+            Lease(
+                id=work,
+                node=row["node"],
+                owner=row["job"],
+                amounts=request.amounts,
+                names=request.names,
+                averse=request.averse,
+                exclusive=request.exclusive,
+                started=started,
+                expected_end=None if request.expected_s is None else started + request.expected_s,
+            )
+        )
+    return found
+
+
+def together(leased: Sequence[Row], ran: Sequence[Row]) -> list[Row]:
+    """One story of both, the newest first: what ran under a lease is told by the lease."""
+    known = {row["work"] for row in leased}
+    both = [*leased, *(row for row in ran if row["work"] not in known)]
+    return sorted(both, key=lambda row: row["taken"], reverse=True)
+
+
+def _request(job: Job, requires: Mapping[str, Any], labels: Mapping[str, str], strategy: Strategy | None) -> Request:
+    """The job's own requirements, and above them the given ones."""
+    asked: dict[str, Any] = {**job.requires, **requires}
+    asked["labels"] = {**asked.get("labels", {}), **labels}
+    changed = replace(job, requires=asked, place=strategy or job.place)
+    return request_of(changed, identity=job.name or "this", submitted=0.0)
