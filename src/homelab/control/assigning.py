@@ -56,7 +56,7 @@ def requests_of_run(
 
 
 def _alone(job: Job, *, run: str, submitted: float) -> Request:
-    return replace(request_of(job, identity=run, submitted=submitted), exclusive=())
+    return replace(request_of(job, identity=f"{run}/{job.name}/0", submitted=submitted), exclusive=())
 
 
 def _together(requests: Sequence[Request]) -> Request:
@@ -102,23 +102,22 @@ def assign(dues: Sequence[Due], snapshot: Snapshot, now: float, *, at_work: Mapp
 
 
 def _place(due: Due, snapshot: Snapshot, now: float, *, home: str) -> Placement | Rejection:
-    if home in snapshot:
-        return _first(due, snapshot.only(home), now)
-    if due.node in snapshot:
-        kept = _first(due, snapshot.only(due.node), now)
+    if due.node and not home:
+        kept = _first(due, snapshot, now, node=due.node)
         if isinstance(kept, Placement):
             return kept
-    return _first(due, snapshot, now)
+    return _first(due, snapshot, now, node=home)
 
 
-def _first(due: Due, snapshot: Snapshot, now: float) -> Placement | Rejection:
-    """The place of the first of its requests that has one; else why the least that it asks for has none."""
-    *larger, least = due.requests
+def _first(due: Due, snapshot: Snapshot, now: float, *, node: str) -> Placement | Rejection:
+    """The place (on `node`, when it is named) of the first of its requests that has one; else why the least that it
+    asks for has none."""
+    *larger, least = (replace(_minding(request, due), node=node) for request in due.requests)
     for request in larger:
-        found = ahead(_minding(request, due), snapshot, now)
+        found = ahead(request, snapshot, now)
         if isinstance(found, Placement):
             return found
-    return ahead(_minding(least, due), snapshot, now)
+    return ahead(least, snapshot, now)
 
 
 def _minding(request: Request, due: Due) -> Request:

@@ -18,12 +18,15 @@ from homelab.control import roster, store
 from homelab.control.assigning import Due, assign, requests_of_run
 from homelab.control.roster import Roster
 from homelab.control.state import Shared
+from homelab.control.waking import Waking
 from homelab.core.capacity import SLOTS, UNIT
+from homelab.core.errors import NotFoundError, RefusedError
 from homelab.core.jobs import Flow
 from homelab.core.placement import Lease, Placement, Rejection, Request, render
 from homelab.core.times import iso
 from homelab.db.pool import AWAY
 from homelab.flows.api import DUE_RUNS, DueRun, PrefectUnavailable
+from homelab.flows.records import StateProposal
 from homelab.worker.admission import overlap_of
 
 log = structlog.get_logger()
@@ -74,8 +77,9 @@ class Found:
 class Dispatch:
     """See the module."""
 
-    def __init__(self, shared: Shared, reader: roster.Reader) -> None:
+    def __init__(self, shared: Shared, reader: roster.Reader, waking: Waking) -> None:
         self._shared = shared
+        self._waking = waking
         self._reader = reader
         self._lock = asyncio.Lock()
         self._found = Found()
@@ -116,6 +120,21 @@ class Dispatch:
         self._ahead.pop(run, None)
         self._found.runs = [one for one in self._found.runs if one.id != run]
 
+    async def move(self, run: str, place: Placement, *, at: datetime | None) -> None:
+        """Nothing of this claimed run has started: another node is to claim it, for `at` (now). Raises PrefectRefused,
+        PrefectUnavailable and what `db.pool.AWAY` names."""
+        why = f"{place.node} has room for it"
+        scheduled = StateProposal(
+            type="SCHEDULED", name="Scheduled", message=why, scheduled_time=at or self._shared.clock()
+        )
+        await self._shared.prefect.set_state(run, scheduled)
+        async with self._shared.database.connection() as conn:
+            await store.assign(conn, {run: place.node})
+        self._ahead.pop(run, None)
+        log.info("placed", run_id=run, node=place.node, reasons=[render(reason) for reason in place.reasons])
+        self._found.at = -FRESH_S
+        self._shared.wake_workers({"kind": "poll"}, node=place.node)
+
     def forget(self) -> None:
         """What Prefect and the database said a moment ago is old: the next that asks makes them be asked anew."""
         self._found.at = -FRESH_S
@@ -126,7 +145,7 @@ class Dispatch:
         a reason for each node."""
         return [
             {
-                "work": one.run,
+                "work": one.request.id,
                 "run": one.run,
                 "job": one.request.name,
                 "since": iso(datetime.fromtimestamp(one.since, UTC)),
@@ -146,8 +165,17 @@ class Dispatch:
             at = time.monotonic()
             runs = await self._due_runs(self._shared.clock() + AHEAD)
             cancelling = await self._shared.prefect.cancelling_runs(POOL)
-            await self._hand_out(runs, asker)
+            sleepers = await self._hand_out(runs, asker)
             self._found = Found(runs=runs, cancelling=cancelling, at=at)
+        for node in sleepers:
+            await self.wake(node)
+
+    async def wake(self, node: str) -> None:
+        """Ask a sleeping node to wake: it has been given something."""
+        try:
+            await self._waking.wake(node)
+        except (RefusedError, NotFoundError) as error:
+            log.warning("wake.failed", node=node, error=error.message)
 
     async def _due_runs(self, before: datetime) -> list[DueRun]:
         """All that is due; behind those that wait for a node there may be others."""
@@ -172,7 +200,8 @@ class Dispatch:
 
     # -- giving each a node ---------------------------------------------------------------------------------------
 
-    async def _hand_out(self, runs: Sequence[DueRun], asker: str) -> None:
+    async def _hand_out(self, runs: Sequence[DueRun], asker: str) -> set[str]:
+        """The nodes that sleep and were given something."""
         there = await self._reader.read()
         alone = next((name for name in there.rows if there.is_alone(name)), None)
         names = {run.id for run in runs}
@@ -198,7 +227,8 @@ class Dispatch:
             async with self._shared.database.connection() as conn:
                 await store.assign(conn, fresh)
         self._note(runs, made.placed, made.waiting, fresh, now)
-        self._wake(runs, fresh, asker)
+        self._tell(runs, fresh, asker)
+        return {place.node for place in made.placed.values() if place.wake}
 
     def _note(
         self,
@@ -231,7 +261,7 @@ class Dispatch:
                 why = [render(reasons[0]) for reasons in rejection.reasons.values()]
                 log.info("waits", run_id=run.id, run=run.name, reasons=why)
 
-    def _wake(self, runs: Sequence[DueRun], fresh: Mapping[str, str], asker: str) -> None:
+    def _tell(self, runs: Sequence[DueRun], fresh: Mapping[str, str], asker: str) -> None:
         soon = self._shared.clock() + SOON
         for node in {fresh[run.id] for run in runs if run.id in fresh and run.due <= soon} - {asker}:
             self._shared.wake_workers({"kind": "poll"}, node=node)

@@ -151,7 +151,7 @@ class Fleet:
                 kind = "node.drained" if wanted == "drained" else "node.undrained"
                 await store.add_events(conn, [(kind, name, {"by": by})])
         self._shared.tell()
-        self._shared.wake_workers({"kind": "poll"})
+        self._shared.arrived.set()
         return await self.node(name)
 
     async def remove(self, name: str, *, force: bool, by: str) -> Json:

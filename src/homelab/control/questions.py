@@ -331,13 +331,20 @@ def problems(shared: Shared, workers: Sequence[Mapping[str, Any]], asleep: Colle
 
 
 async def why(
-    shared: Shared, scheduled: Scheduled, name: str, now: datetime, *, impossible: Sequence[str] = ()
+    shared: Shared,
+    scheduled: Scheduled,
+    name: str,
+    now: datetime,
+    *,
+    impossible: Sequence[str] = (),
+    waiting: Sequence[Json] = (),
 ) -> Json:
     """Why the job did, or did not, run: the newest facts, the most telling first. `impossible`: why no node could ever
-    run it."""
+    run it. `waiting`: `Control.queue`."""
     flow = scheduled.flow
     job_ = flow.job(name)
     reasons = [f"no node of the lab can ever run it: {one}" for one in impossible]
+    reasons += [words for one in waiting if one["job"] == name for words in waits(one)]
     if name in shared.paused:
         reasons.append(f"it is paused by {shared.paused[name]} (homelab job resume {name})")
     elif job_.paused:
@@ -376,6 +383,12 @@ async def why(
         reasons.append(f"it is next due at {iso(due)}")
     advice = next((e.action for e in explained.values()), "")
     return {"job": name, "reasons": reasons, "next_due": time_text(due), "last_run": last, "advice": advice}
+
+
+def waits(entry: Mapping[str, Any]) -> list[str]:
+    """In sentences, for what an entry of the queue waits."""
+    begun = f"run {entry['run'][:8]} waits for room since {entry['since']}"
+    return [begun, *(str(one["reason"]) for one in entry["reasons"])]
 
 
 def _last_words(last: Json, explained: Explanation | None) -> str:

@@ -7,9 +7,10 @@ entered in the ledger, for the scheduler to do. Called by `control.service`.
 import hashlib
 import json as jsonlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from homelab.control import ledger, store
+from homelab.control import leases, ledger, store
 from homelab.db.pool import Connection, json
 
 Report = Mapping[str, Any]
@@ -22,8 +23,16 @@ class Watching(Protocol):
     async def on_report(self, conn: Any, report: Mapping[str, Any]) -> None: ...
 
 
-async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -> set[str]:
-    """Enter the reports that are new; the jobs that ended for good, and the flows whose runs were given up."""
+@dataclass(frozen=True, kw_only=True)
+class Entered:
+    """What was new. `ended`: jobs that ended for good, and flows whose runs were given up. `is_room`: leases ended."""
+
+    ended: set[str]
+    is_room: bool
+
+
+async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -> Entered:
+    """Enter the reports that are new, and with the end of an attempt the end of its lease."""
     cursor = await conn.execute(
         "insert into report (id) select unnest(%s::text[]) on conflict do nothing returning id",
         ([r["id"] for r in reports],),
@@ -32,21 +41,24 @@ async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -
     new = [r for r in reports if r["id"] in fresh]
     finished = {(r["run"], r["job"], r["attempt"]) for r in new if r["kind"] == "job.finished"}
     ended: set[str] = set()
+    is_room = False
     for report in new:
         if report["kind"] == "job.started" and (report["run"], report["job"], report["attempt"]) in finished:
             continue  # its end is in the same batch and says all of it
         await _enter(conn, report)
+        if report["kind"] == "job.finished" and report.get("token") is not None:
+            is_room |= await leases.end(conn, int(report["token"]), "done")
         if report["kind"] == "job.finished" and report["retry_at"] is None:
             ended.add(str(report["job"]))
         elif report["kind"] == "run.missed":
             ended.add(str(report["flow"]))
         await watcher.on_report(conn, report)
     await store.add_events(conn, [_event(r) for r in new])
-    return ended
+    return Entered(ended=ended, is_room=is_room)
 
 
 def _event(report: Report) -> tuple[str, str, dict[str, Any]]:
-    body = {k: v for k, v in report.items() if k not in ("id", "kind", "tail", "facts", "outputs")}
+    body = {k: v for k, v in report.items() if k not in ("id", "kind", "tail", "facts", "outputs", "token")}
     return str(report["kind"]), str(report.get("job") or report.get("flow") or ""), body
 
 

@@ -22,6 +22,7 @@ from homelab.control import (
     applying,
     heartbeats,
     history,
+    leases,
     ledger,
     nodes,
     preview,
@@ -38,6 +39,7 @@ from homelab.control.impossible import Impossibles
 from homelab.control.looking import Looking
 from homelab.control.noderuns import NodeRuns
 from homelab.control.plan import plan as plan_of
+from homelab.control.queueing import Queue
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.control.waking import Waking
@@ -74,11 +76,12 @@ class Control:
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
         self._clocks = heartbeats.Clocks()
-        self.fleet = Fleet(shared)
         self._reader = roster.Reader(shared)
-        self.dispatch = Dispatch(shared, self._reader)
         self._impossibles = Impossibles(shared)
         self.waking = Waking(shared)
+        self.dispatch = Dispatch(shared, self._reader, self.waking)
+        self.waiting = Queue(shared, self.dispatch)
+        self.fleet = Fleet(shared, waiting=self.waiting.standing)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -155,6 +158,7 @@ class Control:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._scheduler.serve(), name="scheduler")
             group.create_task(self.dispatch.serve(), name="dispatch")
+            group.create_task(self.waiting.serve(), name="queue")
             group.create_task(self._watch(), name="watch")
             group.create_task(self._watcher.deliver_loop(self._shared.database), name="deliver")
             group.create_task(self._prune(), name="prune")
@@ -415,13 +419,16 @@ class Control:
         """Enter what a worker reports; each report once."""
         try:
             async with self._shared.database.connection() as conn:
-                ended = await reports.take(conn, taken, self._watcher)
+                entered = await reports.take(conn, taken, self._watcher)
         except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"a report cannot be entered: {error}".strip()[:300]) from error
         for report in taken:
             if str(report["kind"]).startswith("run."):
                 self.dispatch.begun(str(report["run"]))
         self._shared.tell()
+        if entered.is_room:
+            self.waiting.changed.set()
+        ended = entered.ended
         if any(name in ended or any(c.job in ended for c in s.conditions) for name, s in self._shared.flows.items()):
             self._shared.unsettled = True
             self._shared.changed.set()
@@ -436,7 +443,7 @@ class Control:
                 joined = None if node is not None else await store.joined_node(conn, body["node"])
                 other = None if joined else await store.beat(conn, body)
                 told = {} if joined or other is not None else await self._hear(conn, body, came)
-        except (KeyError, *UNFIT) as error:
+        except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
         if joined:
             raise RefusedError(
@@ -468,7 +475,10 @@ class Control:
             await store.add_events(conn, [("node.slept", told.beat.name, {"seconds": told.slept_s})])
             self._shared.tell()
         jobs = [job for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs]
-        return {"epoch": epoch, "sense": heartbeats.to_sense(jobs, declared)}
+        tokens = [int(token) for token in body.get("leases", ())]
+        kept = await leases.renew(conn, told.beat.name, epoch, tokens) if tokens else set[int]()
+        lost = [token for token in tokens if token not in kept]
+        return {"epoch": epoch, "lost": lost, "sense": heartbeats.to_sense(jobs, declared)}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
         """The commands for a worker, as soon as there are some; after 25 s, none."""
@@ -483,8 +493,9 @@ class Control:
         return commands
 
     async def queue(self) -> list[Json]:
-        """What waits for a node, and why each node does not take it."""
-        return self.dispatch.queue()
+        """What waits for a node, or for room on one, and why each node does not take it: first the runs that no node
+        can take. `{work, run, job, since, priority, node, reasons: [{node, code, reason}]}` each."""
+        return self.dispatch.queue() + self.waiting.listing()
 
     async def definition(self, digest: str) -> str:
         async with self._shared.database.connection() as conn:
@@ -506,7 +517,9 @@ class Control:
         async with self._shared.database.connection() as conn:
             never = (await self._impossibles.now(conn)).get(job, ())
         impossible = [one.message for one in never]
-        return await questions.why(self._shared, scheduled, job, self._shared.clock(), impossible=impossible)
+        waiting = await self.queue()
+        now = self._shared.clock()
+        return await questions.why(self._shared, scheduled, job, now, impossible=impossible, waiting=waiting)
 
     async def graph(self) -> Json:
         return questions.graph(self._shared)

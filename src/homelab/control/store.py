@@ -161,6 +161,14 @@ async def assigned(conn: Connection, runs: Sequence[str]) -> dict[str, Row]:
     return {row["id"]: row for row in rows}
 
 
+async def runs_of_others(conn: Connection, runs: Sequence[str], node: str) -> dict[str, str]:
+    """Those of the runs that belong to another node now: run -> that node."""
+    rows = await all_rows(
+        conn, "select id, node from run where id = any(%s) and node <> %s and assigned is not null", (list(runs), node)
+    )
+    return {row["id"]: row["node"] for row in rows}
+
+
 async def assign(conn: Connection, nodes: Mapping[str, str]) -> None:
     """Run -> the node that it is given to."""
     values = {"runs": list(nodes), "nodes": list(nodes.values())}

@@ -43,6 +43,8 @@ class InFlight:
     pid: int
     mark: str
     started: datetime | None
+    token: int | None = None
+    """Of the lease it was started under."""
 
 
 @dataclass
@@ -116,7 +118,17 @@ class RunJournal:
                     pid=int(entry["pid"]),
                     mark=entry.get("mark", ""),
                     started=_time(entry["time"]),
+                    token=entry.get("token"),
                 )
+            case "handed_on":
+                self.finished = self.told = True
+                self._in_flight.clear()
+                self._reports.clear()
+            case "attempt_stopped":
+                job = entry["job"]
+                self._attempts[job] = max(int(entry["attempt"]), self._attempts.get(job, 0))
+                self._base[job] = self._base.get(job, 0) + 1
+                self._in_flight.pop(job, None)
             case "attempt_finished":
                 self._attempt_finished(entry)
             case "run_finished":
@@ -206,12 +218,28 @@ class Journal:
     def run_started(self, *, time: datetime) -> None:
         self._add({"e": "run_started", "time": iso(time)}, sync=False)
 
-    def attempt_started(self, *, job: str, attempt: int, pid: int, time: datetime, mark: str | None = None) -> None:
-        """The process `pid` was just started, as the first of its own group; its start mark is read here."""
+    def attempt_started(
+        self, *, job: str, attempt: int, pid: int, time: datetime, mark: str | None = None, token: int | None = None
+    ) -> None:
+        """The process `pid` was just started, as the first of its own group; its start mark is read here. `token`: of
+        its lease, where it has one."""
         found = survivors.start_mark(pid) if mark is None else mark
+        leased = {} if token is None else {"token": token}
         self._add(
-            {"e": "attempt_started", "job": job, "attempt": attempt, "pid": pid, "mark": found, "time": iso(time)}
+            {
+                "e": "attempt_started",
+                "job": job,
+                "attempt": attempt,
+                "pid": pid,
+                "mark": found,
+                "time": iso(time),
+                **leased,
+            }
         )
+
+    def attempt_stopped(self, *, job: str, attempt: int, reason: str, time: datetime) -> None:
+        """It was stopped for other work and is to start anew; that uses up no retry."""
+        self._add({"e": "attempt_stopped", "job": job, "attempt": attempt, "reason": reason, "time": iso(time)})
 
     def attempt_finished(
         self,
@@ -256,6 +284,15 @@ class Journal:
             ended[attempt.job] = survivors.end(pid=attempt.pid, mark=attempt.mark, run_id=self.run_id, grace_s=grace_s)
             runlog.recover(self.folder / f"{attempt.job}.{attempt.attempt}.log")
         return ended
+
+    def hand_on(self, node: str) -> None:
+        """The run belongs to another node now: nothing of it is told, or taken up again, here."""
+        self._add({"e": "handed_on", "node": node, "time": iso(datetime.now(UTC))})
+        if self._fd >= 0:
+            _DISK.sync(self._fd, close=True)
+            self._fd = -1
+        with suppress(OSError):
+            _open_mark(self._home, self.run_id).unlink(missing_ok=True)
 
     def close(self) -> None:
         """The run has ended and Prefect has it. The run stays open for the next worker while reports are

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO, cast
 
@@ -35,6 +35,7 @@ from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import Foreign
 from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
+from homelab.worker.leasing import Leasing
 from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.reach import Reach
@@ -71,6 +72,7 @@ class Worker:
         self.link = link
         self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         self.admission = Admission()
+        self.leasing = Leasing(link, node)
         self.launcher = Launcher(home, prefect=prefect)
         self.shared = Node(
             home=home,
@@ -82,6 +84,7 @@ class Worker:
             shipping=LogShipping(api),
             copies=LogCopies(home, link),
             admission=self.admission,
+            leasing=self.leasing,
             launcher=self.launcher,
         )
         self.sensors = Sensors(home.root)
@@ -98,7 +101,6 @@ class Worker:
         self._has_registered = False
         self._apart = ""
         """Why nothing new is begun here: control is of another release."""
-        self._is_alone = False
 
     def stop(self) -> None:
         self._stop.set()
@@ -107,23 +109,16 @@ class Worker:
         """Work until `stop`; then drain what runs for a short while, and leave the rest to the next worker."""
         await self._register()
         async with asyncio.TaskGroup() as group:
-            loops: list[Coroutine[Any, Any, None]] = [
-                self.shared.reports.serve(),
-                self.shared.shipping.serve(),
-                self.shared.copies.serve(),
-                self._heartbeats(),
-                self._prefect_heartbeats(),
-                self._listen(),
-                self._poll(group),
-                self._prune(),
-            ]
+            telling = [self.shared.reports, self.shared.shipping, self.shared.copies, self.leasing]
+            tells = [group.create_task(one.serve(), name=type(one).__name__) for one in telling]
             self._recover(group)
-            tasks = [group.create_task(loop, name=loop.__qualname__) for loop in loops]
+            loops = [self._heartbeats, self._prefect_heartbeats, self._listen, lambda: self._poll(group), self._prune]
+            looks = [group.create_task(loop()) for loop in loops]
             await self._stop.wait()
-            for task in tasks[3:]:
+            for task in looks:
                 task.cancel()
             await self._drain()
-            for task in tasks[:3]:
+            for task in tells:
                 task.cancel()
         await self.launcher.aclose()
 
@@ -243,11 +238,11 @@ class Worker:
         try:
             answer = await self.link.call("POST", "/api/v1/worker/due", body, timeout_s=ASK_S)
         except ControlUnavailable:
-            if not self._is_alone:
+            if not self.leasing.is_alone:
                 raise
             before = utc_now() + timedelta(seconds=CLAIM_AHEAD_S)
             return await self.api.due_runs(POOL, before=before), await self.api.cancelling_runs(POOL)
-        self._is_alone = bool(answer["alone"])
+        self.leasing.is_alone = bool(answer["alone"])
         return [DueRun.from_json(run) for run in answer["runs"]], [str(run) for run in answer["cancelling"]]
 
     async def _take(self, due: DueRun) -> None:
@@ -337,6 +332,10 @@ class Worker:
             for command in answer.get("commands", ()):
                 if command["kind"] == "cancel":
                     await self._cancel(command["run"], command.get("reason", "cancelled"))
+                elif command["kind"] == "lease":
+                    self.leasing.look()
+                elif command["kind"] == "evict":
+                    self._evict(command["work"], command.get("reason", "stopped for other work"))
                 elif command["kind"] == "withdraw":
                     self._withdraw(command["run"], command.get("reason", "withdrawn"))
                 else:
@@ -353,6 +352,11 @@ class Worker:
                 await self.api.set_state(run_id, records.proposal(RunState.CANCELLED, reason), force=True)
             except (PrefectRefused, PrefectUnavailable) as error:
                 log.warning("cancel.failed", run_id=run_id, error=str(error))
+
+    def _evict(self, work: str, reason: str) -> None:
+        execution = self._active.get(work.partition("/")[0])
+        if execution is not None:
+            execution.evict(work, reason)
 
     def _withdraw(self, run_id: str, reason: str) -> None:
         """Not to be started any more; what has started goes on."""
@@ -385,6 +389,7 @@ class Worker:
             "started": iso(self.started),
             "slots": self._concurrency,
             "running": running,
+            "leases": self.leasing.tokens(),
             **await self.sensors.told(self._held()),
             **({} if self._replaces is None else {"replaces": self._replaces}),
         }
@@ -405,6 +410,7 @@ class Worker:
         told = cast("dict[str, Any]", answer or {})
         self.sensors.heed(told)
         self._compare(str(told.get("version") or ""))
+        self.leasing.lose(told.get("lost", ()))
         limits = cast("dict[str, int]", told.get("queues") or {})
         if limits:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)

@@ -9,6 +9,7 @@ from homelab.control.dispatch import Dispatch
 from homelab.control.fleet import Fleet
 from homelab.control.looking import Looking
 from homelab.control.noderuns import NodeRuns
+from homelab.control.queueing import Queue
 from homelab.control.waking import Waking
 
 Json = dict[str, Any]
@@ -26,6 +27,7 @@ class Control(Protocol):
     def note(self, code: str, text: str) -> None: ...
 
     dispatch: Dispatch
+    waiting: Queue
     waking: Waking
 
     async def lab(self) -> Any: ...

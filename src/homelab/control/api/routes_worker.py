@@ -14,6 +14,7 @@ from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, read_json, without_nul
 from homelab.control.api.auth import origin_of
 from homelab.control.api.routing import Asked, Query, Route
+from homelab.control.queueing import asks_of
 
 MAX_REPORTS_BYTES = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -54,6 +55,23 @@ async def due(asked: Asked) -> Response:
     body = without_nul(await read_json(asked.request))
     worker, node = _name(body, "worker"), _name(body, "node")
     return answer(await asked.site.control.dispatch.due(worker, node))
+
+
+async def leases(asked: Asked) -> Response:
+    body = without_nul(await read_json(asked.request))
+    asks, gives = _list(body, "asks"), _list(body, "gives")
+    if not all(isinstance(one, dict) for one in asks) or not all(isinstance(one, str) for one in gives):
+        raise HttpError(400, "input", "'asks' are objects, 'gives' names of work")
+    queue = asked.site.control.waiting
+    found = await queue.ask(_name(body, "node"), asks_of(cast("list[dict[str, Any]]", asks)), cast("list[str]", gives))
+    return answer({"leases": found})
+
+
+def _list(body: Mapping[str, Any], field: str) -> list[object]:
+    value: object = body.get(field, [])
+    if not isinstance(value, list):
+        raise HttpError(400, "input", f"'{field}' must be a list")
+    return cast("list[object]", value)
 
 
 def _name(body: Mapping[str, Any], field: str) -> str:
@@ -131,6 +149,16 @@ ROUTES = (
         summary="The runs that a node is to claim.",
         takes=shapes.AskForWork,
         gives=shapes.Work,
+        audited=False,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/worker/leases",
+        scope="node",
+        handler=leases,
+        summary="Which jobs may start on a node now; what it does not need any more.",
+        takes=shapes.AskForLeases,
+        gives=shapes.Leases,
         audited=False,
     ),
     Route(

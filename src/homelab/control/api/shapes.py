@@ -345,6 +345,7 @@ class Heartbeat(TypedDict):
     started: datetime
     slots: Annotated[int, Field(ge=0, le=2**31 - 1)]
     running: NotRequired[list[dict[str, Any]]]
+    leases: NotRequired[Annotated[list[int], Field(description="tokens of the leases that it holds")]]
     measured: NotRequired[Measured]
     used: NotRequired[
         Annotated[dict[str, Amount], Field(description="what others than the lab's work use; unknown is left out")]
@@ -359,20 +360,21 @@ class Heartbeat(TypedDict):
     slept_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="it slept since the last heartbeat")]]
     version: NotRequired[Annotated[str, Field(max_length=40)]]
     clock: NotRequired[Annotated[datetime, Field(description="the node's own, when it sent this")]]
+    replaces: NotRequired[
+        Annotated[dict[str, Any] | None, Field(description="{pid, started} of its predecessor, which has ended")]
+    ]
     rtt_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="how long the last one was answered")]]
 
 
 class Sense(TypedDict):
     disks: list[str]
     apps: list[str]
-    replaces: NotRequired[
-        Annotated[dict[str, Any] | None, Field(description="{pid, started} of its predecessor, which has ended")]
-    ]
 
 
 class Heard(TypedDict):
     ok: bool
     queues: NotRequired[dict[str, int]]
+    lost: NotRequired[Annotated[list[int], Field(description="tokens of leases that were given up")]]
     epoch: NotRequired[Annotated[int, Field(description="of the node; it holds what it holds under it")]]
     sense: NotRequired[Annotated[Sense, Field(description="what to look for, because a job may ask for it")]]
     version: NotRequired[Annotated[str, Field(description="of control")]]
@@ -387,6 +389,40 @@ class Work(TypedDict):
     runs: Annotated[list[dict[str, Any]], Field(description="due soon, for this node to claim")]
     cancelling: Annotated[list[str], Field(description="runs to be ended, for somebody cancelled them in Prefect")]
     alone: Annotated[bool, Field(description="the lab has no other node: what asks for a slot alone needs no lease")]
+
+
+class LeaseAsk(TypedDict):
+    work: Annotated[str, Field(max_length=400, pattern=r"^[^/]*/.*/[^/]*$", description="RUN/JOB/ATTEMPT")]
+    digest: NotRequired[Annotated[str | None, Field(description="of the flow; a run that is not the lab's has none")]]
+    waited_s: NotRequired[Annotated[float, Field(ge=0)]]
+    evictions: NotRequired[Annotated[int, Field(ge=0, le=1000)]]
+    may_move: NotRequired[Annotated[bool, Field(description="nothing of its run has started")]]
+    start_at: NotRequired[datetime | None]
+    running: NotRequired[Annotated[bool, Field(description="it was started without a lease, and goes on")]]
+
+
+class AskForLeases(TypedDict):
+    node: Annotated[str, Field(min_length=1, max_length=200)]
+    asks: NotRequired[Annotated[list[LeaseAsk], Field(max_length=1000)]]
+    gives: NotRequired[Annotated[list[str], Field(description="work that does not need its lease any more")]]
+
+
+class WhyNot(TypedDict):
+    node: str
+    code: str
+    reason: str
+
+
+class LeaseAnswer(TypedDict):
+    work: str
+    answer: Literal["held", "wait", "elsewhere"]
+    token: NotRequired[Annotated[int, Field(description="goes with what is reported of it")]]
+    node: NotRequired[Annotated[str, Field(description="that has the run now")]]
+    reasons: NotRequired[list[WhyNot]]
+
+
+class Leases(TypedDict):
+    leases: list[LeaseAnswer]
 
 
 class Woken(TypedDict):

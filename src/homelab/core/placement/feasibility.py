@@ -66,6 +66,8 @@ def _unsuitable(request: Request, room: Room) -> Iterator[Reason]:
     for model in request.models:
         if not room.has_model(model):
             yield Reason(code=Code.MODEL, node=node.name, subject=model)
+    if request.node not in ("", node.name):
+        yield Reason(code=Code.AFFINITY, node=node.name, subject=f"its run on {request.node}")
     wanted = [a.node for a in request.affinity if a.required and a.node]
     if wanted and node.name not in wanted:
         yield Reason(code=Code.AFFINITY, node=node.name, subject=" or ".join(wanted))

@@ -205,10 +205,6 @@ class Snapshot:
         """KeyError when there is no such node."""
         return self.rooms[self._index[node]]
 
-    def only(self, node: str) -> "Snapshot":
-        """The snapshot with that node alone; groups that are taken elsewhere are taken. KeyError: no such node."""
-        return Snapshot((self.room(node),), {node: 0}, self.groups)
-
     def holding(self, lease: Lease) -> "Snapshot":
         """The snapshot with one more lease."""
         groups = {**self.groups, **dict.fromkeys(lease.exclusive, lease.owner)} if lease.exclusive else self.groups
