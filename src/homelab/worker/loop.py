@@ -5,6 +5,7 @@ the server to start a command it has claimed. Entry point: `main`, called by `ho
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -38,7 +39,7 @@ from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.record import Gate
-from homelab.worker.sensors import own
+from homelab.worker.sensors import logind, own
 from homelab.worker.sensors.sensing import Sensors
 
 log = structlog.get_logger()
@@ -49,6 +50,8 @@ POLL_S = 10.0
 CLAIM_AHEAD_S = 25.0
 """More than two polls, so that a run is claimed before its instant even when one poll fails."""
 HEARTBEAT_S = 10.0
+SLEEP_TOLD_S = 3.0
+"""The machine waits no longer than five seconds before it sleeps."""
 PREFECT_HEARTBEAT_S = 30.0
 GAP_S = 30.0
 """A loop step this much later than planned means the machine slept or the process was stopped."""
@@ -107,6 +110,7 @@ class Worker:
                 self._prune(),
             ]
             await self._register()
+            self._hear_of_sleep()
             self._recover(group)
             tasks = [group.create_task(loop, name=loop.__qualname__) for loop in loops]
             await self._stop.wait()
@@ -369,6 +373,21 @@ class Worker:
         if limits:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
             self.admission.configure(limits)
+
+    def _hear_of_sleep(self) -> None:
+        """From now on the machine's going to sleep, and its waking, are told to control at once."""
+        loop = asyncio.get_running_loop()
+
+        def tell(is_going: bool) -> None:
+            with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended, or control does not answer
+                asyncio.run_coroutine_threadsafe(self._tell_sleep(is_going), loop).result(SLEEP_TOLD_S)
+
+        logind.start(tell)
+
+    async def _tell_sleep(self, is_going: bool) -> None:
+        self.sensors.is_asleep = is_going
+        with contextlib.suppress(ControlUnavailable, RefusedError):
+            await self._beat()
 
     def _held(self) -> list[own.Job]:
         """The jobs that run, each with the session that its command began and what placement counts for it."""

@@ -65,6 +65,8 @@ class Sensors:
         self._apps = Watch("apps", lambda: apps.read(()), every_s=SELDOM_S)
         self._power = Watch("power", power.read, every_s=SELDOM_S)
         self._thermal = Watch("thermal", thermal.read, every_s=SELDOM_S)
+        self.is_asleep = False
+        """It is about to sleep; set by whoever hears that."""
         self.round_trip_s = 0.0
         """How long the last heartbeat was answered; half of it is how old `clock` is when control reads it."""
         self.look_at(())
@@ -95,6 +97,8 @@ class Sensors:
         except Exception as error:  # a heartbeat without them still says that the node is alive
             log.error("sensors.broken", exc_info=error)
             fields = {}
+        if self.is_asleep:
+            fields["asleep"] = True
         return {**fields, "version": __version__, "rtt_s": self.round_trip_s, "clock": iso(datetime.now(UTC))}
 
     async def _fields(self, running: Collection[own.Job]) -> dict[str, Any]:
@@ -130,7 +134,10 @@ class Sensors:
     def _slept(self) -> dict[str, float]:
         before, self._clocks = self._clocks, sleep.read()
         slept_s = sleep.slept_s(before, self._clocks)
-        return {} if slept_s is None else {"slept_s": round(slept_s, 1)}
+        if slept_s is None:
+            return {}
+        self.is_asleep = False
+        return {"slept_s": round(slept_s, 1)}
 
     def _watches(self) -> Sequence[Watch[Any]]:
         slow = [self._gpus, self._models, self._apps, self._power, self._thermal]
