@@ -390,12 +390,14 @@ class Worker:
             await self._beat()
 
     def _held(self) -> list[own.Job]:
-        """The jobs that run, each with the session that its command began and what placement counts for it."""
-        return [
+        """The jobs that run, or ended since the last heartbeat, each with the session that its command began and what
+        placement counts for it."""
+        running = [
             own.Job(session=pid, promised=requirements_of(e.facts.flow.job(job).requires).amounts)
             for e in self._executions()
             for job, pid in e.running.items()
         ]
+        return [*running, *self.launcher.ended()]
 
     async def _prefect_heartbeats(self) -> None:
         """Prefect shows the worker as online, and its automations can watch the heartbeats of long runs."""

@@ -73,7 +73,7 @@ class Sensors:
 
     def look_at(self, paths: Iterable[str]) -> None:
         """The disks to watch: those that the lab names, and that of the home."""
-        wanted = dict.fromkeys((self._home, *(p for p in paths if p.startswith("/"))))
+        wanted = dict.fromkeys((self._home, *(p for p in paths if p.startswith(("/", "~/")))))
         kept = [path for path in wanted if len(path) <= LONGEST][:MOST]
         self._disks = {
             path: self._disks.get(path) or Watch(path, lambda path=path: disks.read(path), every_s=EVERY_S)
@@ -91,7 +91,8 @@ class Sensors:
                 self._apps = Watch("apps", lambda: apps.read(names), every_s=SELDOM_S)
 
     async def told(self, running: Collection[own.Job] = ()) -> dict[str, Any]:
-        """The fields of a heartbeat. `clock` is last: it is the moment of sending."""
+        """The fields of a heartbeat. `running`: the lab's own jobs, those too that ended since the last one. `clock` is
+        last: it is the moment of sending."""
         try:
             fields = await self._fields(running)
         except Exception as error:  # a heartbeat without them still says that the node is alive
@@ -105,7 +106,7 @@ class Sensors:
         await refresh(self._watches(), within_s=WAIT_S)
         now = time.monotonic()
         took_s, self._at = now - self._at, now
-        use = own.read({job.session for job in running})
+        use = own.read({job.session for job in running if job.ended_cpu_s is None})
         limit = cores.read_limit()
         seen = telling.Seen(
             core_limit=limit,
