@@ -272,3 +272,13 @@ def test_facts_cost_a_scheduled_run_less_than_two_milliseconds(site: Site) -> No
     cost_s = asyncio.run(runs(300))
     print(f"facts of one run: {cost_s * 1000:.3f} ms CPU")
     assert cost_s < 0.002
+
+
+def test_what_an_attempt_used_of_the_cores_that_it_asked_for_is_kept_for_the_sensors(site: Site) -> None:
+    site.run("i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done")
+    assert site.launcher.ended() == [], "it asked for nothing"
+    outcome = site.run("i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done", requires={"cpu": 1})
+    (ended,) = site.launcher.ended()
+    assert (ended.session, ended.promised) == (outcome.pid, {"cpu": 1000})
+    assert ended.ended_cpu_s == outcome.cpu_s and (outcome.cpu_s or 0) > 0
+    assert site.launcher.ended() == []

@@ -155,9 +155,10 @@ async def test_silence_is_failure_unless_the_lab_file_says_that_the_node_sleeps(
 
 
 async def test_a_node_that_leaves_the_lab_file_keeps_what_it_measured_and_no_more(site: Site) -> None:
-    await site.apply(LAB)
+    await site.apply(f"[nodes.never_heard]\n{LAB}")
     await site.heard("mac4", measured={"amounts": {"memory": 32 * GIB}})
     await site.apply("[jobs.scan]\nrun = 'true'\n")
+    assert list(await site.nodes()) == ["mac4"], "of the other nothing is known"
     mac4 = (await site.nodes())["mac4"]
     assert mac4.declared.amounts == {} and mac4.measured is not None
     await site.heard("mac4", measured={"amounts": {"memory": 32 * GIB}})

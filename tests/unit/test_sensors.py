@@ -181,6 +181,7 @@ def test_how_busy_cores_are_is_unknown_when_readings_are_too_close_or_run_backwa
 def test_a_disk_that_is_not_there_has_no_room_and_one_that_cannot_be_looked_at_is_unknown(tmp_path: Path) -> None:
     assert disks.read(str(tmp_path / "nowhere")) == Share(total=0, free=0)
     assert disks.read("/data\0x") is None
+    assert disks.read("~/") is not None and disks.read("~/nowhere/at/all") == Share(total=0, free=0)
     here = disks.read(str(tmp_path))
     assert here is not None and 0 < here.free < here.total
 
@@ -216,6 +217,13 @@ def test_what_a_job_was_promised_is_taken_off_and_what_it_takes_beyond_is_not() 
     assert own.own([JOB], before, after, took_s=10.0) == [(None, CPU, 1500), (None, MEMORY, GIB)]
     greedy = {7: Use(cpu_s=100.0, memory=9 * GIB)}
     assert own.own([JOB], before, greedy, took_s=10.0) == [(None, CPU, 2000), (None, MEMORY, 4 * GIB)]
+
+
+def test_cores_of_jobs_that_ended_between_two_heartbeats_are_not_other_programs() -> None:
+    short = Job(session=8, promised={CPU: 1000, MEMORY: GIB}, ended_cpu_s=4.0)
+    seen_before = Job(session=7, promised={CPU: 1000}, ended_cpu_s=16.0)
+    found = own.own([short, seen_before], {7: Use(cpu_s=10.0)}, {}, took_s=10.0)
+    assert found == [(None, CPU, 400), (None, CPU, 600)], "memory they have no more"
 
 
 def test_a_job_without_requirements_is_counted_as_other_programs_are() -> None:

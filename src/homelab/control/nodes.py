@@ -4,7 +4,7 @@ What a node is, is declared by the lab file, said when it joined, and measured b
 heartbeat says, by the database's clock. Written by `control` alone. No decisions here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -40,10 +40,16 @@ class Beat:
 
 async def declare(conn: Connection, lab: Lab) -> None:
     """The nodes of the lab file. Those that it names no more stay while something is known of them, undeclared."""
+    named = [node.name for node in lab.nodes]
+    await conn.execute(
+        "delete from node where name <> all(%s) and heartbeat is null and version = ''"
+        " and not exists (select from lease where node = node.name)",
+        (named,),
+    )
     await conn.execute(
         "update node set declared = '{}', roles = '[]', labels = '{}', address = '', sleeps = false, wake = ''"
         " where name <> all(%s)",
-        ([node.name for node in lab.nodes],),
+        (named,),
     )
     fleet = fleet_of(lab.nodes, concurrency=lab.worker.concurrency)
     rows = [
@@ -124,9 +130,9 @@ async def rows(conn: Connection) -> list[Row]:
     return await all_rows(conn, f"{_ALL} order by name")
 
 
-async def asleep(conn: Connection) -> set[str]:
+def asleep(rows: Iterable[Row]) -> set[str]:
     """The nodes that sleep: what is silent there has not failed."""
-    return {row["name"] for row in await rows(conn) if _state(row, holds=False) == "asleep"}
+    return {row["name"] for row in rows if _state(row, holds=False) == "asleep"}
 
 
 async def locked(conn: Connection, name: str) -> Row | None:

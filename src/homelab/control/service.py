@@ -77,6 +77,7 @@ class Control:
         self._scheduler = Scheduler(shared)
         self._clocks = heartbeats.Clocks()
         self._reader = roster.Reader(shared)
+        self._wanted = heartbeats.Wanted()
         self._impossibles = Impossibles(shared)
         self.waking = Waking(shared)
         self.dispatch = Dispatch(shared, self._reader, self.waking)
@@ -175,7 +176,7 @@ class Control:
                     told = await store.last_event(conn) != before
                 async with self._shared.database.connection() as conn:
                     told |= await self.digest.tick(conn, self._shared.clock())
-                    told |= await self._impossibles.has_changed(conn)
+                    told |= self._impossibles.has_changed(await nodes.rows(conn))
                 if told:
                     self._shared.tell()
                 self._shared.notes.pop("watch-broken", None)
@@ -219,7 +220,7 @@ class Control:
     async def lab(self) -> Json:
         """The name of the lab, its nodes as its workers tell, and what is wrong."""
         async with self._shared.database.connection() as conn:
-            workers, asleep = await store.workers(conn), await nodes.asleep(conn)
+            workers, asleep = await store.workers(conn), nodes.asleep(await nodes.rows(conn))
         name = None if self._shared.lab is None else self._shared.lab.name
         shadow = [job.name for s in self._shared.flows.values() for job in s.flow.jobs if job.shadow]
         return {
@@ -474,11 +475,10 @@ class Control:
         if told.slept_s:
             await store.add_events(conn, [("node.slept", told.beat.name, {"seconds": told.slept_s})])
             self._shared.tell()
-        jobs = [job for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs]
         tokens = [int(token) for token in body.get("leases", ())]
         kept = await leases.renew(conn, told.beat.name, epoch, tokens) if tokens else set[int]()
         lost = [token for token in tokens if token not in kept]
-        return {"epoch": epoch, "lost": lost, "sense": heartbeats.to_sense(jobs, declared)}
+        return {"epoch": epoch, "lost": lost, "sense": self._wanted.to_sense(self._shared.flows, declared)}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
         """The commands for a worker, as soon as there are some; after 25 s, none."""
@@ -515,7 +515,7 @@ class Control:
     async def why(self, job: str) -> Json:
         scheduled = self._find(job)
         async with self._shared.database.connection() as conn:
-            never = (await self._impossibles.now(conn)).get(job, ())
+            never = self._impossibles.now(await nodes.rows(conn)).get(job, ())
         impossible = [one.message for one in never]
         waiting = await self.queue()
         now = self._shared.clock()
@@ -560,9 +560,9 @@ class Control:
     async def problems(self) -> list[Json]:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
-            workers, asleep = await store.workers(conn), await nodes.asleep(conn)
-            never = await self._impossibles.problems(conn)
-        found = questions.problems(self._shared, workers, asleep) + await self.fleet.problems()
+            workers, fleet = await store.workers(conn), await nodes.rows(conn)
+        never = self._impossibles.problems(fleet)
+        found = questions.problems(self._shared, workers, nodes.asleep(fleet)) + await self.fleet.problems()
         return found + never + self.waking.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from homelab.core.capacity import requirements_of
 from homelab.core.errors import InputError
 from homelab.core.jobs import Job, RunState
 from homelab.core.passing import NOTHING, Passed, variables_of
@@ -23,6 +24,7 @@ from homelab.worker.facts import RunFacts
 from homelab.worker.process import Outcome
 from homelab.worker.redaction import Redactor, too_short
 from homelab.worker.runlog import Writer
+from homelab.worker.sensors import own
 
 
 class Launcher:
@@ -34,6 +36,12 @@ class Launcher:
         self.prefect = dict(prefect or {})
         self.runner = PythonRunner()
         self._observer = Observer(home)
+        self._ended: list[own.Job] = []
+
+    def ended(self) -> list[own.Job]:
+        """The attempts that ended since this was asked last, as the sensors count them."""
+        found, self._ended = self._ended, []
+        return found
 
     async def run(
         self,
@@ -87,6 +95,9 @@ class Launcher:
         finally:
             exchange.close()
             writer.close(time.time())
+        if job.requires and outcome.pid is not None and outcome.cpu_s is not None:
+            promised = requirements_of(job.requires).amounts
+            self._ended.append(own.Job(session=outcome.pid, promised=promised, ended_cpu_s=outcome.cpu_s))
         tail = [] if outcome.exit_code not in (126, 127) else list(map(runlog.text, runlog.tail(log_path, 20)))
         seen = await self._observer.end(spec, began, outcome, tail, redactor)
         outcome = replace(outcome, reason=redactor.text(outcome.reason), facts=seen, passed=passed_on)

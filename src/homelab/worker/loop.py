@@ -5,6 +5,7 @@ the server to start a command it has claimed. Entry point: `main`, called by `ho
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
@@ -40,7 +41,7 @@ from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.reach import Reach
 from homelab.worker.record import Gate
-from homelab.worker.sensors import own
+from homelab.worker.sensors import logind, own
 from homelab.worker.sensors.sensing import Sensors
 
 log = structlog.get_logger()
@@ -53,6 +54,8 @@ CLAIM_AHEAD_S = 25.0
 ASK_S = 8.0
 """So long `control` may take to say what there is to do."""
 HEARTBEAT_S = 10.0
+SLEEP_TOLD_S = 3.0
+"""The machine waits no longer than five seconds before it sleeps."""
 PREFECT_HEARTBEAT_S = 30.0
 GAP_S = 30.0
 """A loop step this much later than planned means the machine slept or the process was stopped."""
@@ -111,6 +114,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             telling = [self.shared.reports, self.shared.shipping, self.shared.copies, self.leasing]
             tells = [group.create_task(one.serve(), name=type(one).__name__) for one in telling]
+            self._hear_of_sleep()
             self._recover(group)
             loops = [self._heartbeats, self._prefect_heartbeats, self._listen, lambda: self._poll(group), self._prune]
             looks = [group.create_task(loop()) for loop in loops]
@@ -416,13 +420,30 @@ class Worker:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
             self.admission.configure(limits)
 
+    def _hear_of_sleep(self) -> None:
+        """From now on the machine's going to sleep, and its waking, are told to control at once."""
+        loop = asyncio.get_running_loop()
+
+        def tell(is_going: bool) -> None:
+            with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended, or control does not answer
+                asyncio.run_coroutine_threadsafe(self._tell_sleep(is_going), loop).result(SLEEP_TOLD_S)
+
+        logind.start(tell)
+
+    async def _tell_sleep(self, is_going: bool) -> None:
+        self.sensors.is_asleep = is_going
+        with contextlib.suppress(ControlUnavailable, RefusedError):
+            await self._beat()
+
     def _held(self) -> list[own.Job]:
-        """The jobs that run, each with the session that its command began and what placement counts for it."""
-        return [
+        """The jobs that run, or ended since the last heartbeat, each with the session that its command began and what
+        placement counts for it."""
+        running = [
             own.Job(session=pid, promised=requirements_of(e.facts.flow.job(job).requires).amounts)
             for e in self._executions()
             for job, pid in e.running.items()
         ]
+        return [*running, *self.launcher.ended()]
 
     def _compare(self, control: str) -> None:
         """Whether control and this worker can work together; said once when that changes."""

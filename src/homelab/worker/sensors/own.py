@@ -16,10 +16,12 @@ from homelab.core.capacity import CPU, GPU_MEMORY, MEMORY, UNIT, Amounts
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A running job: its session (the pid of its command), and what placement counts for it."""
+    """A job of this worker: its session (the pid of its command), and what placement counts for it. `ended_cpu_s`: it
+    has ended since the last look and used so much in all; None while it runs."""
 
     session: int
     promised: Amounts
+    ended_cpu_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +41,14 @@ def own(
     took_s: float,
     on_gpu: Mapping[int, Mapping[int, int]] | None = None,
 ) -> list[tuple[int | None, str, int]]:
-    """(device, resource, amount) that running jobs use of what was promised to them. `on_gpu`: device -> pid -> bytes.
+    """(device, resource, amount) that jobs use of what was promised to them. `on_gpu`: device -> pid -> bytes. Of those
+    that have ended meanwhile the cores that they had until then: short jobs would be other programs' else.
 
     What cannot be read of a job is not taken off, so that it counts as used by others: less is placed, never more.
     """
     found: list[tuple[int | None, str, int]] = []
     for job in jobs:
-        use = after.get(job.session)
+        use = after.get(job.session) if job.ended_cpu_s is None else Use(cpu_s=job.ended_cpu_s)
         if use is None:
             continue
         began = before.get(job.session, Use()).cpu_s
