@@ -107,7 +107,7 @@ class Listening:
     names: set[str]
     web: uvicorn.Server
     task: "asyncio.Task[None]"
-    ends: datetime
+    serial: int
 
 
 class NodePort:
@@ -205,7 +205,7 @@ class NodePort:
         known = {name.lower() for name in names}
         web = server(self._app(known, self.url(chosen)), host=host, port=chosen, certificate=str(certificate.path))
         task = asyncio.create_task(web.serve(sockets=[bound]), name="node port")
-        self._listening = Listening(host, chosen, known, web, task, certificate.ends)
+        self._listening = Listening(host, chosen, known, web, task, certificate.serial)
         while not web.started and not task.done():
             await asyncio.sleep(0.01)
         if task.done():
@@ -217,9 +217,9 @@ class NodePort:
         """New connections get the new certificate; those that are open go on."""
         names = self._names()
         certificate = server_certificate(self._home, names, datetime.now(UTC))
-        if certificate.ends != listening.ends and listening.web.config.ssl is not None:
+        if certificate.serial != listening.serial and listening.web.config.ssl is not None:
             listening.web.config.ssl.load_cert_chain(certificate.path)
-            listening.ends = certificate.ends
+            listening.serial = certificate.serial
             log.info("nodes.certificate", ends=str(certificate.ends))
         listening.names.clear()
         listening.names.update(name.lower() for name in names)
