@@ -17,6 +17,7 @@ import psutil
 import structlog
 
 from homelab.control import applying, history, ledger, preview, questions, reports, store, versions
+from homelab.control.artefacts import Artefacts
 from homelab.control.digest import Digest
 from homelab.control.looking import Looking
 from homelab.control.plan import plan as plan_of
@@ -54,6 +55,7 @@ class Control:
         self._watcher = watcher
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
+        self.artefacts = Artefacts(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -166,6 +168,7 @@ class Control:
             try:
                 async with self._shared.database.connection() as conn:
                     await store.prune(conn)
+                await self.artefacts.prune()
             except AWAY as error:
                 log.warning("prune.waits", error=str(error).strip())
             await asyncio.sleep(3600)

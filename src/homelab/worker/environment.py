@@ -50,6 +50,7 @@ def environment_of(
     due: datetime | None,
     home: str = "",
     output: str = "",
+    inputs: str = "",
     passed: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
@@ -57,7 +58,8 @@ def environment_of(
     """All variables of one attempt. Later ones win: cron's, the job's, defaults of parameters, what needed jobs
     `passed` on, parameters given for this run, secrets (values), the run's facts.
 
-    `output`: the file in which it may pass on variables itself (`worker.outputs`). HOMELAB_DUE is the instant as ISO
+    `output`: the file in which it may pass on variables itself (`worker.outputs`). `inputs`: the folder of the files
+    that needed jobs saved. HOMELAB_DUE is the instant as ISO
     8601 UTC, empty for a run started by hand. InputError: a parameter has a name that is no variable's, or that would
     change what runs, or a value that no program can be given.
     """
@@ -76,6 +78,8 @@ def environment_of(
     environment["HOMELAB_ATTEMPT"] = str(attempt)
     if output:
         environment["HOMELAB_OUTPUT"] = output
+    if inputs:
+        environment["HOMELAB_INPUTS"] = inputs
     for name, value in environment.items():
         _check(job, name, value)
     return environment

@@ -29,6 +29,7 @@ from homelab.home.secrets import prefect_auth
 from homelab.worker import journal as journals
 from homelab.worker import process
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
+from homelab.worker.artefacts import Artefacts
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
@@ -66,7 +67,8 @@ class Worker:
         self.link = link
         self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         self.admission = Admission()
-        self.launcher = Launcher(home, prefect=prefect)
+        self.artefacts = Artefacts(home, link)
+        self.launcher = Launcher(home, self.artefacts, prefect=prefect)
         self.shared = Node(
             home=home,
             worker=name,
@@ -99,6 +101,7 @@ class Worker:
                 self.shared.reports.serve(),
                 self.shared.shipping.serve(),
                 self.shared.copies.serve(),
+                self.artefacts.serve(),
                 self._heartbeats(),
                 self._prefect_heartbeats(),
                 self._listen(),
@@ -109,10 +112,10 @@ class Worker:
             self._recover(group)
             tasks = [group.create_task(loop, name=loop.__qualname__) for loop in loops]
             await self._stop.wait()
-            for task in tasks[3:]:
+            for task in tasks[4:]:
                 task.cancel()
             await self._drain()
-            for task in tasks[:3]:
+            for task in tasks[:4]:
                 task.cancel()
         await self.launcher.aclose()
 
@@ -383,6 +386,7 @@ class Worker:
         while True:
             await asyncio.sleep(PRUNE_S)
             await asyncio.to_thread(journals.prune, self.home)
+            await asyncio.to_thread(self.artefacts.prune, time.time())
 
 
 def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:

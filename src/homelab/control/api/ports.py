@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from homelab.control.artefacts import Artefacts
 from homelab.control.digest import Digest
 from homelab.control.looking import Looking
 
@@ -15,6 +16,7 @@ class Control(Protocol):
 
     looking: Looking
     digest: Digest
+    artefacts: Artefacts
 
     async def lab(self) -> Any: ...
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Any: ...
