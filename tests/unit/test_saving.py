@@ -194,6 +194,23 @@ def test_files_survive_their_json() -> None:
     assert Passed.from_json(passed.to_json()) == passed
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"path": "../x", "sha256": "0" * 64, "bytes": 1},
+        {"path": "x", "sha256": "../../etc/passwd", "bytes": 1},
+        {"path": "x", "sha256": "A" * 64, "bytes": 1},
+        {"path": "x", "sha256": "0" * 64, "bytes": -1},
+    ],
+)
+def test_a_report_of_another_machine_names_no_file_of_this_one(body: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Passed.from_json({"artefacts": [body]})
+    if len(body["sha256"]) != 64:
+        with pytest.raises(ValueError, match="SHA-256"):
+            Objects(tmp_path).remove(body["sha256"])
+
+
 ROWS = st.lists(st.fixed_dictionaries({"sha256": st.sampled_from("abcd"), "is_open": st.booleans()}), max_size=12).map(
     lambda rows: [{**row, "bytes": {"a": 1, "b": 10, "c": 100, "d": 0}[row["sha256"]]} for row in rows]
 )

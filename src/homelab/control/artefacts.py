@@ -121,6 +121,7 @@ class Artefacts:
                 "insert into object (sha256, bytes) values (%s, %s) on conflict (sha256) do update set stored = now()",
                 (sha256, size),
             )
+        self._shared.tell()
 
     # -- to nodes and people --------------------------------------------------------------------------------------
 

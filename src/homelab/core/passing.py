@@ -5,11 +5,14 @@ three in the JSON of `to_json`. Only an attempt that succeeded passes anything o
 directly: what a job may get is then told by its own lines of the lab file.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from homelab.core.jobs import Job
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,14 @@ class Artefact:
     path: str
     sha256: str
     bytes: int
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "Artefact":
+        """ValueError for what could be a file elsewhere: such a thing comes from other machines."""
+        made = cls(path=str(body["path"]), sha256=str(body["sha256"]), bytes=int(body["bytes"]))
+        if not parts_of(made.path) or not _SHA256.fullmatch(made.sha256) or made.bytes < 0:
+            raise ValueError(f"this is no artefact: {made}")
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +57,7 @@ class Passed:
         files = cast("Sequence[Mapping[str, Any]]", body.get("artefacts") or ())
         return cls(
             outputs=dict(cast("Mapping[str, str]", body.get("outputs") or {})),
-            artefacts=tuple(Artefact(path=f["path"], sha256=f["sha256"], bytes=int(f["bytes"])) for f in files),
+            artefacts=tuple(map(Artefact.from_json, files)),
         )
 
 

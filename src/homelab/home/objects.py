@@ -23,6 +23,11 @@ RESERVE_BYTES = 256 * 1024 * 1024
 """Never filled by objects: logs, journals and the database of the same disk go on."""
 
 
+def is_digest(text: str) -> bool:
+    """Whether it is a SHA-256 in lower case: the only name that an object has."""
+    return len(text) == 64 and not text.strip("0123456789abcdef")
+
+
 class Damaged(HomelabError):  # noqa: N818 - a state of the disk
     """What is there, or has come, is not what its name says."""
 
@@ -34,6 +39,8 @@ class Objects:
         self.folder = folder
 
     def path_of(self, sha256: str) -> Path:
+        if not is_digest(sha256):
+            raise ValueError(f"{sha256[:80]!r} is no SHA-256")
         return self.folder / sha256[:2] / sha256
 
     def size(self, sha256: str) -> int | None:

@@ -57,11 +57,6 @@ class Artefacts:
         """There is something new to hand in."""
         self._news.set()
 
-    @property
-    def unsent(self) -> bool:
-        """Whether something was just saved that control has not been told of."""
-        return self._news.is_set()
-
     async def serve(self) -> None:
         """Hand in until cancelled; in an outage ever more rarely."""
         wait_s = 0.2
@@ -73,8 +68,8 @@ class Artefacts:
             except ControlUnavailable as error:
                 log.warning("artefacts.wait", error=str(error))
                 left, wait_s = True, min(wait_s * 2, 10.0)
-            except ControlRefused as error:
-                log.error("artefacts.refused", error=str(error))
+            except (ControlRefused, OSError) as error:
+                log.error("artefacts.not_handed_in", error=str(error))
                 left, wait_s = True, _AGAIN_S
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s if left else None):
