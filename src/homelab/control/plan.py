@@ -198,7 +198,7 @@ def written(job: Job) -> dict[str, str]:
             case "expect":
                 found |= _expect_text(value)
             case "save_required":
-                found["save.required"] = _text(value)
+                found |= {"save.required": _text(value)} if job.save else {}
             case "notify_on":
                 found["notify.on"] = "as the lab says" if value is None else ", ".join(value) or "never"
             case "notify_urls":
