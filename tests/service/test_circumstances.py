@@ -17,7 +17,9 @@ from homelab.core.endings import Circumstances, Ending, Explanation, explain
 from homelab.core.jobs import Flow, Job, RunState
 from homelab.home.paths import Home
 from homelab.worker import runlog
+from homelab.worker.artefacts import Artefacts
 from homelab.worker.circumstances import Observer
+from homelab.worker.control_link import ControlLink
 from homelab.worker.facts import RunFacts
 from homelab.worker.launch import Launcher
 from homelab.worker.process import Outcome, Spec
@@ -32,7 +34,7 @@ class Site:
     def __init__(self, root: Path) -> None:
         self.home = Home(root / "home")
         self.home.secrets.mkdir(parents=True)
-        self.launcher = Launcher(self.home)
+        self.launcher = Launcher(self.home, Artefacts(self.home, ControlLink(self.home)))
         self.folder = root / "work"
         self.folder.mkdir()
         self.runs = 0
@@ -50,8 +52,8 @@ class Site:
             if cancel_after_s is not None:
                 asyncio.get_running_loop().call_later(cancel_after_s, cancel.set)
             return await self.launcher.run(
-                job, facts, attempt=1, log_path=self.log, cancel=cancel, cancel_reason=lambda: "cancelled by ana",
-                on_start=lambda pid, at: None,
+                job, facts, attempt=1, handed={}, log_path=self.log, cancel=cancel,
+                cancel_reason=lambda: "cancelled by ana", on_start=lambda pid, at: None,
             )  # fmt: skip
 
         return asyncio.run(attempt())

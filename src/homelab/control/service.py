@@ -32,6 +32,7 @@ from homelab.control import (
     store,
     versions,
 )
+from homelab.control.artefacts import Artefacts
 from homelab.control.digest import Digest
 from homelab.control.dispatch import Dispatch
 from homelab.control.fleet import Fleet
@@ -83,6 +84,7 @@ class Control:
         self.dispatch = Dispatch(shared, self._reader, self.waking)
         self.waiting = Queue(shared, self.dispatch)
         self.fleet = Fleet(shared, waiting=self.waiting.standing)
+        self.artefacts = Artefacts(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -211,6 +213,7 @@ class Control:
             try:
                 async with self._shared.database.connection() as conn:
                     await store.prune(conn)
+                await self.artefacts.prune()
             except AWAY as error:
                 log.warning("prune.waits", error=str(error).strip())
             await asyncio.sleep(3600)

@@ -52,6 +52,12 @@ class Home:
         return self.root / "definitions"
 
     @property
+    def artefacts(self) -> Path:
+        """Files that jobs save, by what is in them (`home.objects`): the lab's own on the machine of control, and the
+        copies that are needed on a node."""
+        return self.root / "artefacts"
+
+    @property
     def postgres(self) -> Path:
         return self.root / "postgres"
 

@@ -19,6 +19,7 @@ from homelab.flows.pyrunner import PythonRunner, PythonSpec
 from homelab.home import references
 from homelab.home.paths import Home
 from homelab.worker import environment, handing, process, python, runlog
+from homelab.worker.artefacts import Artefacts
 from homelab.worker.circumstances import Observer
 from homelab.worker.facts import RunFacts
 from homelab.worker.process import Outcome
@@ -30,9 +31,10 @@ from homelab.worker.sensors import own
 class Launcher:
     """Starts the attempts of one worker."""
 
-    def __init__(self, home: Home, *, prefect: Mapping[str, str] | None = None) -> None:
+    def __init__(self, home: Home, artefacts: Artefacts, *, prefect: Mapping[str, str] | None = None) -> None:
         """`prefect`: the variables by which a Python flow finds the lab's Prefect server."""
         self._home = home
+        self._artefacts = artefacts
         self.prefect = dict(prefect or {})
         self.runner = PythonRunner()
         self._observer = Observer(home)
@@ -65,7 +67,7 @@ class Launcher:
         passed = variables_of(handed)
         try:
             account = process.account_of(job.user)
-            exchange = handing.prepare(log_path, account)
+            exchange = handing.prepare(log_path, account, has_inputs=handing.has_inputs(job, facts.flow))
         except InputError as error:
             return self._not_started(job, log_path, redactor, error)
         try:
@@ -86,12 +88,18 @@ class Launcher:
                 self._observer.read_beside(spec, began)
 
         try:
-            outcome = await process.run(
-                spec, writer, cancel=cancel, start=start, on_start=started, cancel_reason=cancel_reason
-            )
+            why = await handing.bring(exchange, handed, self._artefacts, writer, cancel)
+            if why:
+                outcome = Outcome.not_started(RunState.FAILED, f"not started: {why}", datetime.now(UTC))
+            else:
+                outcome = await process.run(
+                    spec, writer, cancel=cancel, start=start, on_start=started, cancel_reason=cancel_reason
+                )
             passed_on = NOTHING
             if outcome.state is RunState.SUCCEEDED:
-                passed_on = handing.collect(exchange, account, redactor, writer)
+                passed_on, why = await handing.collect(exchange, job, Path(spec.cwd), self._artefacts, redactor, writer)
+                if why:
+                    passed_on, outcome = NOTHING, replace(outcome, state=RunState.FAILED, reason=f"not saved: {why}")
         finally:
             exchange.close()
             writer.close(time.time())
@@ -128,6 +136,7 @@ class Launcher:
             due=facts.due,
             home=str(self._home.root),
             output=str(exchange.output),
+            inputs=str(exchange.inputs or ""),
             passed=passed,
             params=facts.params,
             secrets=values,

@@ -30,6 +30,7 @@ from homelab.home.paths import Home
 from homelab.worker import journal as journals
 from homelab.worker import process, reach, registration
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
+from homelab.worker.artefacts import Artefacts
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
@@ -76,7 +77,8 @@ class Worker:
         self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         self.admission = Admission()
         self.leasing = Leasing(link, node)
-        self.launcher = Launcher(home, prefect=prefect)
+        self.artefacts = Artefacts(home, link)
+        self.launcher = Launcher(home, self.artefacts, prefect=prefect)
         self.shared = Node(
             home=home,
             worker=name,
@@ -112,7 +114,7 @@ class Worker:
         """Work until `stop`; then drain what runs for a short while, and leave the rest to the next worker."""
         await self._register()
         async with asyncio.TaskGroup() as group:
-            telling = [self.shared.reports, self.shared.shipping, self.shared.copies, self.leasing]
+            telling = [self.shared.reports, self.shared.shipping, self.shared.copies, self.artefacts, self.leasing]
             tells = [group.create_task(one.serve(), name=type(one).__name__) for one in telling]
             self._hear_of_sleep()
             self._recover(group)
@@ -469,6 +471,7 @@ class Worker:
         while True:
             await asyncio.sleep(PRUNE_S)
             await asyncio.to_thread(journals.prune, self.home)
+            await asyncio.to_thread(self.artefacts.prune, time.time())
 
 
 def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:

@@ -26,6 +26,7 @@ from homelab.control.api import (
     openapi,
     prefect_proxy,
     routes_access,
+    routes_artefacts,
     routes_feeds,
     routes_fleet,
     routes_jobs,
@@ -59,6 +60,7 @@ async def describe(_: Asked) -> Response:
 ROUTES: tuple[Route, ...] = (
     *routes_jobs.ROUTES,
     *routes_runs.ROUTES,
+    *routes_artefacts.ROUTES,
     *events.ROUTES,
     *routes_lab.ROUTES,
     *routes_look.ROUTES,

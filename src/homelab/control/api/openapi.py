@@ -11,7 +11,7 @@ from homelab import __version__
 from homelab.control.api import shapes, shapes_access, shapes_around, shapes_fleet, shapes_lab, shapes_nodes
 from homelab.control.api.routing import Query, Route
 
-_NAMED_PART = re.compile(r"{([a-z_]+)(?::path)?}")
+_NAMED_PART = re.compile(r"{([a-z_][a-z0-9_]*)(?::path)?}")
 _REF = "#/components/schemas/{model}"
 _SHAPES = (shapes, shapes_access, shapes_around, shapes_fleet, shapes_lab, shapes_nodes)
 _TELLS = {
