@@ -431,7 +431,11 @@ class Control:
         return await questions.job(self._shared, self._find(name), name, self._shared.clock())
 
     async def why(self, job: str) -> Json:
-        return await questions.why(self._shared, self._find(job), job, self._shared.clock())
+        found = await questions.why(self._shared, self._find(job), job, self._shared.clock())
+        waits = [one for one in await self.fleet.queue() if one["job"] == job]
+        found["reasons"] += [f"it waits for room since {one['since']}: {one['reasons'][0]['reason']}" for one in waits]
+        found["reasons"] += await self.fleet.where(job)
+        return found
 
     async def graph(self) -> Json:
         return questions.graph(self._shared)
