@@ -219,6 +219,44 @@ async def test_a_node_that_is_ill_is_a_problem_of_the_lab(site: Site) -> None:
     assert about["mac3"]["actions"] == ["node"]
 
 
+async def test_a_machine_that_is_gone_is_told_once_not_as_its_worker_too(site: Site) -> None:
+    async with site.control.database.connection() as conn:
+        await conn.execute("update node set heartbeat = now() - interval '5 minutes' where name = 'mac3'")
+        await conn.execute(
+            "insert into worker (name, node, pid, started, last_seen, slots) values"
+            " ('mac3', 'mac3', 1, now(), now() - interval '5 minutes', 6),"
+            " ('stray', 'no such node', 1, now(), now() - interval '5 minutes', 6)"
+            " on conflict (name) do update set last_seen = excluded.last_seen, node = excluded.node"
+        )
+    try:
+        told = [(p["code"], p["subject"]) for p in (await ask(site, "GET", "/problems"))[1]["problems"]]
+    finally:
+        async with site.control.database.connection() as conn:
+            await conn.execute("delete from worker where name in ('mac3', 'stray')")
+    assert ("node-unreachable", "mac3") in told
+    assert ("worker-silent", "mac3") not in told
+    assert ("worker-silent", "stray") in told
+
+
+async def test_metrics_have_each_machine_and_the_queue(site: Site) -> None:
+    nothing = site.control.fleet.waiting
+    await fleet_site.with_queue(site.control)
+    try:
+        text = (await site.http.get("/metrics", headers=await token(site, "read"))).text
+    finally:
+        site.control.fleet.waiting = nothing
+    lines = text.splitlines()
+    assert f'homelab_node_capacity{{node="mac4",resource="memory_bytes"}} {64 << 30}' in lines
+    assert f'homelab_node_leased{{node="mac4",resource="memory_bytes"}} {51 << 30}' in lines
+    assert f'homelab_node_used_by_others{{node="mac4",resource="memory_bytes"}} {5 << 30}' in lines
+    assert f'homelab_node_free{{node="mac4",resource="memory_bytes"}} {8 << 30}' in lines
+    assert 'homelab_node_state{node="mac1",state="ready"} 1' in lines
+    assert "homelab_queue_length 3" in lines
+    assert "homelab_leases_given_up_last_day 1" in lines
+    longest = next(float(line.split()[1]) for line in lines if line.startswith("homelab_queue_longest_wait_seconds "))
+    assert 1255 < longest < 1300
+
+
 async def test_the_pages_of_a_hundred_machines_cost_little(site: Site) -> None:
     async with site.control.database.connection() as conn:
         await conn.execute("truncate lease_group, lease, node")

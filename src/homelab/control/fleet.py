@@ -5,7 +5,7 @@ One object of `Control` (`Control.fleet`), so that the API and the console ask t
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
@@ -16,9 +16,10 @@ from homelab.control.state import Shared
 from homelab.control.store import Row
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Job, Strategy
-from homelab.core.placement import Lease, Rejection, Request, Room, Snapshot, place, request_of
+from homelab.core.placement import Lease, Rejection, Room, Snapshot, place, request_of
 from homelab.core.placement.choice import explain
 from homelab.core.placement.reasons import nearness, render, together
+from homelab.core.placement.requests import asking
 from homelab.db.pool import Connection
 
 Json = dict[str, Any]
@@ -104,7 +105,7 @@ class Fleet:
     ) -> Json:
         """Where the job (`""`: none) with these requirements above its own would go now; `placement` or `rejections`.
         NotFoundError for a job that the lab does not have, InputError for requirements that mean nothing."""
-        request = _request(self._job(job), requires, labels, strategy)
+        request = asking(self._job(job), requires, labels, strategy)
         async with self._shared.database.connection() as conn:
             standing = await self._standing(conn)
         found = place(request, standing.snapshot, self._shared.clock().timestamp())
@@ -253,11 +254,3 @@ def one_story(leased: Sequence[Row], ran: Sequence[Row]) -> list[Row]:
     known = {row["work"] for row in leased}
     both = [*leased, *(row for row in ran if row["work"] not in known)]
     return sorted(both, key=lambda row: row["taken"], reverse=True)
-
-
-def _request(job: Job, requires: Mapping[str, Any], labels: Mapping[str, str], strategy: Strategy | None) -> Request:
-    """The job's own requirements, and above them the given ones."""
-    asked: dict[str, Any] = {**job.requires, **requires}
-    asked["labels"] = {**asked.get("labels", {}), **labels}
-    changed = replace(job, requires=asked, place=strategy or job.place)
-    return request_of(changed, identity=job.name or "this", submitted=0.0)

@@ -17,7 +17,7 @@ import psutil
 import structlog
 
 from homelab import __version__
-from homelab.control import applying, history, ledger, nodes, preview, questions, reports, store, versions
+from homelab.control import applying, history, leases, ledger, nodes, preview, questions, reports, store, versions
 from homelab.control.digest import Digest
 from homelab.control.fleet import Fleet
 from homelab.control.looking import Looking
@@ -170,6 +170,7 @@ class Control:
             try:
                 async with self._shared.database.connection() as conn:
                     await store.prune(conn)
+                    await leases.prune(conn)
             except AWAY as error:
                 log.warning("prune.waits", error=str(error).strip())
             await asyncio.sleep(3600)
@@ -477,7 +478,12 @@ class Control:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
             workers = await store.workers(conn)
-        return questions.problems(self._shared, workers) + await self.fleet.problems() + told
+        of_nodes = await self.fleet.problems()
+        gone = {one["node"] for one in of_nodes if one["code"] == "node-unreachable"}
+        silent = {worker["name"] for worker in workers if worker["node"] in gone}  # its machine says it already
+        found = questions.problems(self._shared, workers)
+        kept = [one for one in found if one["code"] != "worker-silent" or one["subject"] not in silent]
+        return kept + of_nodes + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:
