@@ -70,6 +70,7 @@ def screens(site: Site) -> dict[str, str]:
         "run": f"/runs/{failed}", "running": f"/runs/{running}", "retry": f"/runs/{failed}/retry",
         "start": "/jobs/heartbeat/run", "lab": "/lab",
         "file": "/lab/file", "notifications": "/lab/notifications", "tokens": "/lab/tokens", "audit": "/lab/audit",
+        "nodes": "/nodes", "node": "/nodes/mac4", "drain": "/nodes/mac4/drain",
         "style": "/style", "me": "/me", "people": "/lab/people", "remove": "/lab/people/owner/remove",
         "compare": f"/compare?pick={site.past.failed['check-services']}+check-services"
                    f"&pick={site.past.good['check-services']}+check-services",

@@ -25,6 +25,7 @@ from homelab.control import (
     leases,
     ledger,
     nodes,
+    parameters,
     preview,
     questions,
     reports,
@@ -44,9 +45,9 @@ from homelab.control.queueing import Queue
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.control.waking import Waking
-from homelab.core import labfile
+from homelab.core import dag, labfile
 from homelab.core.errors import InputError, NotFoundError, RefusedError
-from homelab.core.jobs import Flow, RunState
+from homelab.core.jobs import RunState
 from homelab.db.migrate import migrate
 from homelab.db.pool import AWAY, UNFIT, Connection, Database
 from homelab.flows import records
@@ -63,8 +64,6 @@ Json = dict[str, Any]
 WAKE_S = 25.0
 SILENT_S = 40.0
 """A worker that has said nothing for so long is gone: what it ran is shown as crashed."""
-PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-PARAMS_BYTES = 256 * 1024
 RUN_PREFIX = re.compile(r"[0-9a-f-]{4,35}")
 
 
@@ -83,7 +82,7 @@ class Control:
         self.waking = Waking(shared)
         self.dispatch = Dispatch(shared, self._reader, self.waking)
         self.waiting = Queue(shared, self.dispatch)
-        self.fleet = Fleet(shared, waiting=self.waiting.standing)
+        self.fleet = Fleet(shared, waiting=self.queue)
         self.artefacts = Artefacts(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
@@ -213,6 +212,7 @@ class Control:
             try:
                 async with self._shared.database.connection() as conn:
                     await store.prune(conn)
+                    await leases.prune(conn)
                 await self.artefacts.prune()
             except AWAY as error:
                 log.warning("prune.waits", error=str(error).strip())
@@ -314,8 +314,8 @@ class Control:
     async def run_job(self, name: str, *, params: Mapping[str, str], only: bool = False, by: str) -> Json:
         """Start a job now, with what it needs before it and what needs it after it; `only`: nothing else."""
         scheduled = self._find(name)
-        _check_params(params)
-        jobs = [name] if only else closure(scheduled.flow, name)
+        parameters.check(params)
+        jobs = [name] if only else dag.around(scheduled.flow, name)
         parameters: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
         if len(jobs) < len(scheduled.flow.jobs):
             parameters["only"] = jobs
@@ -520,9 +520,12 @@ class Control:
         async with self._shared.database.connection() as conn:
             never = self._impossibles.now(await nodes.rows(conn)).get(job, ())
         impossible = [one.message for one in never]
-        waiting = await self.queue()
+        waiting = [one for one in await self.fleet.queue() if one["job"] == job]
         now = self._shared.clock()
-        return await questions.why(self._shared, scheduled, job, now, impossible=impossible, waiting=waiting)
+        found = await questions.why(self._shared, scheduled, job, now, impossible=impossible, waiting=waiting)
+        if not impossible and not waiting:
+            found["reasons"] += await self.fleet.where(job)
+        return found
 
     async def graph(self) -> Json:
         return questions.graph(self._shared)
@@ -565,8 +568,12 @@ class Control:
             told = await self._watcher.problems(conn, self._shared.clock())
             workers, fleet = await store.workers(conn), await nodes.rows(conn)
         never = self._impossibles.problems(fleet)
-        found = questions.problems(self._shared, workers, nodes.asleep(fleet)) + await self.fleet.problems()
-        return found + never + self.waking.problems() + told
+        of_nodes = await self.fleet.problems()
+        gone = {one["node"] for one in of_nodes if one["code"] == "node-unreachable"}
+        silent = {worker["name"] for worker in workers if worker["node"] in gone}  # its machine says it already
+        found = questions.problems(self._shared, workers, nodes.asleep(fleet))
+        kept = [one for one in found if one["code"] != "worker-silent" or one["subject"] not in silent]
+        return kept + of_nodes + never + self.waking.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:
@@ -576,28 +583,3 @@ class Control:
         del by  # the API keeps the audit
         async with self._shared.database.connection() as conn:
             return await self._watcher.test(conn, self._shared.clock())
-
-
-def closure(flow: Flow, name: str) -> list[str]:
-    """`name` with all it needs and all that needs it, in the flow's order."""
-    up, down = {name}, {name}
-    for job in reversed(flow.jobs):
-        if job.name in up:
-            up |= {need.job for need in job.needs}
-    for job in flow.jobs:
-        if any(need.job in down for need in job.needs):
-            down.add(job.name)
-    return [job.name for job in flow.jobs if job.name in up | down]
-
-
-def _check_params(params: Mapping[str, str]) -> None:
-    for name, value in params.items():
-        if not PARAM_NAME.fullmatch(name):
-            raise InputError(
-                f"{name[:60]!r} is not the name of a parameter",
-                hint="Names are letters, digits and underscores, and do not begin with a digit.",
-            )
-        if "\0" in value:
-            raise InputError(f"the value of parameter {name} holds a NUL byte, which no environment can carry")
-    if sum(len(value.encode()) for value in params.values()) > PARAMS_BYTES:
-        raise InputError(f"the parameters are longer than {PARAMS_BYTES // 1024} KiB", hint="Pass the name of a file.")
