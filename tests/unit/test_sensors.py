@@ -219,6 +219,12 @@ def test_what_a_job_was_promised_is_taken_off_and_what_it_takes_beyond_is_not() 
     assert own.own([JOB], before, greedy, took_s=10.0) == [(None, CPU, 2000), (None, MEMORY, 4 * GIB)]
 
 
+def test_where_the_gpu_has_its_memory_of_the_machines_both_were_promised_together() -> None:
+    use = {7: Use(memory=10 * GIB)}
+    assert own.own([JOB], {}, use, took_s=10.0, is_unified=True) == [(None, MEMORY, 10 * GIB)]
+    assert own.own([JOB], {}, use, took_s=10.0) == [(None, MEMORY, 4 * GIB)]
+
+
 def test_cores_of_jobs_that_ended_between_two_heartbeats_are_not_other_programs() -> None:
     short = Job(session=8, promised={CPU: 1000, MEMORY: GIB}, ended_cpu_s=4.0)
     seen_before = Job(session=7, promised={CPU: 1000}, ended_cpu_s=16.0)
