@@ -316,12 +316,12 @@ class Control:
         scheduled = self._find(name)
         parameters.check(params)
         jobs = [name] if only else dag.around(scheduled.flow, name)
-        parameters: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
+        given: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
         if len(jobs) < len(scheduled.flow.jobs):
-            parameters["only"] = jobs
+            given["only"] = jobs
         now = self._shared.clock()
         run = await self._shared.prefect.create_run(
-            scheduled.deployment, name=f"{name} by hand", due=now, idempotency_key=None, parameters=parameters
+            scheduled.deployment, name=f"{name} by hand", due=now, idempotency_key=None, parameters=given
         )
         async with self._shared.database.connection() as conn:
             new = store.NewRun(id=run, flow=scheduled.flow, due=None, trigger="manual", jobs=jobs, by=by, params=params)
