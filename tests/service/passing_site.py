@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 from tests.service.serving import listening, served
 
@@ -55,6 +57,7 @@ class Site:
         """The home of a node of that name, whose worker finds this control."""
         home = Home(self.folder / name).ensure()
         (home.root / "node.json").write_text(json.dumps({"name": name, "url": self.url, "lab": "x"}))
+        shutil.copy(certifi.where(), home.root / "ca.pem")  # loopback here is plain: no certificate is asked for
         endpoints.write(home, {"control": self.url})
         token = read_or_create(home, "token-node")
         await self.access.register(f"node {name}", "node", token)
@@ -100,9 +103,20 @@ async def running(database: str, folder: Path) -> AsyncIterator[Site]:
                 yield Site(url, home, folder, control, access, http, {"Authorization": f"Bearer {token}"})
 
 
+class Cable(httpx.AsyncHTTPTransport):
+    """The way from a node to control; nothing gets through while it `is_cut`."""
+
+    is_cut = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.is_cut:
+            raise httpx.ConnectError("the cable is cut")
+        return await super().handle_async_request(request)
+
+
 @contextlib.asynccontextmanager
-async def link_of(home: Home) -> AsyncIterator[ControlLink]:
-    link = ControlLink(home)
+async def link_of(home: Home, cable: Cable | None = None) -> AsyncIterator[ControlLink]:
+    link = ControlLink(home, transport=cable)
     try:
         yield link
     finally:
