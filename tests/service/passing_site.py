@@ -1,7 +1,6 @@
 """A real control over HTTP and homes of nodes that speak to it: Postgres and server are real, Prefect is not there."""
 
 import contextlib
-import json
 import shutil
 import uuid
 from collections.abc import AsyncIterator
@@ -21,7 +20,8 @@ from homelab.control.api.app import app
 from homelab.control.service import Control
 from homelab.core.jobs import Flow, Job
 from homelab.flows.api import PrefectApi
-from homelab.home import endpoints
+from homelab.home import endpoints, membership
+from homelab.home.authority import authority
 from homelab.home.paths import Home
 from homelab.home.secrets import read_or_create
 from homelab.worker.control_link import ControlLink
@@ -56,7 +56,9 @@ class Site:
     async def node(self, name: str) -> Home:
         """The home of a node of that name, whose worker finds this control."""
         home = Home(self.folder / name).ensure()
-        (home.root / "node.json").write_text(json.dumps({"name": name, "url": self.url, "lab": "x"}))
+        lab = authority(self.home)
+        joined = membership.Membership(name=name, url=self.url, lab=lab.fingerprint)
+        membership.write(home, joined, lab.pem)
         shutil.copy(certifi.where(), home.root / "ca.pem")  # loopback here is plain: no certificate is asked for
         endpoints.write(home, {"control": self.url})
         token = read_or_create(home, "token-node")
