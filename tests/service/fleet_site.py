@@ -11,7 +11,7 @@ from homelab.core.capacity import APP, CPU, DISK, GPU_MEMORY, MEMORY, SLOTS, UNI
 from homelab.core.placement import Model, Node, QueuePlan, Request, Snapshot, plan_queue
 from homelab.core.placement.reasons import together
 from homelab.core.times import iso
-from homelab.db.pool import Connection
+from homelab.db.pool import Connection, json
 
 GIB = 1 << 30
 RUN = "0190a000-0000-7000-8000-0000000000{:02d}"
@@ -69,7 +69,7 @@ MACHINES = {
         version="0.1.0",
     ),
 }  # fmt: skip
-DECLARED = (
+DECLARED = (  # what a lab file would say of them
     Node(name="mac1", roles=("control", "compute"), labels={"zone": "desk"}, declared=Capacity(amounts={CPU: 8000})),
     Node(name="mac3", roles=("compute", "creative"), labels={"zone": "loft"}, declared=Capacity(amounts={CPU: 12000})),
     Node(name="mac4", roles=("compute", "models"), labels={"zone": "shelf"}, declared=Capacity(amounts={CPU: 16000})),
@@ -106,8 +106,18 @@ async def beat(conn: Connection, *names: str) -> None:
 
 async def three_machines(conn: Connection) -> None:
     """The machines, what is on them, and six hours of what was."""
-    await nodes.declare(conn, DECLARED, {name: f"{name}.lan" for name in MACHINES})
     await beat(conn)
+    for one in DECLARED:
+        await conn.execute(
+            "update node set roles = %s, labels = %s, address = %s, declared = %s where name = %s",
+            (
+                json(list(one.roles)),
+                json(dict(one.labels)),
+                f"{one.name}.lan",
+                json(nodes.record(one.declared)),
+                one.name,
+            ),
+        )
     for node, job, began, ended, how in PAST:
         held = await leases.take(conn, work(50 + began % 40, job, cpu=1, memory=1), node)
         assert isinstance(held, Held), held

@@ -114,7 +114,10 @@ class Fleet:
         return {"placement": found.to_json()}
 
     async def where(self, job: str) -> list[str]:
-        """Where the job would go now, and why not elsewhere, in sentences; nothing where there is no choice."""
+        """Where the job would go now, and why not elsewhere, in sentences; nothing where there is no choice, or when it
+        waits: then the queue says why."""
+        if any(one["job"] == job for one in await self.queue()):
+            return []
         request = request_of(self._job(job), identity=job, submitted=0.0)
         async with self._shared.database.connection() as conn:
             snapshot = (await self._standing(conn)).snapshot

@@ -433,8 +433,6 @@ class Control:
 
     async def why(self, job: str) -> Json:
         found = await questions.why(self._shared, self._find(job), job, self._shared.clock())
-        waits = [one for one in await self.fleet.queue() if one["job"] == job]
-        found["reasons"] += [f"it waits for room since {one['since']}: {one['reasons'][0]['reason']}" for one in waits]
         found["reasons"] += await self.fleet.where(job)
         return found
 
