@@ -196,7 +196,9 @@ def five_hundred_at_once(work: Path) -> list[Row]:
         burst = [m for m in lab.judge() if m.job != "other"]
         last = max(m.time for m in burst) - instant
         doubled = len(burst) - len({m.job for m in burst})
-        late = max((m.time - 60 * round(m.time / 60) for m in lab.judge("other")), default=999.0)
+        # From the minute of the burst on: an instant that passes while 500 jobs are being applied is made up for later.
+        beside = [m.time for m in lab.judge("other") if m.time > instant - 5]
+        late = max((at - 60 * round(at / 60) for at in beside), default=999.0)
     return [
         Row("500 jobs due at once: the last one started after", f"{last:.1f} s", "45 s", last <= 45),
         Row(

@@ -130,7 +130,7 @@ class SmallLab:
     async def take_reports(self, reports: list[dict[str, Any]]) -> Any:
         self.did.append(("reports", reports))
 
-    async def heartbeat(self, body: dict[str, Any]) -> Any:
+    async def heartbeat(self, body: dict[str, Any], *, node: str | None = None) -> Any:
         if body.get("worker") == "taken":
             raise RefusedError("another worker 'taken' is alive")
 

@@ -1,5 +1,6 @@
 """Three machines as a lab may have them, with what is on them and what was, on a real database."""
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -117,6 +118,12 @@ async def three_machines(conn: Connection) -> None:
                 json(nodes.record(one.declared)),
                 one.name,
             ),
+        )
+    for name in ("mac3", "mac4"):  # they joined; mac1 is control's own machine
+        await conn.execute(
+            "insert into token (name, scope, hash, node) select %s, 'node', %s, %s where not exists"
+            " (select from token where node = %s and revoked is null)",
+            (f"node {name}", secrets.token_hex(32), name, name),
         )
     for node, job, began, ended, how in PAST:
         held = await leases.take(conn, work(50 + began % 40, job, cpu=1, memory=1), node)

@@ -14,7 +14,8 @@ from tests.service.postgres_site import postgres
 from homelab.control import leases, nodes
 from homelab.control.leases import Held, Refused
 from homelab.core.capacity import GPU_MEMORY, MEMORY, SLOTS, UNIT, Capacity
-from homelab.core.placement import Node, Request, render
+from homelab.core.labfile import Lab, parse
+from homelab.core.placement import Request, render
 from homelab.db.migrate import migrate
 from homelab.db.pool import Connection, Database
 
@@ -219,22 +220,28 @@ async def test_a_node_that_is_silent_or_drained_gets_nothing(url: str) -> None:
 
 
 async def test_declared_and_measured_both_count_and_come_back_as_they_were(url: str) -> None:
-    declared = Node(
-        name="mac4",
-        declared=Capacity(amounts={MEMORY: 4 * GIB, "cpu": 8 * UNIT}, gpus=(GIB, 2 * GIB), unified=True, models=("m",)),
-        roles=("compute",),
-        labels={"zone": "shelf"},
+    has = Capacity(
+        amounts={SLOTS: 20 * UNIT, MEMORY: 4 * GIB, "cpu": 8 * UNIT}, gpus=(GIB, 2 * GIB), unified=True, models=("m",)
     )
+    lab, _ = parse(
+        {
+            "lab.toml": '[nodes.mac4]\naddress = "mac4.lan"\nroles = ["compute"]\nlabels = { zone = "shelf" }\n'
+            'capacity = { memory = "4GiB", cpu = 8, gpu_memory = ["1GiB", "2GiB"], unified_memory = true,'
+            ' models = ["m"] }\n'
+        },
+        main="lab.toml",
+    )
+    assert lab is not None
     async with transaction(url) as conn:
-        await nodes.declare(conn, [declared], {"mac4": "mac4.lan"})
+        await nodes.declare(conn, lab)
     await heard(url, "mac4", memory=2 * GIB)
     async with transaction(url) as conn:
         (row,) = await nodes.rows(conn)
         found = nodes.node_of(row, holds=False)
-        assert found.declared == declared.declared
+        assert found.declared == has
         assert (found.labels, found.roles, row["address"]) == ({"zone": "shelf"}, ("compute",), "mac4.lan")
         assert found.capacity.amounts[MEMORY] == 2 * GIB
-        await nodes.declare(conn, [], {})
+        await nodes.declare(conn, Lab(name="empty"))
         (row,) = await nodes.rows(conn)
         assert nodes.node_of(row, holds=False).declared == Capacity()
 

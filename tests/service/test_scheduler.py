@@ -5,8 +5,7 @@ worker by taking what it holds when it is due. Time is virtual.
 """
 
 import contextlib
-import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,10 +15,11 @@ import psutil
 import psycopg
 import pytest
 from tests.service.postgres_site import postgres
+from tests.service.prefect_recorder import Recorder
 
 from homelab.control.service import Control
 from homelab.core.errors import RefusedError
-from homelab.flows.api import PrefectRefused, PrefectUnavailable, RunView, Verdict
+from homelab.flows.api import PrefectUnavailable
 from homelab.home import adoptions
 from homelab.home.paths import Home
 
@@ -30,106 +30,6 @@ START = datetime(2026, 3, 2, 10, 0, 30, tzinfo=UTC)
 def database() -> Iterator[str]:
     with postgres() as url:
         yield url
-
-
-@dataclass
-class Recorded:
-    """One run as the recorder has it."""
-
-    id: str
-    key: str | None
-    due: datetime
-    parameters: Mapping[str, Any]
-    deployment: str
-    state: str = "SCHEDULED"
-    name: str = "Scheduled"
-
-
-@dataclass
-class Recorder:
-    """Prefect, as far as `control` asks it. `fails_at`: the number of the call that fails, before it has an effect or
-    (`after`) when it had one."""
-
-    runs: dict[str, Recorded] = field(default_factory=dict)
-    deployments: dict[str, str] = field(default_factory=dict)
-    is_away: bool = False
-    fails_at: int = -1
-    after: bool = False
-    calls: int = 0
-    ids: Iterator[int] = field(default_factory=itertools.count)
-
-    @contextlib.contextmanager
-    def _call(self) -> Iterator[None]:
-        self.calls += 1
-        fails = self.calls == self.fails_at
-        if self.is_away or (fails and not self.after):
-            raise PrefectUnavailable("away")
-        yield
-        if fails:
-            raise PrefectUnavailable("away after it was done")
-
-    async def ensure_pool(self, name: str) -> None:
-        with self._call():
-            pass
-
-    async def put_deployment(self, flow: Any, *, pool: str) -> str:
-        with self._call():
-            return self.deployments.setdefault(flow.name, f"d-{flow.name}-{next(self.ids)}")
-
-    async def delete_deployment(self, deployment: str) -> None:
-        with self._call():
-            self.deployments = {k: v for k, v in self.deployments.items() if v != deployment}
-
-    async def create_run(
-        self, deployment: str, *, name: str, due: datetime, idempotency_key: str | None, parameters: Any
-    ) -> str:
-        with self._call():
-            if deployment not in self.deployments.values():
-                raise PrefectRefused(404, "no such deployment")
-            for run in self.runs.values():
-                if idempotency_key and run.key == idempotency_key and run.deployment == deployment:
-                    return run.id
-            run_id = f"run-{next(self.ids)}"
-            self.runs[run_id] = Recorded(run_id, idempotency_key, due, parameters, deployment)
-            return run_id
-
-    async def delete_runs(self, runs: Sequence[str]) -> None:
-        for run in runs:
-            with self._call():
-                self.runs.pop(run, None)
-
-    async def read_runs(self, runs: Sequence[str]) -> list[RunView]:
-        with self._call():
-            return [_view(self.runs[r]) for r in runs if r in self.runs]
-
-    async def read_run(self, run: str) -> RunView | None:
-        with self._call():
-            return _view(self.runs[run]) if run in self.runs else None
-
-    async def find_run(self, key: str) -> str | None:
-        with self._call():
-            return next((r.id for r in self.runs.values() if r.key == key), None)
-
-    async def set_state(self, run: str, state: Any, *, force: bool = True) -> Verdict:
-        with self._call():
-            self.runs[run].state = state.type
-            return Verdict(accepted=True, state_type=state.type, state_name=state.name)
-
-    propose = set_state
-
-    def work(self, now: datetime) -> list[Recorded]:
-        """Take what is due, as a worker does."""
-        due = [r for r in self.runs.values() if r.state == "SCHEDULED" and r.due <= now]
-        for run in due:
-            run.state, run.name = "COMPLETED", "Completed"
-        return due
-
-
-def _view(run: Recorded) -> RunView:
-    return RunView(
-        id=run.id, name="", state_type=run.state, state_name=run.name, message="nobody was there",
-        parameters=run.parameters, deployment_id=run.deployment,
-    )  # fmt: skip
 
 
 @dataclass

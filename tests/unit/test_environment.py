@@ -43,6 +43,17 @@ def test_parameters_given_win_over_defaults_and_are_taken_as_they_are() -> None:
     assert (found["WHAT"], len(found["big"])) == (value, 100_000)
 
 
+def test_what_a_needed_job_passed_on_wins_over_the_lab_file_and_loses_to_what_a_person_gave() -> None:
+    job = Job(
+        name="a", run="true", environment={"E": "job", "P": "job", "G": "job"},
+        params={"P": "default", "G": "default"}, secrets={"S": "env:S"},
+    )  # fmt: skip
+    passed = dict.fromkeys(("E", "P", "G", "S", "NEW"), "passed")
+    found = of(job, passed=passed, params={"G": "given"}, secrets={"S": "secret"}, output="/runs/a.2.output")
+    assert [found[n] for n in ("E", "P", "G", "S", "NEW")] == ["passed", "passed", "given", "secret", "passed"]
+    assert found["HOMELAB_OUTPUT"] == "/runs/a.2.output"
+
+
 @pytest.mark.parametrize(
     "name", ["", "1a", "a b", "a;b", "A=B", "BASH_ENV", "LD_PRELOAD", "PATH", "IFS", "HOMELAB_JOB", "é"]
 )
@@ -58,6 +69,12 @@ def test_a_declared_parameter_may_have_any_name() -> None:
 def test_a_parameter_cannot_replace_a_secret() -> None:
     with pytest.raises(InputError):
         of(Job(name="a", run="true", secrets={"TOKEN": "env:T"}), params={"TOKEN": "x"}, secrets={"TOKEN": "real"})
+
+
+@pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "HOMELAB_JOB", "a b", ""])
+def test_what_is_passed_from_another_machine_cannot_choose_what_runs_here(name: str) -> None:
+    with pytest.raises(InputError):
+        of(Job(name="a", run="true"), passed={name: "x"})
 
 
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from homelab.core.jobs import Flow, Job, RunState
+from homelab.core.passing import Passed
 from homelab.home.paths import Home
 from homelab.worker import journal as journals
 from homelab.worker.facts import RunFacts
@@ -77,6 +78,24 @@ def test_a_run_that_its_worker_left_is_found_with_all_that_was_settled(home: Hom
     assert [r["id"] for r in state.undelivered()] == ["b1"]
     assert (state.started, state.finished) == (NOW, False)
     assert str(os.getpid()) in state.crash_reason
+
+
+def test_what_a_job_passed_on_is_there_for_a_resumed_run_and_gone_when_it_is_to_run_once_more(home: Home) -> None:
+    journal = open_or_create(home, facts(), worker="w")
+    for number, outputs in ((1, {"V": "1"}), (2, {"V": "2", "W": "x"})):
+        journal.attempt_started(job="a", attempt=number, pid=999_999, time=NOW, mark="m")
+        journal.attempt_finished(
+            job="a", attempt=number, state=RunState.SUCCEEDED, exit_code=0, reason="", time=NOW,
+            passed=Passed(outputs=outputs),
+        )  # fmt: skip
+    attempt(journal, "b", 1, RunState.FAILED)
+    assert replay(path_of(home)).passed() == {"a": Passed(outputs={"V": "2", "W": "x"})} == journal.state.passed()
+    again = open_or_create(home, facts(), worker="w")
+    assert again.state.passed() == {"a": Passed(outputs={"V": "2", "W": "x"})}
+    redone = open_or_create(home, facts(), worker="w", redo=["a"])
+    assert redone.state.passed() == {}
+    attempt(redone, "a", 3, RunState.SUCCEEDED)
+    assert replay(path_of(home)).passed() == {"a": Passed()}
 
 
 def test_a_job_that_had_failed_for_good_is_not_run_again_by_a_recovery_but_by_a_retry(home: Home) -> None:

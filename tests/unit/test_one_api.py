@@ -11,10 +11,11 @@ from typing import Any
 
 from homelab.control.api import openapi
 from homelab.control.api.app import ROUTES
+from homelab.control.api.routes_nodes import NODE_ROUTES
 
 SOURCE = Path(__file__).parents[2] / "src/homelab"
-DOORS = ("control", "looking", "access", "people", "logs", "logwindow")
-"""What handlers ask: the lab, what people look at, who may do what, and the logs on disk."""
+DOORS = ("control", "looking", "access", "people", "logs", "logwindow", "artefacts")
+"""What handlers ask: the lab, what people look at, who may do what, the logs on disk, the files of jobs."""
 OWN = {
     "looking.news": "wakes what keeps an open page fresh; others follow /api/v1/events",
     "access.record": "the note of a change; the API's is made around its handlers",
@@ -103,7 +104,7 @@ def called_paths(text: str) -> Iterator[str]:
 
 
 def test_every_path_that_the_command_line_and_the_pages_scripts_call_is_documented() -> None:
-    paths = list(openapi.document(ROUTES)["paths"])
+    paths = list(openapi.document((*ROUTES, *NODE_ROUTES))["paths"])
 
     def is_documented(path: str) -> bool:
         wanted = re.compile(re.escape(path).replace(r"\*", r"[^ ]*"))

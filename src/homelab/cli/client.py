@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -50,7 +51,9 @@ def segment(name: str) -> str:
 class Client:
     """Calls to one control. A connection is made for each call: control is on this machine or one hop away."""
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, token: str, *, timeout_s: float = 30.0, trust: ssl.SSLContext | None = None) -> None:
+        """`token` may be empty: for what is open. `trust`: whom to believe over TLS, instead of whom this machine
+        does."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"'{url}' is not the address of a lab", hint="HOMELAB_URL is like http://127.0.0.1:4280")
@@ -58,13 +61,19 @@ class Client:
         self._parts = parts
         self._token = token
         self._timeout_s = timeout_s
+        self._trust = trust
 
     @classmethod
     def of_home(cls, *, timeout_s: float = 30.0) -> "Client":
         """The control of the environment, else of this home; NotFoundError when no lab runs here."""
-        from homelab.home import endpoints, secrets
+        from homelab.home import endpoints, membership, secrets
 
         home = Home.default()
+        if not os.environ.get("HOMELAB_URL") and (member := membership.read(home)) is not None:
+            raise NotFoundError(
+                f"this home is node '{member.name}' of a lab at {member.url}; no lab runs here",
+                hint="Ask the lab where it runs. Of this node: homelab status",
+            )
         url = os.environ.get("HOMELAB_URL") or endpoints.require(home, "control")
         token = os.environ.get("HOMELAB_TOKEN")
         if not token:
@@ -79,7 +88,7 @@ class Client:
 
     def within(self, timeout_s: float) -> "Client":
         """The same lab, with another patience for one answer."""
-        return Client(self.url, self._token, timeout_s=timeout_s)
+        return Client(self.url, self._token, timeout_s=timeout_s, trust=self._trust)
 
     def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """The JSON answer; query values that are None are left out."""
@@ -145,9 +154,14 @@ class Client:
     def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, *, timeout_s: float
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=timeout_s)
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "User-Agent": "homelab-cli"}
+        host, port = self._parts.hostname or "", self._parts.port
+        if self._parts.scheme == "https":
+            connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._trust)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+        headers = {"Accept": "application/json", "User-Agent": "homelab-cli"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
         content = None
         if body is not None:
             content = json.dumps(body).encode()
@@ -158,6 +172,12 @@ class Client:
         except TimeoutError as error:
             connection.close()
             raise TimedOutError(f"the lab at {self.url} did not answer within {timeout_s:.0f} s") from error
+        except ssl.SSLCertVerificationError as error:
+            connection.close()
+            raise RefusedError(
+                f"the control plane at {self.url} is not the one that this node joined: {error.verify_message}",
+                hint="If the lab was made anew: homelab node leave --forget, then join it with a new token",
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise self._no_answer(error) from error
@@ -193,7 +213,7 @@ def error_of(status: int, body: bytes, url: str) -> HomelabError:
         if isinstance(detail, dict):
             fields = {str(k): str(v) for k, v in cast("dict[object, object]", detail).items()}
             code, message, hint = fields.get("code", ""), fields.get("message", message), fields.get("hint", "")
-    if status == 401:
+    if status == 401 and url.startswith("http:"):
         hint = "Is HOMELAB_TOKEN, or the token file of this home, of this lab? See: homelab status"
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status, HomelabError)
     return kind(message, hint=hint)

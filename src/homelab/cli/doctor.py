@@ -23,10 +23,11 @@ LEAST_FREE = 1 * 2**30
 def doctor(as_json: bool) -> int:
     """Check that this machine can run a lab."""
     from homelab.cli import output
+    from homelab.home import membership
 
     home = Home.default()
     checks: list[dict[str, str]] = []
-    for name, check in CHECKS.items():
+    for name, check in (NODE_CHECKS if membership.path_of(home).exists() else CHECKS).items():
         try:
             status, message, fix = check(home)
         except HomelabError as error:
@@ -116,6 +117,19 @@ def _running(home: Home) -> Finding:
     return ("warn", "; ".join(bad), "homelab status") if bad else ("ok", f"{len(services)} services ready", "")
 
 
+def _joined(home: Home) -> Finding:
+    """Whether the lab that this home is a node of answers, and takes it."""
+    from homelab.cli import nodeup
+    from homelab.home import membership
+
+    member = membership.read(home)
+    if member is None:
+        return "skip", "no node of a lab", ""
+    if why := nodeup.trouble_of(home, member):
+        return "fail", why, "See: homelab status"
+    return "ok", f"node {member.name} of {member.lab_name or 'the lab'} at {member.url}", ""
+
+
 def _cron(_: Home) -> Finding:
     found = shutil.which("crontab")
     return ("ok", found, "") if found else ("skip", "there is no crontab program here", "")
@@ -152,3 +166,9 @@ CHECKS: dict[str, Callable[[Home], Finding]] = {
     "crontab": _cron,
     "adopted": _adopted,
 }
+NODE_CHECKS: dict[str, Callable[[Home], Finding]] = {
+    **{name: CHECKS[name] for name in ("python", "state-folder", "disk", "secrets", "clock")},
+    "lab": _joined,
+    "running": _running,
+}
+"""In the home of a node, where no database and no lab file are."""

@@ -29,7 +29,7 @@ def down(now: bool) -> None:
         left = children.survivors(home)
         if not left:
             raise
-        from homelab.cli.up import locked
+        from homelab.cli.daemon import locked
 
         # Refused while a supervisor lives that does not answer: it would start again what is ended here.
         with locked(home):

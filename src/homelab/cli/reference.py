@@ -38,6 +38,8 @@ EXAMPLES: dict[str, str] = {
     "homelab man": "homelab man run logs",
     "homelab notify digest": "homelab notify digest --send",
     "homelab run retry": "homelab run retry 4f2a --failed",
+    "homelab node token": "homelab node token mac4 --ttl 600",
+    "homelab node join": "homelab node join https://mac1:7443 --token hlj1.WyJodHR... --capacity cpu=8,memory=32GiB",
     "homelab place": "homelab place --requires gpu_memory=12GiB,cpu=2 --label zone=attic",
     "homelab simulate": "homelab simulate --days 7 --add-node 'mac5: cpu=12,memory=64GiB,gpu_memory=48GiB'",
     "homelab env": 'eval "$(homelab env)"; prefect flow-run ls',
@@ -97,6 +99,16 @@ def _row(option: click.Option, context: click.Context) -> str:
     return f"| {cells[0]} | {cells[1]} |"
 
 
+_NODE_PORT = """
+## The port for nodes
+
+Machines that joined the lab (`homelab node join`) speak to one port of `control`, by HTTPS with a certificate of the
+lab's own authority: `[control] nodes` in the lab file says where it listens. It serves the paths of scope `node`
+above, Prefect's API at `/prefect/api` for the runs of the node that asks, and these. A node's token, as bearer or as
+the password of basic authentication, speaks for that node alone: what names another node or its runs gets 403 and a
+line in the audit.
+"""
+
 _CONDUCT = """
 ## Refusals
 
@@ -120,6 +132,7 @@ def http() -> str:
     """Every route with its scope."""
     from homelab.console.site import Console
     from homelab.control.api.app import ROUTES
+    from homelab.control.api.routes_nodes import NODE_ROUTES
 
     parts = [
         "# HTTP API",
@@ -132,6 +145,9 @@ def http() -> str:
         "|---|---|---|---|",
     ]
     parts += [f"| {r.method} | `{r.path}` | {r.scope} | {r.summary} |" for r in ROUTES]
+    parts += ["", *_NODE_PORT.strip().splitlines(), ""]
+    parts += ["| method | path | scope | what it does |", "|---|---|---|---|"]
+    parts += [f"| {r.method} | `{r.path}` | {r.scope} | {r.summary} |" for r in NODE_ROUTES]
     parts += ["", *_CONDUCT.strip().splitlines()]
     parts += ["", "## Pages", "", "For browsers; the same answers as HTML.", ""]
     parts += ["| method | path | scope | what it shows or does |", "|---|---|---|---|"]

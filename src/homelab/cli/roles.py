@@ -24,6 +24,7 @@ async def _control(home: Home) -> None:
     from homelab.console.site import Console
     from homelab.control.access import Access
     from homelab.control.api.app import app, server
+    from homelab.control.api.node_port import NodePort
     from homelab.control.service import Control
     from homelab.db.pool import AWAY
     from homelab.flows.api import PrefectApi
@@ -44,36 +45,40 @@ async def _control(home: Home) -> None:
         while not stopped.is_set():
             try:
                 async with Control.open(home, database, prefect, own_url=own_url) as lab:
+                    access = Access(lab.database.tuples)
+                    nodes = NodePort(lab, access, home, prefect_url=prefect_url, prefect_auth=auth)
                     asgi = app(
-                        lab, access=Access(lab.database.tuples), home=home, prefect_url=prefect_url,
-                        prefect_auth=auth, own_url=own_url, pages=Console(),
+                        lab, access=access, home=home, prefect_url=prefect_url, prefect_auth=auth, own_url=own_url,
+                        pages=Console(), node_port=nodes,
                     )  # fmt: skip
                     web = server(asgi, host=host, port=port)
-                    await _serve(lab, web, stopped)
+                    await _serve(lab, web, nodes, stopped)
                     return
             except AWAY as error:
                 log.warning("database.away", error=str(error).strip())
                 await asyncio.sleep(1)
 
 
-async def _serve(lab: object, web: object, stopped: asyncio.Event) -> None:
-    """Loops and server side by side; the end of one is the end of all."""
+async def _serve(lab: object, web: object, nodes: object, stopped: asyncio.Event) -> None:
+    """Loops and servers side by side; the end of one is the end of all."""
     from typing import Any, cast
 
-    lab_, web_ = cast("Any", lab), cast("Any", web)
+    lab_, web_, nodes_ = cast("Any", lab), cast("Any", web), cast("Any", nodes)
     loops = asyncio.create_task(lab_.serve_loops(), name="loops")
     serving = asyncio.create_task(web_.serve(), name="web")
+    joining = asyncio.create_task(nodes_.serve(), name="node port")
     stop = asyncio.create_task(stopped.wait(), name="stop")
-    done, _ = await asyncio.wait({loops, serving, stop}, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait({loops, serving, joining, stop}, return_when=asyncio.FIRST_COMPLETED)
     web_.should_exit = True
     loops.cancel()
+    joining.cancel()
     stop.cancel()
     try:
         async with asyncio.timeout(5):
             await serving
     except TimeoutError:
         serving.cancel()
-    await asyncio.gather(loops, serving, stop, return_exceptions=True)
+    await asyncio.gather(loops, serving, joining, stop, return_exceptions=True)
     for task in done - {stop}:
         task.result()
 

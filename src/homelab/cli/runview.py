@@ -75,6 +75,8 @@ def card(run: Json, *, now: datetime) -> None:
     output.table(["job", "state", "took", "attempt", "exit", "reason"], rows, optional=["attempt"], whole=["job"])
     for one in jobs:
         _explain(one)
+    for one in jobs:
+        _passes_on(one)
     identity = output.short_id(str(run.get("id")))
     if any(j.get("state") in BAD for j in jobs):
         output.hint(f"what it printed: homelab run logs {identity}; again: homelab run retry {identity} --failed")
@@ -92,6 +94,17 @@ def _explain(job: Json) -> None:
         output.line(f"  {output.safe(str(fact))}")
     if job.get("advice"):
         output.line(f"  Next: {output.safe(str(job['advice']))}")
+
+
+def _passes_on(job: Json) -> None:
+    """The variables that the jobs which need it get."""
+    outputs = cast("Mapping[str, object]", job.get("outputs") or {})
+    if not outputs:
+        return
+    output.line()
+    output.line(f"{output.safe(str(job['job']))} passes on:")
+    for name, value in outputs.items():
+        output.line(f"  {output.safe(name)}={output.safe(str(value))}")
 
 
 def _by(run: Json) -> str:

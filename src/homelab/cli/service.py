@@ -60,12 +60,12 @@ def uninstall(user: bool) -> None:
 
 
 def _unit(*, user: bool) -> str:
-    from homelab.home import labfiles
+    from homelab.home import labfiles, membership
     from homelab.stack import units
 
     home = Home.default().ensure()
     try:
-        lab_file = str(labfiles.find())
+        lab_file = None if membership.path_of(home).exists() else str(labfiles.find())
     except NotFoundError:
         lab_file = None
     command = [sys.executable, "-m", "homelab", "up"]

@@ -24,7 +24,7 @@ def _draw(as_json: bool) -> None:
 
     home = Home.default()
     services = control_socket.ask(home, {"do": "status"}, timeout_s=20)["services"]
-    lab, nodes, problems, shadow, jobs = _told()
+    lab, nodes, problems, shadow, jobs = _told(home)
     problems += [
         {
             "code": f"service-{s['state']}",
@@ -76,11 +76,17 @@ def _shown_url(url: str | None) -> str:
     return (url or "-").partition("?")[0]
 
 
-def _told() -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str], list[dict[str, Any]]]:
+def _told(home: Home) -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str], list[dict[str, Any]]]:
     """What control says of the lab: name, nodes, problems, jobs in shadow, jobs that need a look (worst first). When it
     is silent, that is what is wrong."""
     from homelab.cli.client import Client
+    from homelab.home import membership
 
+    if member := membership.read(home):
+        from homelab.cli import nodeup
+
+        told = nodeup.told_of(home, member)
+        return told["lab"], told["nodes"], told["problems"], [], []
     try:
         client = Client.of_home(timeout_s=10)
         answer = client.get("/api/v1/lab")

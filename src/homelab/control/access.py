@@ -54,7 +54,8 @@ def new_secret(prefix: str = "") -> str:
 class Identity:
     """Who asks. `session` holds the hash of the browser session when the request came with a cookie, else ''. `via`:
     how they are known (`token`, `link`, `passkey NAME`, `tailscale`). `person`: None for tokens and guests. `address`:
-    where they are, when who vouches for them says so."""
+    where they are, when who vouches for them says so. `node`: the one that a node's token speaks for; None for the
+    token of control's own machine."""
 
     name: str
     scope: Scope
@@ -62,6 +63,7 @@ class Identity:
     via: str = "token"
     person: int | None = None
     address: str = ""
+    node: str | None = None
 
 
 class Access:
@@ -69,12 +71,13 @@ class Access:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.people = People(pool, self._forget)
+        self.people = People(pool, self.forget)
         self._seen: dict[str, tuple[float, Identity | None]] = {}
         self.ended = asyncio.Event()
         """Set when a token or a session ends here; ask again for the next time. What stays open looks again then."""
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """A token or a session has ended: what was remembered of them is asked for anew."""
         self._seen.clear()
         self.ended.set()
         self.ended = asyncio.Event()
@@ -138,7 +141,7 @@ class Access:
             )
             if done.rowcount == 0:
                 raise NotFoundError(f"no token {identity}", hint="List them with: homelab token ls")
-        self._forget()
+        self.forget()
 
     async def by_token(self, secret: str) -> Identity | None:
         """Who holds this token; None when it is unknown, expired or revoked.
@@ -156,13 +159,13 @@ class Access:
                 # `last_used` is for people: once a minute is enough, and a write for each call is not free.
                 "with touched as (update token set last_used = now() where hash = %s"
                 " and (last_used is null or last_used < now() - interval '1 minute'))"
-                " select name, scope, hash from token where hash = %s and revoked is null"
+                " select name, scope, hash, node from token where hash = %s and revoked is null"
                 " and (expires is null or expires > now())",
                 (digest, digest),
             )
         identity = None
         if found and hmac.compare_digest(found[0][2], digest):
-            identity = Identity(name=f"token {found[0][0]}", scope=found[0][1])
+            identity = Identity(name=f"token {found[0][0]}", scope=found[0][1], node=found[0][3])
             if len(self._seen) >= _CACHE_SIZE:
                 self._seen.clear()
             self._seen[digest] = (clock + _CACHE_S, identity)
@@ -233,7 +236,7 @@ class Access:
         """End a session, named by its hash (`Identity.session`)."""
         async with self.pool.connection() as connection:
             await connection.execute("delete from session where hash = %s", (session,))
-        self._forget()
+        self.forget()
 
     # --- forms
 

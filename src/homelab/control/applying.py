@@ -20,7 +20,6 @@ from homelab.core import labfile
 from homelab.core.errors import InputError, RefusedError
 from homelab.core.jobs import flows_of
 from homelab.core.labfile import Lab
-from homelab.core.labfile.fleet import fleet_of
 from homelab.flows.api import PrefectUnavailable
 
 if TYPE_CHECKING:
@@ -108,12 +107,11 @@ async def carry_out(
         for scheduled in gone:
             await store.delete_flow(conn, scheduled.flow.name)
         digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+        await nodes.declare(conn, lab)
         await store.save_lab(conn, name=lab.name, path=main, folder=folder, files=files, digest=digest)
         await versions.add(
             conn, by=by, path=main, folder=folder, files=files, digest=digest, is_takeover=takeover is not None
         )
-        addresses = {node.name: node.address for node in lab.nodes}
-        await nodes.declare(conn, fleet_of(lab.nodes, concurrency=lab.worker.concurrency), addresses)
         await store.add_events(conn, [("lab.applied", lab.name, {"by": by, "jobs": len(lab.jobs)})])
         if takeover is not None and takeover.deadline is not None and shared.clock() > takeover.deadline:
             raise RefusedError(

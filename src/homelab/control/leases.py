@@ -102,6 +102,24 @@ async def everything(conn: Connection) -> list[Lease]:
     return [_lease(row) for row in await all_rows(conn, f"{_OPEN} where ended is null order by token")]
 
 
+async def of_work(conn: Connection, works: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Work -> (token, node) of its lease, where it has one that has not ended."""
+    rows = await all_rows(
+        conn, "select work, token, node from lease where ended is null and work = any(%s)", (list(works),)
+    )
+    return {row["work"]: (int(row["token"]), row["node"]) for row in rows}
+
+
+async def give_back(conn: Connection, node: str, works: Sequence[str]) -> int:
+    """End what this node holds for that work, which does not start or did not need it; how many leases."""
+    rows = await all_rows(
+        conn,
+        "select token from lease where ended is null and node = %s and work = any(%s) order by token for update",
+        (node, list(works)),
+    )
+    return sum([await end(conn, int(row["token"]), "released") for row in rows])
+
+
 async def renew(conn: Connection, node: str, epoch: int, tokens: Iterable[int], *, ttl: timedelta = TTL) -> set[int]:
     """The node was heard: its leases live on. Those of `tokens` that are still its own; what it runs under another has
     been given up, and may run elsewhere."""

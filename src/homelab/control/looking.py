@@ -17,6 +17,7 @@ from homelab.control.state import Scheduled, Shared, utc_now
 from homelab.core import labfile
 from homelab.core.errors import HomelabError, InputError
 from homelab.core.labfile import AccessSettings
+from homelab.core.labfile.model import ServiceSettings
 from homelab.home import labfiles
 
 Json = dict[str, Any]
@@ -55,6 +56,11 @@ class Looking:
     def access(self) -> AccessSettings:
         """The names that the applied lab may be opened by, and the roles of logins that the mesh may vouch for."""
         return self._shared.lab.access if self._shared.lab else AccessSettings()
+
+    @property
+    def node_port(self) -> ServiceSettings:
+        """What the applied lab says of the port for nodes (`nodes`, `node_names`)."""
+        return self._shared.lab.services["control"] if self._shared.lab else ServiceSettings()
 
     def news(self) -> asyncio.Event:
         """Set at the next thing that happens; ask again for the one after it."""

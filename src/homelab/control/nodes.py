@@ -1,16 +1,18 @@
 """The nodes of the lab: the statements on table `node`, and a row of it as `core.placement` knows nodes.
 
-What a node is, is declared by the lab file and measured by the node; whether it is there, its heartbeat says, by the
-database's clock. Written by `control` alone. No decisions here.
+What a node is, is declared by the lab file, said when it joined, and measured by the node; whether it is there, its
+heartbeat says, by the database's clock. Written by `control` alone. No decisions here.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from homelab.control.store import Row, all_rows, one_row
-from homelab.core.capacity import Amounts, Capacity
+from homelab.core.capacity import Amounts, Capacity, smallest
+from homelab.core.labfile import Lab
+from homelab.core.labfile.fleet import fleet_of
 from homelab.core.placement import Model, Node, State
 from homelab.db.pool import Connection, json
 
@@ -23,7 +25,8 @@ _ALL: Final = "select *, extract(epoch from now() - heartbeat)::float8 as age_s 
 @dataclass(frozen=True, kw_only=True)
 class Beat:
     """What a node tells of itself. `used`: what programs outside the lab use; a resource that cannot be read is
-    missing, not zero. `skew_s`: its clock less the database's."""
+    missing, not zero. `skew_s`: its clock less the database's. `sensed`: `labels`, `power`, `thermal` and the
+    names of its GPU `devices`, as told."""
 
     name: str
     measured: Capacity
@@ -32,23 +35,42 @@ class Beat:
     asleep: bool = False
     skew_s: float | None = None
     version: str = ""
+    sensed: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-async def declare(conn: Connection, nodes: Sequence[Node], addresses: Mapping[str, str]) -> None:
+async def declare(conn: Connection, lab: Lab) -> None:
     """The nodes of the lab file. Those that it names no more stay while something is known of them, undeclared."""
+    named = [node.name for node in lab.nodes]
     await conn.execute(
-        "update node set declared = '{}', roles = '[]', labels = '{}', address = '' where name <> all(%s)",
-        ([node.name for node in nodes],),
+        "delete from node where name <> all(%s) and heartbeat is null and version = ''"
+        " and not exists (select from lease where node = node.name)",
+        (named,),
     )
+    await conn.execute(
+        "update node set declared = '{}', roles = '[]', labels = '{}', address = '', sleeps = false, wake = ''"
+        " where name <> all(%s)",
+        (named,),
+    )
+    fleet = fleet_of(lab.nodes, concurrency=lab.worker.concurrency)
+    rows = [
+        {
+            "name": node.name,
+            "roles": json(list(node.roles)),
+            "labels": json(dict(node.labels)),
+            "address": written.address,
+            "declared": json(record(node.declared)),
+            "sleeps": written.sleeps,
+            "wake": written.wake,
+        }
+        for node, written in zip(fleet, lab.nodes, strict=True)
+    ]
     async with conn.cursor() as cursor:
         await cursor.executemany(
-            "insert into node (name, roles, labels, address, declared) values (%s, %s, %s, %s, %s) on conflict (name)"
-            " do update set roles = excluded.roles, labels = excluded.labels, address = excluded.address,"
-            " declared = excluded.declared",
-            [
-                (n.name, json(list(n.roles)), json(dict(n.labels)), addresses.get(n.name, ""), json(record(n.declared)))
-                for n in nodes
-            ],
+            "insert into node (name, roles, labels, address, declared, sleeps, wake) values (%(name)s, %(roles)s,"
+            " %(labels)s, %(address)s, %(declared)s, %(sleeps)s, %(wake)s) on conflict (name) do update set"
+            " roles = excluded.roles, labels = excluded.labels, address = excluded.address,"
+            " declared = excluded.declared, sleeps = excluded.sleeps, wake = excluded.wake",
+            rows,
         )
 
 
@@ -56,11 +78,11 @@ async def beat(conn: Connection, told: Beat) -> int:
     """Take a heartbeat; the node's epoch, under which it holds what it holds."""
     row = await one_row(
         conn,
-        "insert into node (name, measured, used, models, asleep, skew_s, version, heartbeat)"
-        " values (%(name)s, %(measured)s, %(used)s, %(models)s, %(asleep)s, %(skew_s)s, %(version)s, now())"
+        "insert into node (name, measured, used, models, asleep, skew_s, version, sensed, heartbeat) values (%(name)s,"
+        " %(measured)s, %(used)s, %(models)s, %(asleep)s, %(skew_s)s, %(version)s, %(sensed)s, now())"
         " on conflict (name) do update set measured = excluded.measured, used = excluded.used,"
         " models = excluded.models, asleep = excluded.asleep, skew_s = excluded.skew_s, version = excluded.version,"
-        " heartbeat = excluded.heartbeat returning epoch",
+        " sensed = excluded.sensed, heartbeat = excluded.heartbeat returning epoch",
         {
             "name": told.name,
             "measured": json(record(told.measured)),
@@ -69,10 +91,18 @@ async def beat(conn: Connection, told: Beat) -> int:
             "asleep": told.asleep,
             "skew_s": told.skew_s,
             "version": told.version,
+            "sensed": json(dict(told.sensed)),
         },
     )
     assert row is not None
     return int(row["epoch"])
+
+
+async def clock(conn: Connection) -> datetime:
+    """The database's clock, now: the one that all nodes are compared with."""
+    row = await one_row(conn, "select clock_timestamp() as now")
+    assert row is not None
+    return row["now"]
 
 
 async def want(conn: Connection, name: str, wanted: str, *, by: str = "") -> bool:
@@ -100,6 +130,11 @@ async def rows(conn: Connection) -> list[Row]:
     return await all_rows(conn, f"{_ALL} order by name")
 
 
+def asleep(rows: Iterable[Row]) -> set[str]:
+    """The nodes that sleep: what is silent there has not failed."""
+    return {row["name"] for row in rows if _state(row, holds=False) == "asleep"}
+
+
 async def locked(conn: Connection, name: str) -> Row | None:
     """One node, held until the transaction ends: whoever promises something of it waits for the others."""
     return await one_row(conn, f"{_ALL} where name = %s for update", (name,))
@@ -110,12 +145,13 @@ def node_of(row: Row, *, holds: bool) -> Node:
     return Node(
         name=row["name"],
         state=_state(row, holds=holds),
-        declared=capacity(row["declared"]),
+        declared=smallest(capacity(row["declared"]), capacity(row["offered"])),
         measured=None if row["measured"] is None else capacity(row["measured"]),
         roles=tuple(row["roles"]),
-        labels=row["labels"],
+        labels={**row["sensed"].get("labels", {}), **row["labels"]},
         models=tuple(Model(**model) for model in row["models"]),
         foreign={name: int(value) for name, value in row["used"].items()},
+        wakeable=bool(row["wake"]),
         clock_skew_s=row["skew_s"],
     )
 
@@ -124,7 +160,7 @@ def _state(row: Row, *, holds: bool) -> State:
     if row["asleep"]:
         return "asleep"
     if row["age_s"] is None or row["age_s"] > UNREACHABLE.total_seconds():
-        return "unreachable"
+        return "asleep" if row["sleeps"] and row["age_s"] is not None else "unreachable"
     if row["wanted"] == "drained":
         return "draining" if holds else "drained"
     return "ready"

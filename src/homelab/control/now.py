@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from homelab.control import history, questions, store
+from homelab.control import history, nodes, questions, store
 from homelab.control.attention import Entry, JobNow, attention
 from homelab.control.state import Shared
 from homelab.core.endings import Explanation
@@ -37,6 +37,7 @@ async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetim
         conditions = await history.open_conditions(conn)
         going = await history.going(conn)
         workers = await store.workers(conn)
+        asleep = nodes.asleep(await nodes.rows(conn))
         seen = await store.last_event(conn)
         jobs = jobs_now(shared, newest, results, conditions)
         failures = [(j.failure["id"], j.name, j.failure["attempt"]) for j in jobs if j.failure and not j.paused]
@@ -56,7 +57,7 @@ async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetim
         "running": [_going(row, usual.get(row["job"])) for row in going],
         "next": upcoming(shared, at),
         "recent": recent(results),
-        "nodes": questions.nodes(workers),
+        "nodes": questions.nodes(workers, asleep),
     }
 
 

@@ -18,6 +18,7 @@ Kind = Literal["added", "removed", "renamed", "changed"]
 
 _RESTARTS: Final = {"postgres": "postgres", "prefect": "prefect", "control": "control", "worker.name": "worker"}
 """Settings, by the beginning of their name, that only count after the service has started again."""
+_AT_ONCE: Final = ("control.nodes", "control.node_names")
 _NOT_COMPARED: Final = ("name", "source")
 
 
@@ -85,7 +86,10 @@ def plan(old: Lab | None, new: Lab) -> Plan:
     )
     settings = _differences(_settings(before), _settings(new)) if old is not None else ()
     services = {
-        s for c in settings for name, s in _RESTARTS.items() if c.field == name or c.field.startswith(f"{name}.")
+        s
+        for c in settings
+        for name, s in _RESTARTS.items()
+        if (c.field == name or c.field.startswith(f"{name}.")) and c.field not in _AT_ONCE
     }
     return Plan(
         jobs=jobs,
@@ -197,6 +201,8 @@ def written(job: Job) -> dict[str, str]:
                 found |= _retries_text(value)
             case "expect":
                 found |= _expect_text(value)
+            case "save_required":
+                found |= {"save.required": _text(value)} if job.save else {}
             case "notify_on":
                 found["notify.on"] = "as the lab says" if value is None else ", ".join(value) or "never"
             case "notify_urls":
@@ -266,6 +272,11 @@ def _settings(lab: Lab) -> dict[str, str]:
     found["notify.throttle"] = duration_text(lab.notify.throttle_s)
     found["access.hosts"] = ", ".join(lab.access.hosts)
     found |= {f"access.tailscale.{login}": role for login, role in sorted(lab.access.tailscale.items())}
+    store = lab.artefacts
+    found["artefacts.store"] = store.store or "in HOMELAB_HOME"
+    found |= {f"artefacts.{n}": _text(getattr(store, n)) for n in ("endpoint", "region", "access_key", "secret_key")}
+    found["artefacts.keep"] = "none" if store.keep_s is None else duration_text(store.keep_s)
+    found["artefacts.max_size"] = size_text(store.max_bytes)
     for name, service in sorted(lab.services.items()):
         url = service.url or ""
         found |= {
@@ -273,6 +284,9 @@ def _settings(lab: Lab) -> dict[str, str]:
             f"{name}.host": service.host,
             f"{name}.port": _text(service.port),
         }
+    own = lab.services.get("control")
+    if own is not None:
+        found |= {"control.nodes": own.nodes, "control.node_names": ", ".join(own.node_names)}
     for node in lab.nodes:
         found |= {f"nodes.{node.name}.{f.name}": _text(getattr(node, f.name)) for f in fields(node) if f.name != "name"}
     found |= {f"agents.{name}": "defined" for name in lab.agents}

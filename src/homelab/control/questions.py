@@ -4,7 +4,7 @@ Reads only. Times are ISO 8601 UTC with Z; durations seconds. Called by `control
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import islice
@@ -258,7 +258,7 @@ async def run(shared: Shared, row: Mapping[str, Any]) -> Json:
 
 def _attempt(row: Mapping[str, Any]) -> Json:
     shown = {k: time_text(v) if isinstance(v, datetime) else v for k, v in row.items() if k != "job"}
-    return {k: shown[k] for k in shown}
+    return {**shown, "outputs": row["outputs"] or {}}
 
 
 def shown_event(row: Mapping[str, Any]) -> Json:
@@ -281,13 +281,17 @@ def settled(last: int, rows: Sequence[Mapping[str, Any]], *, now: datetime) -> i
     return len(rows)
 
 
-def nodes(workers: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """The machines that run jobs, by what their workers last said."""
+def nodes(workers: Sequence[Mapping[str, Any]], asleep: Collection[str]) -> list[Json]:
+    """The machines that run jobs, by what their workers last said. `asleep`: names of those that sleep."""
     return [
         {
             "name": worker["node"],
             "worker": worker["name"],
-            "state": "ready" if worker["age_s"] <= SILENT_WORKER_S else "unreachable",
+            "state": "asleep"
+            if worker["node"] in asleep
+            else "ready"
+            if worker["age_s"] <= SILENT_WORKER_S
+            else "unreachable",
             "heartbeat_age_s": round(worker["age_s"], 1),
             "slots": worker["slots"],
             "running": worker["running"],
@@ -296,8 +300,8 @@ def nodes(workers: Sequence[Mapping[str, Any]]) -> list[Json]:
     ]
 
 
-def problems(shared: Shared, workers: Sequence[Mapping[str, Any]]) -> list[Json]:
-    """What is wrong with the lab itself now."""
+def problems(shared: Shared, workers: Sequence[Mapping[str, Any]], asleep: Collection[str]) -> list[Json]:
+    """What is wrong with the lab itself now. The silence of a node that is `asleep` is nothing wrong."""
     found = [
         {"code": code, "severity": "warning", "subject": "control", "message": text, "hint": ""}
         for code, text in shared.notes.items()
@@ -313,7 +317,7 @@ def problems(shared: Shared, workers: Sequence[Mapping[str, Any]]) -> list[Json]
             }
         )
     for worker in workers:
-        if worker["age_s"] > SILENT_WORKER_S:
+        if worker["age_s"] > SILENT_WORKER_S and worker["node"] not in asleep:
             found.append(
                 {
                     "code": "worker-silent",
@@ -326,11 +330,21 @@ def problems(shared: Shared, workers: Sequence[Mapping[str, Any]]) -> list[Json]
     return found
 
 
-async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) -> Json:
-    """Why the job did, or did not, run: the newest facts, the most telling first."""
+async def why(
+    shared: Shared,
+    scheduled: Scheduled,
+    name: str,
+    now: datetime,
+    *,
+    impossible: Sequence[str] = (),
+    waiting: Sequence[Json] = (),
+) -> Json:
+    """Why the job did, or did not, run: the newest facts, the most telling first. `impossible`: why no node could ever
+    run it. `waiting`: `Control.queue`."""
     flow = scheduled.flow
     job_ = flow.job(name)
-    reasons: list[str] = []
+    reasons = [f"no node of the lab can ever run it: {one}" for one in impossible]
+    reasons += [words for one in waiting if one["job"] == name for words in waits(one)]
     if name in shared.paused:
         reasons.append(f"it is paused by {shared.paused[name]} (homelab job resume {name})")
     elif job_.paused:
@@ -369,6 +383,12 @@ async def why(shared: Shared, scheduled: Scheduled, name: str, now: datetime) ->
         reasons.append(f"it is next due at {iso(due)}")
     advice = next((e.action for e in explained.values()), "")
     return {"job": name, "reasons": reasons, "next_due": time_text(due), "last_run": last, "advice": advice}
+
+
+def waits(entry: Mapping[str, Any]) -> list[str]:
+    """In sentences, for what an entry of the queue waits."""
+    begun = f"run {entry['run'][:8]} waits for room since {entry['since']}"
+    return [begun, *(str(one["reason"]) for one in entry["reasons"])]
 
 
 def _last_words(last: Json, explained: Explanation | None) -> str:

@@ -7,9 +7,11 @@ entered in the ledger, for the scheduler to do. Called by `control.service`.
 import hashlib
 import json as jsonlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from homelab.control import ledger, store
+from homelab.control import leases, ledger, store
+from homelab.core.passing import Passed
 from homelab.db.pool import Connection, json
 
 Report = Mapping[str, Any]
@@ -22,8 +24,16 @@ class Watching(Protocol):
     async def on_report(self, conn: Any, report: Mapping[str, Any]) -> None: ...
 
 
-async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -> set[str]:
-    """Enter the reports that are new; the jobs that ended for good, and the flows whose runs were given up."""
+@dataclass(frozen=True, kw_only=True)
+class Entered:
+    """What was new. `ended`: jobs that ended for good, and flows whose runs were given up. `is_room`: leases ended."""
+
+    ended: set[str]
+    is_room: bool
+
+
+async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -> Entered:
+    """Enter the reports that are new, and with the end of an attempt the end of its lease."""
     cursor = await conn.execute(
         "insert into report (id) select unnest(%s::text[]) on conflict do nothing returning id",
         ([r["id"] for r in reports],),
@@ -32,21 +42,25 @@ async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -
     new = [r for r in reports if r["id"] in fresh]
     finished = {(r["run"], r["job"], r["attempt"]) for r in new if r["kind"] == "job.finished"}
     ended: set[str] = set()
+    is_room = False
     for report in new:
         if report["kind"] == "job.started" and (report["run"], report["job"], report["attempt"]) in finished:
             continue  # its end is in the same batch and says all of it
         await _enter(conn, report)
+        if report["kind"] == "job.finished" and report.get("token") is not None:
+            is_room |= await leases.end(conn, int(report["token"]), "done")
         if report["kind"] == "job.finished" and report["retry_at"] is None:
             ended.add(str(report["job"]))
         elif report["kind"] == "run.missed":
             ended.add(str(report["flow"]))
         await watcher.on_report(conn, report)
     await store.add_events(conn, [_event(r) for r in new])
-    return ended
+    return Entered(ended=ended, is_room=is_room)
 
 
 def _event(report: Report) -> tuple[str, str, dict[str, Any]]:
-    body = {k: v for k, v in report.items() if k not in ("id", "kind", "tail", "facts")}
+    apart = ("id", "kind", "tail", "facts", "outputs", "artefacts", "token")
+    body = {k: v for k, v in report.items() if k not in apart}
     return str(report["kind"]), str(report.get("job") or report.get("flow") or ""), body
 
 
@@ -67,6 +81,7 @@ async def _enter(conn: Connection, report: Report) -> None:
             )
         case "job.finished":
             await _job_finished(conn, report)
+            await _saved(conn, report)
         case "run.finished" | "run.skipped":
             await conn.execute(
                 "update run set state = %(state)s, started = coalesce(started, %(started)s), ended = %(ended)s,"
@@ -91,15 +106,15 @@ _FINISHED = b"""
         where %(setting)s::text is not null on conflict do nothing
     )
     insert into job_run (run, job, attempt, flow, due, state, started, ended, exit_code, signal, reason, output_bytes,
-        output_lines, tail, retry_at, node, worker, setting, facts)
+        output_lines, tail, retry_at, node, worker, setting, facts, outputs)
     values (%(run)s, %(job)s, %(attempt)s, %(flow)s, %(due)s, %(state)s, %(started)s, %(ended)s, %(exit_code)s,
         %(signal)s, %(reason)s, %(output_bytes)s, %(output_lines)s, %(tail)s, %(retry_at)s, %(node)s, %(worker)s,
-        %(setting)s, %(facts)s)
+        %(setting)s, %(facts)s, %(outputs)s)
     on conflict (run, job, attempt) do update set state = excluded.state,
         started = coalesce(excluded.started, job_run.started), ended = excluded.ended, exit_code = excluded.exit_code,
         signal = excluded.signal, reason = excluded.reason, output_bytes = excluded.output_bytes,
         output_lines = excluded.output_lines, tail = excluded.tail, retry_at = excluded.retry_at,
-        setting = excluded.setting, facts = excluded.facts, recorded = now()
+        setting = excluded.setting, facts = excluded.facts, outputs = excluded.outputs, recorded = now()
 """
 
 
@@ -113,9 +128,19 @@ async def _job_finished(conn: Connection, report: Report) -> None:
             "tail": json(report.get("tail") or []),
             "steady": steady,
             "setting": digest if facts else None,
+            "outputs": json(report["outputs"]) if report.get("outputs") else None,
             "facts": json({k: v for k, v in facts.items() if k not in _STEADY}) if facts else None,
         },
     )
+
+
+async def _saved(conn: Connection, report: Report) -> None:
+    for artefact in Passed.from_json(report).artefacts:
+        await conn.execute(
+            "insert into artefact (run, job, attempt, path, sha256, bytes, node) values (%(run)s, %(job)s, %(attempt)s,"
+            " %(path)s, %(sha256)s, %(bytes)s, %(node)s) on conflict do nothing",
+            {**report, **asdict(artefact)},
+        )
 
 
 async def _run_missed(conn: Connection, report: Report) -> None:

@@ -39,6 +39,7 @@ async def view(shared: Shared, row: Mapping[str, Any]) -> Json:
         if _failed(job):
             known = explained.get((body["run"]["id"], job["job"], job["attempt"])) or explain(Ending.of(job))
             job["ending"], job["facts"], job["advice"] = known.sentence, list(known.facts), known.action
+        job["outputs"] = [{}, *(a["outputs"] for a in job["attempts"] if a["state"] == RunState.SUCCEEDED)][-1]
         job["source"] = _source(shared, job["job"]) or (definition.source if definition else "")
     body["run"]["why"] = why_it_ran(shared, row)
     body["run"]["digest"] = row["digest"]

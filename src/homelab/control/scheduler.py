@@ -395,7 +395,7 @@ class Scheduler:
             await store.add_run(conn, new)
         self._entered = True
         if row["due"] <= self._shared.clock():
-            self._shared.wake_workers({"kind": "poll"})
+            self._shared.arrived.set()
 
     async def _redeploy(self, scheduled: Scheduled) -> None:
         try:

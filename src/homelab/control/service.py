@@ -7,31 +7,51 @@ It wires the parts: `apply`, `scheduler`, `reports`, `answers`; the alerts are `
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any
 
-import psutil
 import structlog
 
 from homelab import __version__
-from homelab.control import applying, history, leases, ledger, nodes, preview, questions, reports, store, versions
+from homelab.control import (
+    applying,
+    burying,
+    heartbeats,
+    history,
+    leases,
+    ledger,
+    nodes,
+    preview,
+    questions,
+    reports,
+    roster,
+    store,
+    versions,
+)
+from homelab.control.artefacts import Artefacts
 from homelab.control.digest import Digest
+from homelab.control.dispatch import Dispatch
 from homelab.control.fleet import Fleet
+from homelab.control.impossible import Impossibles
 from homelab.control.looking import Looking
+from homelab.control.noderuns import NodeRuns
 from homelab.control.plan import plan as plan_of
+from homelab.control.queueing import Queue
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
+from homelab.control.waking import Waking
 from homelab.core import labfile
-from homelab.core.capacity import SLOTS, UNIT, Capacity
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
 from homelab.db.migrate import migrate
-from homelab.db.pool import AWAY, UNFIT, Database
+from homelab.db.pool import AWAY, UNFIT, Connection, Database
 from homelab.flows import records
-from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
+from homelab.flows.api import PrefectApi, PrefectUnavailable
 from homelab.home import adoptions
 from homelab.home.marks import read_mark
 from homelab.home.paths import Home
@@ -42,8 +62,6 @@ log = structlog.get_logger()
 
 Json = dict[str, Any]
 WAKE_S = 25.0
-SILENT_S = 40.0
-"""A worker that has said nothing for so long is gone: what it ran is shown as crashed."""
 PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 PARAMS_BYTES = 256 * 1024
 RUN_PREFIX = re.compile(r"[0-9a-f-]{4,35}")
@@ -57,7 +75,15 @@ class Control:
         self._watcher = watcher
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
-        self.fleet = Fleet(shared)
+        self._clocks = heartbeats.Clocks()
+        self._reader = roster.Reader(shared)
+        self._wanted = heartbeats.Wanted()
+        self._impossibles = Impossibles(shared)
+        self.waking = Waking(shared)
+        self.dispatch = Dispatch(shared, self._reader, self.waking)
+        self.waiting = Queue(shared, self.dispatch)
+        self.fleet = Fleet(shared, waiting=self.queue, bury=lambda node: burying.of_node(shared, node))
+        self.artefacts = Artefacts(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
     @classmethod
@@ -83,6 +109,17 @@ class Control:
     def database(self) -> Database:
         return self._shared.database
 
+    @property
+    def node_runs(self) -> NodeRuns:
+        """Whose a run is."""
+        return NodeRuns(self._shared.database)
+
+    def note(self, code: str, text: str) -> None:
+        """A problem that holds from now on, or no more ("")."""
+        self._shared.notes.pop(code, None)
+        if text:
+            self._shared.notes[code] = text
+
     async def _load(self) -> None:
         async with self._shared.database.connection() as conn:
             row = await store.applied_lab(conn)
@@ -92,6 +129,8 @@ class Control:
                 if lab is None:  # written by another version, which took it: its flows still run
                     log.error("lab.unreadable", problems=len(problems))
                 placed = None if lab is None else applying.placed(lab, row["folder"])
+                if lab is not None:
+                    await nodes.declare(conn, lab)
             self._shared.known_until = await self._restored_until(conn)
             self._shared.handed_back = adoptions.handed_back(self._shared.home)
             read = await self._shared.read(conn, placed)
@@ -120,6 +159,8 @@ class Control:
         """Scheduling, watching, delivering, pruning, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._scheduler.serve(), name="scheduler")
+            group.create_task(self.dispatch.serve(), name="dispatch")
+            group.create_task(self.waiting.serve(), name="queue")
             group.create_task(self._watch(), name="watch")
             group.create_task(self._watcher.deliver_loop(self._shared.database), name="deliver")
             group.create_task(self._prune(), name="prune")
@@ -129,13 +170,14 @@ class Control:
             await asyncio.sleep(10)
             await self._check_home()
             try:
-                await self._bury_silent_workers()
+                await burying.silent(self._shared)
                 async with self._shared.database.connection() as conn:
                     before = await store.last_event(conn)
                     await self._watcher.tick(conn, self._shared.clock())
                     told = await store.last_event(conn) != before
                 async with self._shared.database.connection() as conn:
                     told |= await self.digest.tick(conn, self._shared.clock())
+                    told |= self._impossibles.has_changed(await nodes.rows(conn))
                 if told:
                     self._shared.tell()
                 self._shared.notes.pop("watch-broken", None)
@@ -150,27 +192,13 @@ class Control:
         if trouble := await asyncio.to_thread(self._shared.home.trouble):
             self._shared.notes["output-lost"] = f"{trouble}: jobs run, but what they print is lost"
 
-    async def _bury_silent_workers(self) -> None:
-        async with self._shared.database.connection() as conn:
-            silent = [w for w in await store.workers(conn) if w["age_s"] > SILENT_S]
-            runs = [(w, r) for w in silent for r in await store.open_runs_of(conn, w["name"])]
-        for worker, run in runs:
-            reason = f"worker {worker['name']} on {worker['node']} has been silent for {worker['age_s']:.0f} s"
-            try:
-                await self._shared.prefect.set_state(run["id"], records.proposal(RunState.CRASHED, reason))
-            except PrefectRefused:
-                log.warning("crash.refused", run_id=run["id"])
-            async with self._shared.database.connection() as conn:
-                await store.crash_run(conn, run["id"], reason)
-                await store.add_events(conn, [("run.crashed", run["flow"], {"run": run["id"], "reason": reason})])
-            self._shared.tell()
-
     async def _prune(self) -> None:
         while True:
             try:
                 async with self._shared.database.connection() as conn:
                     await store.prune(conn)
                     await leases.prune(conn)
+                await self.artefacts.prune()
             except AWAY as error:
                 log.warning("prune.waits", error=str(error).strip())
             await asyncio.sleep(3600)
@@ -180,10 +208,15 @@ class Control:
     async def lab(self) -> Json:
         """The name of the lab, its nodes as its workers tell, and what is wrong."""
         async with self._shared.database.connection() as conn:
-            workers = await store.workers(conn)
+            workers, asleep = await store.workers(conn), nodes.asleep(await nodes.rows(conn))
         name = None if self._shared.lab is None else self._shared.lab.name
         shadow = [job.name for s in self._shared.flows.values() for job in s.flow.jobs if job.shadow]
-        return {"lab": name, "nodes": questions.nodes(workers), "problems": await self.problems(), "shadow": shadow}
+        return {
+            "lab": name,
+            "nodes": questions.nodes(workers, asleep),
+            "problems": await self.problems(),
+            "shadow": shadow,
+        }
 
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Json:
         """What `apply` would change. InputError with all problems when the file is bad."""
@@ -280,7 +313,7 @@ class Control:
             await store.add_run(conn, new)
             await store.add_events(conn, [("run.created", name, {"run": run, "by": by})])
         self._shared.tell()
-        self._shared.wake_workers({"kind": "poll"})
+        self._shared.arrived.set()
         return {"run": {"id": run, "job": name, "flow": scheduled.flow.name, "jobs": jobs, "state": "scheduled"}}
 
     async def retry(self, run: str, *, failed: bool, by: str, job: str | None = None) -> Json:
@@ -310,7 +343,7 @@ class Control:
                 conn, [("run.retried", row["flow"], {"run": run, "by": by, "failed": failed, "job": job})]
             )
         self._shared.tell()
-        self._shared.wake_workers({"kind": "poll"})
+        self._shared.arrived.set()
         return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}
 
     async def cancel(self, run: str, by: str) -> Json:
@@ -329,7 +362,7 @@ class Control:
         else:
             cancelling = records.StateProposal(type="CANCELLING", name="Cancelling", message=reason)
             await self._shared.prefect.set_state(run, cancelling)
-        self._shared.wake_workers({"kind": "cancel", "run": run, "reason": reason})
+        self._shared.wake_workers({"kind": "cancel", "run": run, "reason": reason}, node=row["node"])
         async with self._shared.database.connection() as conn:
             await store.add_events(conn, [("run.cancelled", row["flow"], {"run": run, "by": by})])
         self._shared.tell()
@@ -375,34 +408,65 @@ class Control:
         """Enter what a worker reports; each report once."""
         try:
             async with self._shared.database.connection() as conn:
-                ended = await reports.take(conn, taken, self._watcher)
+                entered = await reports.take(conn, taken, self._watcher)
         except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"a report cannot be entered: {error}".strip()[:300]) from error
+        for report in taken:
+            if str(report["kind"]).startswith("run."):
+                self.dispatch.begun(str(report["run"]))
         self._shared.tell()
+        if entered.is_room:
+            self.waiting.changed.set()
+        ended = entered.ended
         if any(name in ended or any(c.job in ended for c in s.conditions) for name, s in self._shared.flows.items()):
             self._shared.unsettled = True
             self._shared.changed.set()
         return {"taken": len(taken)}
 
-    async def heartbeat(self, body: Json) -> Json:
-        """A worker is alive; the answer holds what it should know. RefusedError: another of its name is alive."""
+    async def heartbeat(self, body: Json, *, node: str | None = None) -> Json:
+        """A worker is alive; the answer holds what it should know. `node`: the one whose token came with it, None on
+        this machine. RefusedError: another of its name is alive."""
+        came = time.monotonic()
         try:
             async with self._shared.database.connection() as conn:
-                other = await store.beat(conn, body)
-                if other is not None and not _runs_here(int(other["pid"])):
-                    await store.forget_worker(conn, body["worker"])
-                    other = await store.beat(conn, body)
-                if other is None:
-                    slots = Capacity(amounts={SLOTS: int(body["slots"]) * UNIT})
-                    await nodes.beat(conn, nodes.Beat(name=body["node"], measured=slots, used={}, version=__version__))
-        except (KeyError, *UNFIT) as error:
+                joined = None if node is not None else await store.joined_node(conn, body["node"])
+                other = None if joined else await store.beat(conn, body)
+                told = {} if joined or other is not None else await self._hear(conn, body, came)
+        except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
+        if joined:
+            raise RefusedError(
+                f"there is a node '{joined}' on another machine",
+                hint="Give this worker another name: homelab worker --name",
+            )
         if other is not None:
             raise RefusedError(
                 f"worker '{body['worker']}' is already at work (pid {other['pid']} on {other['node']})",
                 hint="Give this one another name, or stop that one.",
             )
-        return {"ok": True, "queues": {} if self._shared.lab is None else dict(self._shared.lab.queues)}
+        queues = {} if self._shared.lab is None else dict(self._shared.lab.queues)
+        if self._reader.is_news(str(body["node"])):
+            self._shared.arrived.set()
+        return {"ok": True, "queues": queues, "version": __version__, **told}
+
+    async def _hear(self, conn: Connection, body: Json, came: float) -> Json:
+        """What the node tells of itself; what it should know of that. `came`: when, on the monotonic clock."""
+        declared = self._shared.declared(str(body["node"]))
+        told = heartbeats.read(body, declared)
+        now = await nodes.clock(conn)
+        skew_s = heartbeats.skew_s(told, database=now, since_s=time.monotonic() - came)
+        if skew_s is not None:
+            skew_s = self._clocks.heard(told.beat.name, skew_s)
+        epoch = await nodes.beat(conn, replace(told.beat, skew_s=skew_s))
+        if not told.beat.asleep:
+            self.waking.heard(told.beat.name)
+        if told.slept_s:
+            await store.add_events(conn, [("node.slept", told.beat.name, {"seconds": told.slept_s})])
+            self._shared.tell()
+        tokens = [int(token) for token in body.get("leases", ())]
+        kept = await leases.renew(conn, told.beat.name, epoch, tokens) if tokens else set[int]()
+        lost = [token for token in tokens if token not in kept]
+        return {"epoch": epoch, "lost": lost, "sense": self._wanted.to_sense(self._shared.flows, declared)}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
         """The commands for a worker, as soon as there are some; after 25 s, none."""
@@ -415,6 +479,11 @@ class Control:
         while not queue.empty():
             commands.append(queue.get_nowait())
         return commands
+
+    async def queue(self) -> list[Json]:
+        """What waits for a node, or for room on one, and why each node does not take it: first the runs that no node
+        can take. `{work, run, job, since, priority, node, reasons: [{node, code, reason}]}` each."""
+        return self.dispatch.queue() + self.waiting.listing()
 
     async def definition(self, digest: str) -> str:
         async with self._shared.database.connection() as conn:
@@ -432,8 +501,14 @@ class Control:
         return await questions.job(self._shared, self._find(name), name, self._shared.clock())
 
     async def why(self, job: str) -> Json:
-        found = await questions.why(self._shared, self._find(job), job, self._shared.clock())
-        found["reasons"] += await self.fleet.where(job)
+        scheduled = self._find(job)
+        async with self._shared.database.connection() as conn:
+            never = self._impossibles.now(await nodes.rows(conn)).get(job, ())
+        impossible = [one.message for one in never]
+        waiting = await self.queue()
+        now = self._shared.clock()
+        found = await questions.why(self._shared, scheduled, job, now, impossible=impossible, waiting=waiting)
+        found["reasons"] += [] if impossible else await self.fleet.where(job)
         return found
 
     async def graph(self) -> Json:
@@ -475,13 +550,13 @@ class Control:
     async def problems(self) -> list[Json]:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
-            workers = await store.workers(conn)
+            workers, fleet = await store.workers(conn), await nodes.rows(conn)
         of_nodes = await self.fleet.problems()
         gone = {one["node"] for one in of_nodes if one["code"] == "node-unreachable"}
         silent = {worker["name"] for worker in workers if worker["node"] in gone}  # its machine says it already
-        found = questions.problems(self._shared, workers)
+        found = questions.problems(self._shared, workers, nodes.asleep(fleet))
         kept = [one for one in found if one["code"] != "worker-silent" or one["subject"] not in silent]
-        return kept + of_nodes + told
+        return kept + of_nodes + self._impossibles.problems(fleet) + self.waking.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:
@@ -516,8 +591,3 @@ def _check_params(params: Mapping[str, str]) -> None:
             raise InputError(f"the value of parameter {name} holds a NUL byte, which no environment can carry")
     if sum(len(value.encode()) for value in params.values()) > PARAMS_BYTES:
         raise InputError(f"the parameters are longer than {PARAMS_BYTES // 1024} KiB", hint="Pass the name of a file.")
-
-
-def _runs_here(pid: int) -> bool:
-    """Whether a process of this pid lives on this machine. Embedded labs have all their workers here."""
-    return psutil.pid_exists(pid)

@@ -11,8 +11,10 @@ from functools import cached_property
 
 from homelab.control import freshness, ledger, store
 from homelab.core import schedule as schedules
+from homelab.core.capacity import Capacity
 from homelab.core.jobs import Flow, effective_schedules
 from homelab.core.labfile import Lab
+from homelab.core.labfile.fleet import fleet_of
 from homelab.core.schedule import Schedule
 from homelab.db.pool import Connection, Database
 from homelab.flows.api import PrefectApi
@@ -68,12 +70,20 @@ class Shared:
     notes: dict[str, str] = field(default_factory=dict[str, str])
     """Problems of `control` itself, by code, that hold now."""
 
-    def wake_workers(self, command: dict[str, str]) -> None:
-        """Hand a command to every worker that listens; one that is slow keeps its newest hundred."""
-        for queue in self.commands.values():
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(command)
+    worker_on: dict[str, str] = field(default_factory=dict[str, str])
+    """Node -> its worker, by who asked for work."""
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    """Prefect has runs that may start at once."""
+
+    def wake_workers(self, command: dict[str, str], *, node: str | None = None) -> None:
+        """Hand a command to the worker of that node, or to every worker that listens; one that is slow keeps its newest
+        hundred."""
+        only = None if node is None else self.worker_on.get(node, node)
+        for worker, queue in self.commands.items():
+            if only in (None, worker):
+                if queue.full():
+                    queue.get_nowait()
+                queue.put_nowait(command)
 
     def tell(self) -> None:
         """There is a new event."""
@@ -82,6 +92,14 @@ class Shared:
 
     def flow_of(self, job: str) -> Scheduled | None:
         return next((s for s in self.flows.values() if job in s.jobs), None)
+
+    def declared(self, node: str) -> Capacity | None:
+        """What the lab file says that the node has; None when it does not name it."""
+        lab = self.lab
+        if lab is None:
+            return None
+        fleet = fleet_of((n for n in lab.nodes if n.name == node), concurrency=lab.worker.concurrency)
+        return fleet[0].declared if fleet else None
 
     def skipped(self, flow: Flow) -> tuple[str, ...]:
         """Jobs of the flow that do not run: the paused ones, those that cron still runs, and what needs them."""

@@ -7,7 +7,7 @@ run; jobs of a run that have not begun have the run's own state. Called by the p
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from homelab.core.jobs import Flow
 from homelab.db.pool import Connection, json
@@ -145,7 +145,55 @@ async def end_run(conn: Connection, run: str, state: str, reason: str) -> None:
 
 
 async def reopen_run(conn: Connection, run: str) -> None:
-    await conn.execute("update run set state = 'scheduled', reason = '', ended = null where id = %s", (run,))
+    await conn.execute(
+        "update run set state = 'scheduled', reason = '', ended = null, assigned = null where id = %s", (run,)
+    )
+
+
+async def assigned(conn: Connection, runs: Sequence[str]) -> dict[str, Row]:
+    """(id, flow, node, assigned) of those of the runs that have a node."""
+    rows = await all_rows(
+        conn,
+        "select id, flow, node, assigned from run where id = any(%(ids)s) and node is not null union all"
+        " select id, '', node, assigned from foreign_run where id = any(%(ids)s)",
+        {"ids": list(runs)},
+    )
+    return {row["id"]: row for row in rows}
+
+
+async def runs_of_others(conn: Connection, runs: Sequence[str], node: str) -> dict[str, str]:
+    """Those of the runs that belong to another node now: run -> that node."""
+    rows = await all_rows(
+        conn, "select id, node from run where id = any(%s) and node <> %s and assigned is not null", (list(runs), node)
+    )
+    return {row["id"]: row["node"] for row in rows}
+
+
+async def assign(conn: Connection, nodes: Mapping[str, str]) -> None:
+    """Run -> the node that it is given to."""
+    values = {"runs": list(nodes), "nodes": list(nodes.values())}
+    await conn.execute(
+        "update run set node = given.node, assigned = now() from unnest(%(runs)s::text[], %(nodes)s::text[])"
+        " as given(run, node) where run.id = given.run",
+        values,
+    )
+    await conn.execute(
+        "insert into foreign_run (id, node) select given.run, given.node from"
+        " unnest(%(runs)s::text[], %(nodes)s::text[]) as given(run, node)"
+        " where not exists (select from run where run.id = given.run)"
+        " on conflict (id) do update set node = excluded.node, assigned = now()",
+        values,
+    )
+
+
+async def at_work(conn: Connection, flows: Sequence[str]) -> dict[str, str]:
+    """Flow -> the node where a run of it is at work."""
+    rows = await all_rows(
+        conn,
+        "select flow, node from run where flow = any(%s) and state = 'running' and node is not null order by started",
+        (list(flows),),
+    )
+    return {row["flow"]: row["node"] for row in rows}
 
 
 async def open_runs_of(conn: Connection, worker: str) -> list[Row]:
@@ -184,6 +232,50 @@ async def run_row(conn: Connection, run: str) -> Row | None:
     return await one_row(conn, "select * from run where id = %s", (run,))
 
 
+async def node_of_run(conn: Connection, run: str) -> str | None:
+    """The node whose run this is; None while it is nobody's, or when there is no such run."""
+    return (await nodes_of_runs(conn, [run])).get(run)
+
+
+async def nodes_of_runs(conn: Connection, runs: Sequence[str]) -> dict[str, str]:
+    """The node of each of these runs that has one, the runs of Prefect that are not the lab's own among them."""
+    rows = await all_rows(
+        conn,
+        "select id, node from run where id = any(%(runs)s) and node is not null"
+        " union all select id, node from foreign_run where id = any(%(runs)s)",
+        {"runs": list(runs)},
+    )
+    return {row["id"]: row["node"] for row in rows}
+
+
+async def claim_run(conn: Connection, run: str, node: str) -> bool:
+    """The run is this node's if it was nobody's; whether it is now. False for one that the lab does not know."""
+    done = await conn.execute(
+        "update run set node = %s where id = %s and (node is null or node = %s)", (node, run, node)
+    )
+    return done.rowcount > 0
+
+
+async def release_run(conn: Connection, run: str, node: str) -> None:
+    """Take a claim back that Prefect did not accept."""
+    await conn.execute(
+        "update run set node = null where id = %s and node = %s and state in ('scheduled', 'pending')", (run, node)
+    )
+
+
+async def note_flow_run(conn: Connection, run: str, node: str) -> None:
+    """A run of Prefect that is not the lab's own is this node's."""
+    await conn.execute("insert into foreign_run (id, node) values (%s, %s) on conflict do nothing", (run, node))
+
+
+async def is_definition_of(conn: Connection, digest: str, node: str) -> bool:
+    """Whether a run of this node is of that definition."""
+    return (
+        await one_row(conn, "select 1 as found from run where digest = %s and node = %s limit 1", (digest, node))
+        is not None
+    )
+
+
 async def runs_beginning(conn: Connection, prefix: str) -> list[str]:
     return [r["id"] for r in await all_rows(conn, "select id from run where id like %s limit 3", (prefix + "%",))]
 
@@ -192,7 +284,7 @@ async def attempts(conn: Connection, run: str) -> list[Row]:
     return await all_rows(
         conn,
         "select job, attempt, state, started, ended, exit_code, signal, reason, output_bytes, output_lines, tail,"
-        " node, worker, retry_at from job_run where run = %s order by recorded, job, attempt",
+        " node, worker, retry_at, outputs from job_run where run = %s order by recorded, job, attempt",
         (run,),
     )
 
@@ -213,13 +305,18 @@ async def last_ends(conn: Connection, jobs: Sequence[str]) -> dict[str, tuple[da
 
 
 async def beat(conn: Connection, body: Mapping[str, Any]) -> Row | None:
-    """Take a heartbeat. A row when another worker of this name is alive: that one."""
+    """Take a heartbeat. A row when another worker of this name is alive: that one. One that was heard lately is, unless
+    the new one says which it `replaces`: it holds the lock of the same home, so that one has ended."""
+    raw: object = body.get("replaces")
+    replaced: Mapping[str, Any] = cast("Mapping[str, Any]", raw) if isinstance(raw, Mapping) else dict[str, Any]()
     other = await one_row(
         conn,
         "select name, pid, node from worker where name = %(worker)s and (pid, date_trunc('milliseconds', started)) is"
         " distinct from (%(pid)s::int, date_trunc('milliseconds', %(started)s::timestamptz))"
+        " and (pid, date_trunc('milliseconds', started)) is distinct from (%(old_pid)s::int,"
+        " date_trunc('milliseconds', %(old_started)s::timestamptz))"
         " and last_seen > now() - interval '25 seconds'",
-        body,
+        {**body, "old_pid": replaced.get("pid"), "old_started": replaced.get("started")},
     )
     if other is not None:
         return other
@@ -231,6 +328,12 @@ async def beat(conn: Connection, body: Mapping[str, Any]) -> Row | None:
         {**body, "running": json(body.get("running", []))},
     )
     return None
+
+
+async def joined_node(conn: Connection, name: str) -> str | None:
+    """The name, when a machine that joined has it."""
+    row = await one_row(conn, "select node from token where node = %s and revoked is null", (name,))
+    return None if row is None else str(row["node"])
 
 
 async def workers(conn: Connection) -> list[Row]:
@@ -286,6 +389,7 @@ async def prune(conn: Connection) -> None:
         "delete from run where coalesce(due, created) < now() - interval '60 days' and state <> 'scheduled'",
         "delete from instant where due < now() - interval '400 days'",
         "delete from notification where created < now() - interval '60 days' and state <> 'queued'",
+        "delete from foreign_run where assigned < now() - interval '60 days'",
         "delete from definition where created < now() - interval '60 days' and digest not in"
         " (select digest from flow union select digest from run)",
     ):

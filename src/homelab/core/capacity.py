@@ -37,7 +37,12 @@ class AmountError(InputError):
 
 
 def is_bytes(resource: str) -> bool:
-    return resource in (MEMORY, GPU_MEMORY) or resource.startswith(DISK)
+    return resource == MEMORY or resource.startswith((GPU_MEMORY, DISK))
+
+
+def gpu(device: int) -> str:
+    """The resource of what is used of one device: that of the first is `gpu_memory`, then `gpu_memory:1`, ..."""
+    return f"{GPU_MEMORY}:{device}" if device else GPU_MEMORY
 
 
 def disk(path: str) -> str:

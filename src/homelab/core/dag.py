@@ -146,6 +146,12 @@ def after_attempt(
     return progress.having(name, replace(job, state=outcome, retry_at=None, reason=reason))
 
 
+def put_back(progress: Progress, name: str, reason: str) -> Progress:
+    """The attempt that ran was stopped for other work: the job waits again, and its retries are what they were."""
+    job = progress[name]
+    return progress.having(name, replace(job, state=WAITING, base=job.base + 1, reason=reason))
+
+
 def retry_delay_s(retries: Retries, n: int, random01: float) -> float:
     """Seconds before the n-th retry (from 1): exponential, capped, then lengthened by up to `jitter` of itself."""
     try:

@@ -4,8 +4,9 @@ It never retries and never decides: callers know what may wait. Called by `worke
 """
 
 import json
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, cast
@@ -21,6 +22,8 @@ from homelab.flows.records import StateProposal, clean
 API_VERSION = "0.8.4"
 _DEPLOYMENT = "homelab"
 _LOG_MESSAGE_LIMIT = 20_000
+DUE_RUNS = 200
+"""The most that the server gives at once."""
 
 
 class PrefectUnavailable(HomelabError):  # noqa: N818 - a state of the world, not a fault
@@ -64,6 +67,16 @@ class DueRun:
     run_count: int
     state_name: str
 
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "due": iso(self.due)}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> "DueRun":
+        """The inverse of `to_json`; what is not known here is passed over."""
+        known: dict[str, Any] = {name: body[name] for name in cls.__dataclass_fields__}
+        known |= {"due": datetime.fromisoformat(body["due"]), "tags": tuple(body["tags"])}
+        return cls(**known)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunView:
@@ -90,9 +103,17 @@ class LogLine:
 
 
 class PrefectApi:
-    """One server. `url` ends in `/api`; `auth` is `user:password` or None. Use as an async context manager."""
+    """One server. `url` ends in `/api`; `auth` is `user:password` or None; `trust` whom to believe over TLS, None for
+    those that the machine does. Use as an async context manager."""
 
-    def __init__(self, url: str, auth: str | None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        auth: str | None,
+        *,
+        trust: ssl.SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         user, _, password = (auth or "").partition(":")
         self._client = httpx.AsyncClient(
@@ -101,6 +122,7 @@ class PrefectApi:
             headers={"x-prefect-api-version": API_VERSION, "content-type": "application/json"},
             timeout=httpx.Timeout(15.0, connect=2.0),
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=4.0),
+            verify=True if trust is None else trust,
             transport=transport,
         )
         self._deployed: dict[str, str] = {}
@@ -188,9 +210,12 @@ class PrefectApi:
 
     # -- runs -----------------------------------------------------------------------------------------------------
 
-    async def due_runs(self, pool: str, *, before: datetime, limit: int = 200) -> list[DueRun]:
-        """Scheduled runs of the pool due before then, the earliest first."""
-        body = {"scheduled_before": iso(before), "limit": limit}
+    async def due_runs(self, pool: str, *, before: datetime, after: datetime | None = None) -> list[DueRun]:
+        """Scheduled runs of the pool due before then (and not before `after`), the earliest first; at most
+        `DUE_RUNS`."""
+        body: dict[str, Any] = {"scheduled_before": iso(before), "limit": DUE_RUNS}
+        if after is not None:
+            body["scheduled_after"] = iso(after)
         found = await self._call("POST", f"/work_pools/{pool}/get_scheduled_flow_runs", body)
         return [_due_run(item["flow_run"]) for item in found]
 
@@ -215,11 +240,11 @@ class PrefectApi:
         )
 
     async def read_run(self, run_id: str) -> RunView | None:
-        """The run, or None when Prefect does not have it."""
+        """The run, or None when Prefect does not have it, or it is another node's."""
         try:
             return _view(await self._call("GET", f"/flow_runs/{run_id}"))
         except PrefectRefused as error:
-            if error.status in (404, 422):
+            if error.status in (403, 404, 422):
                 return None
             raise
 

@@ -20,7 +20,7 @@ from homelab.home.paths import Home
 _claims: dict[int, tuple[Home, int]] = {}
 """The ports this process has chosen, and for which home: descriptors of locked files, held as long as it lives."""
 
-PREFERRED = {"control": 4300, "prefect": 4210}
+PREFERRED = {"control": 4300, "prefect": 4210, "nodes": 7443}
 
 
 def choose(
@@ -57,6 +57,11 @@ def choose(
             port = _any(host)
     _remember(home, {**known, service: port})
     return port
+
+
+def kept(home: Home, service: str) -> int | None:
+    """The port that this home's service had last."""
+    return _read(home).get(service)
 
 
 def _any(host: str) -> int:

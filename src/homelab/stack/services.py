@@ -1,6 +1,7 @@
 """The services of an embedded lab, as the supervisor runs them: postgres, prefect, control, worker.
 
-What the lab file gives a `url` is external: asked, never started. Called by `homelab up`.
+What the lab file gives a `url` is external: asked, never started. A home that joined a lab as a node has a worker and
+nothing else. Called by `homelab up`.
 """
 
 import base64
@@ -15,6 +16,7 @@ from typing import Literal
 
 from homelab.core.labfile import Lab
 from homelab.home import endpoints, references
+from homelab.home.membership import Membership
 from homelab.home.paths import Home
 from homelab.home.secrets import keep_prefect_auth, prefect_auth, read_or_create
 from homelab.stack import children, ports, postgres, programs
@@ -38,17 +40,27 @@ def embedded(home: Home, lab: Lab | None) -> Stack:
     database, query = _postgres(home, lab)
     prefect, prefect_url = _prefect(home, lab, control_url)
     control = _control(home, lab, control_url, host, control_port)
-    worker = Service(
+    named = ("--name", lab.worker.name) if lab is not None and lab.worker.name else ()
+    worker = _worker(home, *named, needs=("control",))
+    endpoints.write(home, {"control": control_url, "prefect": prefect_url, "postgres": _database_url(home, lab)})
+    return Stack(services=(database, prefect, control, worker), query=query, control_url=control_url)
+
+
+def of_node(home: Home, member: Membership) -> Stack:
+    """The services of a home that joined a lab: its worker, which speaks to the control plane of that lab."""
+    return Stack(services=(_worker(home),), query=None, control_url=member.url)
+
+
+def _worker(home: Home, *arguments: str, needs: tuple[str, ...] = ()) -> Service:
+    return Service(
         name="worker",
-        argv=(sys.executable, "-m", "homelab", "worker"),
+        argv=(sys.executable, "-m", "homelab", "worker", *arguments),
         environment=_environment(home),
         cwd=str(home.root),
-        needs=("control",),
+        needs=needs,
         stop_within_s=45.0,
         stop_now_within_s=12.0,
     )
-    endpoints.write(home, {"control": control_url, "prefect": prefect_url, "postgres": _database_url(home, lab)})
-    return Stack(services=(database, prefect, control, worker), query=query, control_url=control_url)
 
 
 def _postgres(home: Home, lab: Lab | None) -> tuple[Service, Callable[[], None] | None]:

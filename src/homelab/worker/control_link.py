@@ -6,7 +6,8 @@ dies; `control` drops those it has seen. Called by `worker.loop`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import httpx
@@ -15,12 +16,13 @@ import structlog
 
 from homelab.core.errors import HomelabError
 from homelab.core.jobs import Flow
-from homelab.home import endpoints
 from homelab.home.paths import Home
-from homelab.home.secrets import read_or_create
+from homelab.worker import reach
+from homelab.worker.reach import Reach
 
 log = structlog.get_logger()
 
+CONNECT_S = 4.0
 _BATCH = 200
 _RETRY_MAX_S = 10.0
 
@@ -42,39 +44,70 @@ class ControlRefused(HomelabError):  # noqa: N818
 class ControlLink:
     """HTTP calls to `control` with the node's token. Its address is read anew after a failure: it may have moved."""
 
-    def __init__(self, home: Home, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, home: Home, *, reached: Reach | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self._home = home
-        token = read_or_create(home, "token-node")
+        self._reach = reached or reach.of_home(home)
         self._client = httpx.AsyncClient(
-            headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
-            timeout=httpx.Timeout(15.0, connect=2.0),
+            headers={"authorization": f"Bearer {self._reach.token}", "content-type": "application/json"},
+            timeout=httpx.Timeout(15.0, connect=CONNECT_S),
+            verify=True if self._reach.trust is None else self._reach.trust,
             transport=transport,
         )
         self._url: str | None = None
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether control is on another machine, which this one joined."""
+        return self._reach.member is not None
+
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def call(self, method: str, path: str, body: Any = None, *, timeout_s: float = 15.0) -> Any:
-        """The decoded JSON answer. ControlUnavailable: try again later; ControlRefused: it will not be different."""
-        self._url = self._url or endpoints.read(self._home).get("control")
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content: bytes | AsyncIterable[bytes] | None = None,
+        timeout_s: float = 15.0,
+    ) -> Any:
+        """The decoded JSON answer to `body` (as JSON), or to bytes as they are. ControlUnavailable: try again later;
+        ControlRefused: it will not be different."""
+        self._url = self._url or self._reach.control
         if self._url is None:
             raise ControlUnavailable("control has no address yet")
         try:
             answer = await self._client.request(
                 method,
                 self._url + path,
-                content=None if body is None else orjson.dumps(body),
-                timeout=httpx.Timeout(timeout_s, connect=2.0),
+                content=content if content is not None else None if body is None else orjson.dumps(body),
+                headers=None if content is None else {"content-type": "application/octet-stream"},
+                timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
             )
         except httpx.HTTPError as error:
             self._url = None
-            raise ControlUnavailable(f"{type(error).__name__}: {error}") from error
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise ControlUnavailable(f"HTTP {answer.status_code}")
-        if answer.status_code >= 400:
-            raise ControlRefused(answer.status_code, *_error_of(answer))
+            raise ControlUnavailable(reach.trouble(error)) from error
+        _raise_for(answer)
         return orjson.loads(answer.content) if answer.content else None
+
+    @asynccontextmanager
+    async def download(self, path: str) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """The answer's bytes as they come. Raises as `call` does, also in the middle of them."""
+        self._url = self._url or self._reach.control
+        if self._url is None:
+            raise ControlUnavailable("control has no address yet")
+        try:
+            async with self._client.stream("GET", self._url + path) as answer:
+                if answer.status_code != 200:
+                    await answer.aread()
+                    _raise_for(answer)
+                yield answer.aiter_bytes()
+        except httpx.HTTPError as error:
+            self._url = None
+            raise ControlUnavailable(reach.trouble(error)) from error
 
     async def definition(self, digest: str) -> Flow:
         """The flow of that digest: from the cache on disk, else from `control` (and then cached; it never changes)."""
@@ -92,6 +125,13 @@ class ControlLink:
         except OSError as error:  # a full disk costs the cache, not the run
             log.warning("definition.cache_failed", digest=digest, error=str(error))
         return Flow.from_json(text)
+
+
+def _raise_for(answer: httpx.Response) -> None:
+    if answer.status_code >= 500 or answer.status_code == 429:
+        raise ControlUnavailable(f"HTTP {answer.status_code}: {_error_of(answer)[0]}")
+    if answer.status_code >= 400:
+        raise ControlRefused(answer.status_code, *_error_of(answer))
 
 
 def _error_of(answer: httpx.Response) -> tuple[str, str]:

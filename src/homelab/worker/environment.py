@@ -49,20 +49,28 @@ def environment_of(
     attempt: int,
     due: datetime | None,
     home: str = "",
+    output: str = "",
+    inputs: str = "",
+    passed: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """All variables of one attempt. Later ones win: cron's, the job's, parameters, secrets (values), the run's facts.
+    """All variables of one attempt. Later ones win: cron's, the job's, defaults of parameters, what needed jobs
+    `passed` on, parameters given for this run, secrets (values), the run's facts.
 
-    HOMELAB_DUE is the instant as ISO 8601 UTC, empty for a run started by hand. InputError: a parameter has a name
-    that is no variable's, or that would change what runs, or a value that no program can be given.
+    `output`: the file in which it may pass on variables itself (`worker.outputs`). `inputs`: the folder of the files
+    that needed jobs saved. HOMELAB_DUE is the instant as ISO 8601 UTC, empty for a run started by hand. InputError: a
+    parameter, or what was passed, has a name that is no variable's, or that would change what runs, or a value that no
+    program can be given.
     """
     environment = {"SHELL": job.shell, "PATH": DEFAULT_PATH, "HOME": account.home, "USER": account.name}
     environment |= dict(job.environment)
     environment["LOGNAME"] = account.name
-    for name, value in {**job.params, **(params or {})}.items():
+    for name in {**job.params, **(params or {})}:
         _check_param(job, name)
-        environment[name] = value
+    for name in passed or {}:
+        _check_passed(job, name)
+    environment |= {**job.params, **(passed or {}), **(params or {})}
     environment |= dict(secrets or {})
     if home:
         environment["HOMELAB_HOME"] = home
@@ -70,6 +78,10 @@ def environment_of(
     environment["HOMELAB_JOB"] = job.name
     environment["HOMELAB_DUE"] = "" if due is None else iso(due)
     environment["HOMELAB_ATTEMPT"] = str(attempt)
+    if output:
+        environment["HOMELAB_OUTPUT"] = output
+    if inputs:
+        environment["HOMELAB_INPUTS"] = inputs
     for name, value in environment.items():
         _check(job, name, value)
     return environment
@@ -85,6 +97,11 @@ def cwd_of(job: Job, environment: Mapping[str, str]) -> str:
     return job.cwd
 
 
+def is_steering(name: str) -> bool:
+    """Whether a variable of that name could change what a shell or an interpreter runs, or is the lab's own."""
+    return _STEERING.fullmatch(name) is not None
+
+
 def _check_param(job: Job, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -93,11 +110,17 @@ def _check_param(job: Job, name: str) -> None:
         )
     if name.startswith("HOMELAB_") or name in job.secrets:
         raise InputError(f"parameter '{name}' of job '{job.name}' is set by the lab", hint="Choose another name.")
-    if name not in job.params and _STEERING.fullmatch(name):
+    if name not in job.params and is_steering(name):
         raise InputError(
             f"parameter '{name}' could change what job '{job.name}' runs",
             hint=f"If that is wanted, declare it in the lab file: [jobs.{job.name}] params.{name} = ...",
         )
+
+
+def _check_passed(job: Job, name: str) -> None:
+    """As it was checked where it was written: that may have been another machine."""
+    if not _NAME.fullmatch(name) or is_steering(name):
+        raise InputError(f"the variable {name!r}, which was passed to job '{job.name}', could change what it runs")
 
 
 def _check(job: Job, name: str, value: str) -> None:

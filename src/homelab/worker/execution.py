@@ -7,7 +7,9 @@ which is waited for before a command starts. Called by `worker.loop`, one task a
 
 import asyncio
 import random
+import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from homelab.core import dag
+from homelab.core import dag, passing
 from homelab.core.jobs import Job, RunState
 from homelab.core.times import iso
 from homelab.flows import records
@@ -25,7 +27,9 @@ from homelab.worker import launch, runlog
 from homelab.worker.admission import Admission, Turn, overlap_of
 from homelab.worker.control_link import Reports
 from homelab.worker.facts import RunFacts
-from homelab.worker.journal import Journal
+from homelab.worker.journal import InFlight, Journal
+from homelab.worker.leasing import Ask, Leasing, Place, asks_little
+from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.process import Outcome
 from homelab.worker.record import Gate, Record
@@ -33,6 +37,8 @@ from homelab.worker.record import Gate, Record
 log = structlog.get_logger()
 
 TAIL_LINES = 20
+ASK_AHEAD_S = 2.0
+"""So long before its instant a run asks for the leases of its first jobs."""
 LATE_S = 60.0
 """A run later than this, due while nobody was looking, is not started: the missed-run policy decides."""
 
@@ -48,7 +54,9 @@ class Node:
     gate: Gate
     reports: Reports
     shipping: LogShipping
+    copies: LogCopies
     admission: Admission
+    leasing: Leasing
     launcher: launch.Launcher
 
 
@@ -69,20 +77,41 @@ class Execution:
         self._stopping = False
         self._wake = asyncio.Event()
         self._progress = dag.start(facts.flow)
+        self._passed = dict(facts.passed)
         self.started: datetime | None = None
         self.running: dict[str, int] = {}
+        self.moved_to = ""
+        """The node that has the run now: nothing of it is told from here."""
+        self._stops: dict[str, asyncio.Event] = {}
+        self._evicted: dict[str, str] = {}
+        self._evictions: dict[str, int] = {}
+        self._since: dict[str, float] = {}
 
     def cancel(self, reason: str) -> None:
         """End what runs (SIGTERM, grace, SIGKILL) and start nothing more."""
         if not self._cancelled.is_set():
             self._cancel_reason = reason
             self._cancelled.set()
+            for stop in self._stops.values():
+                stop.set()
             self._wake.set()
+
+    def evict(self, work: str, reason: str) -> None:
+        """Stop one attempt, which makes room for other work; its job waits for a place again."""
+        for name in self.running:
+            if work == self._work(name) and not self._cancelled.is_set():
+                self._evicted[name] = reason
+                self._stops[name].set()
 
     def stop(self, reason: str) -> None:
         """As `cancel`, because this worker goes away: attempts count as crashed; the next worker resumes the run."""
         self._stopping = True
         self.cancel(reason)
+
+    def lose(self, node: str) -> None:
+        """Another node has the run now: end what runs here, and tell nothing of it."""
+        self.moved_to = node
+        self.stop(f"{node} has it now")
 
     async def execute(self) -> None:
         """Run to the end. Leaves the journal open when the worker stops before the run has ended."""
@@ -90,16 +119,28 @@ class Execution:
         try:
             if await self._wait_for_instant():
                 await self._run()
+            if self.moved_to:
+                self._journal.hand_on(self.moved_to)
+                return
             if self._stopping:
                 return
             await record
             self._journal.close()
         finally:
+            self._node.leasing.over(self.facts.id)
             record.cancel()
 
     async def _wait_for_instant(self) -> bool:
         """False when the run ends without having started. Sleeps in short steps: the clock may be set meanwhile."""
+        first: list[Place] = []
         while (remaining_s := (self.facts.start_at - utc_now()).total_seconds()) > 0 and not self._cancelled.is_set():
+            if remaining_s <= ASK_AHEAD_S:
+                first = first or self._ask_for_first()
+                if self._is_elsewhere(first):
+                    return False
+                remaining_s = min(remaining_s, 0.1 if any(p.state == "waiting" for p in first) else remaining_s)
+            else:
+                remaining_s -= ASK_AHEAD_S
             await _wait(self._cancelled, min(remaining_s, 2.0))
         if self._cancelled.is_set():
             if not self._stopping:
@@ -115,6 +156,7 @@ class Execution:
             self._end_unstarted(RunState.SKIPPED, f"an earlier run has not ended ({others})")
             return False
         if turn is Turn.WAIT:
+            self._node.leasing.over(self.facts.id)  # others may start while it waits
             waiting = asyncio.create_task(self._node.admission.wait_turn(flow.name, self.facts.id))
             cancelled = asyncio.create_task(self._cancelled.wait())
             await asyncio.wait({waiting, cancelled}, return_when=asyncio.FIRST_COMPLETED)
@@ -124,7 +166,54 @@ class Execution:
                 if not self._stopping:
                     self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
                 return False
-        return True
+        return await self._wait_for_place()
+
+    def _ask_for_first(self) -> list[Place]:
+        """Ask for the leases of the jobs that start first. A run with one of them, and nothing done, may still go to
+        another node."""
+        facts, progress = self.facts, self._from_journal()
+        names = [] if self._journal.state.in_flight() else dag.ready(facts.flow, progress, utc_now())
+        may_move = len(names) == 1 and not facts.resumed
+        start_at = facts.start_at if may_move else None
+        return [
+            self._node.leasing.want(self._ask(facts.flow.job(name), progress[name].attempts + 1, start_at=start_at))
+            for name in names
+        ]
+
+    async def _wait_for_place(self) -> bool:
+        """Until the first of the jobs that start has its lease: until then the run is pending, not running."""
+        first = self._ask_for_first()
+        while first and not self._cancelled.is_set() and all(place.state == "waiting" for place in first):
+            await first_of(self._cancelled, *(place.settled for place in first))
+        if not self._cancelled.is_set() and not self._is_elsewhere(first):
+            return True
+        self._node.admission.leave(self.facts.flow.name, self.facts.id)
+        if not (self._stopping or self.moved_to):
+            self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
+        return False
+
+    def _is_elsewhere(self, first: Iterable[Place]) -> bool:
+        for place in first:
+            if place.state == "elsewhere":
+                log.info("run.moved", run_id=self.facts.id, node=place.node)
+                self.moved_to = place.node
+        return bool(self.moved_to)
+
+    def _ask(self, job: Job, attempt: int, *, start_at: datetime | None = None) -> Ask:
+        return Ask(
+            run=self.facts.id,
+            job=job.name,
+            attempt=attempt,
+            digest=self.facts.digest,
+            is_plain=asks_little(job),
+            is_free=asks_little(job) and not job.exclusive,
+            since=self._since.setdefault(job.name, time.monotonic()),
+            evictions=self._evictions.get(job.name, 0),
+            start_at=start_at,
+        )
+
+    def _work(self, name: str) -> str:
+        return f"{self.facts.id}/{name}/{self._progress[name].attempts}"
 
     def _is_missed(self) -> bool:
         facts = self.facts
@@ -161,7 +250,17 @@ class Execution:
         facts = self.facts
         past = self._journal.state
         self.started = utc_now()
-        self._progress = dag.start(
+        self._progress = self._from_journal()
+        self._passed |= past.passed()
+        for crash in past.in_flight():
+            self._after_crash(crash, past.crash_reason)
+        self._journal.run_started(time=self.started)
+        self._report("run.started", time=iso(self.started), worker=self._node.worker, node=self._node.name)
+        self._record.state(records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed)
+
+    def _from_journal(self) -> dag.Progress:
+        facts, past = self.facts, self._journal.state
+        return dag.start(
             facts.flow,
             only=facts.only,
             skip=facts.skip,
@@ -169,11 +268,6 @@ class Execution:
             attempts=past.attempts(),
             base=past.base(),
         )
-        for crash in past.in_flight():
-            self._after_crash(crash.job, crash.attempt, crash.started, past.crash_reason)
-        self._journal.run_started(time=self.started)
-        self._report("run.started", time=iso(self.started), worker=self._node.worker, node=self._node.name)
-        self._record.state(records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed)
 
     def _on_running(self, verdict: Verdict) -> None:
         """Running was not taken: somebody cancelled or deleted the run between claim and start, and wins."""
@@ -199,8 +293,15 @@ class Execution:
                 self._wake.clear()
 
     async def _run_job(self, job: Job) -> None:
-        """One attempt, from waiting for its slot to its report."""
+        """One attempt, from waiting for its lease and its slot to its report."""
         attempt = self._progress[job.name].attempts
+        stop = self._stops[job.name] = asyncio.Event()
+        if self._cancelled.is_set():
+            stop.set()
+        place = self._node.leasing.want(self._ask(job, attempt))
+        await first_of(place.settled, stop)
+        if place.state == "elsewhere":
+            self.lose(place.node)
         async with self._node.admission.start(job.queue, job.exclusive):
             if self._cancelled.is_set():
                 now = utc_now()
@@ -212,9 +313,12 @@ class Execution:
                 path, run_id=self.facts.id, task_run_id=records.task_run_id(self.facts.id, job.name)
             )
 
+            self._node.copies.follow(path)
+
             def on_start(pid: int, started: datetime) -> None:
                 self.running[job.name] = pid
-                self._journal.attempt_started(job=job.name, attempt=attempt, pid=pid, time=started)
+                self._since.pop(job.name, None)
+                self._journal.attempt_started(job=job.name, attempt=attempt, pid=pid, time=started, token=place.token)
                 self._tell_started(job, attempt, started, pid)
 
             try:
@@ -222,17 +326,35 @@ class Execution:
                     job,
                     self.facts,
                     attempt=attempt,
+                    handed=passing.handed_to(job, self._passed),
                     log_path=path,
-                    cancel=self._cancelled,
-                    cancel_reason=lambda: self._cancel_reason,
+                    cancel=stop,
+                    cancel_reason=lambda: self._evicted.get(job.name) or self._cancel_reason,
                     on_start=on_start,
                 )
             finally:
                 self.running.pop(job.name, None)
                 self._node.shipping.end(shipment)
-            self._settle_attempt(job, attempt, outcome, path)
+                self._node.copies.end(path)
+            evicted = self._evicted.pop(job.name, "")
+            if evicted and outcome.state is RunState.CANCELLED and not self._cancelled.is_set():
+                self._settle_eviction(job, attempt, outcome, path, place)
+            else:
+                self._settle_attempt(job, attempt, outcome, path)
 
-    def _settle_attempt(self, job: Job, attempt: int, outcome: Outcome, path: Path | None) -> None:
+    def _settle_eviction(self, job: Job, attempt: int, outcome: Outcome, path: Path, place: Place) -> None:
+        """The job waits again, with its old turn."""
+        self._evictions[job.name] = place.ask.evictions + 1
+        self._since[job.name] = place.ask.since
+        self._progress = dag.put_back(self._progress, job.name, outcome.reason)
+        self._journal.attempt_stopped(job=job.name, attempt=attempt, reason=outcome.reason, time=outcome.ended)
+        self._report_end(job, attempt, outcome, path, retry_at=outcome.ended)
+        self._task_event(job, RunState.RETRYING, outcome.ended, attempt, outcome.reason, started=outcome.started)
+        self._wake.set()
+
+    def _settle_attempt(
+        self, job: Job, attempt: int, outcome: Outcome, path: Path | None, *, token: int | None = None
+    ) -> None:
         if self._stopping and outcome.state is RunState.CANCELLED:
             # Ended by us because we go: left in flight in the journal, so the next worker counts it as crashed.
             self._progress = dag.cancel(self.facts.flow, self._progress, self._cancel_reason)
@@ -242,6 +364,7 @@ class Execution:
             self.facts.flow, self._progress, job.name, outcome.state, outcome.ended, random.random(), outcome.reason
         )
         after = self._progress[job.name]
+        self._passed[job.name] = outcome.passed
         self._journal.attempt_finished(
             job=job.name,
             attempt=attempt,
@@ -249,8 +372,26 @@ class Execution:
             exit_code=outcome.exit_code,
             reason=outcome.reason,
             time=outcome.ended,
+            passed=outcome.passed,
         )
+        self._report_end(job, attempt, outcome, path, retry_at=after.retry_at, token=token)
+        self._task_event(job, after.state, outcome.ended, attempt, outcome.reason, started=outcome.started)
+        self._wake.set()
+
+    def _report_end(
+        self,
+        job: Job,
+        attempt: int,
+        outcome: Outcome,
+        path: Path | None,
+        *,
+        retry_at: datetime | None,
+        token: int | None = None,
+    ) -> None:
+        """With the token of its lease, which ends when this is taken. `token`: of the lease that an earlier worker
+        had."""
         tail = [] if path is None else [runlog.text(record) for record in runlog.tail(path, TAIL_LINES)]
+        held = self._node.leasing.done(f"{self.facts.id}/{job.name}/{attempt}")
         self._report(
             "job.finished",
             job=job.name,
@@ -264,19 +405,22 @@ class Execution:
             output_bytes=outcome.output_bytes,
             output_lines=outcome.output_lines,
             tail=tail,
-            retry_at=iso(after.retry_at),
+            retry_at=iso(retry_at),
             worker=self._node.worker,
             node=self._node.name,
             facts=outcome.facts,
+            token=token if held is None else held,
+            **outcome.passed.to_json(),
         )
-        self._task_event(job, after.state, outcome.ended, attempt, outcome.reason, started=outcome.started)
-        self._wake.set()
 
-    def _after_crash(self, name: str, attempt: int, started: datetime | None, reason: str) -> None:
+    def _after_crash(self, crash: InFlight, reason: str) -> None:
         now = utc_now()
         outcome = Outcome.not_started(RunState.CRASHED, reason, now)
-        self._progress = dag.started(self._progress, name, attempt)
-        self._settle_attempt(self.facts.flow.job(name), attempt, outcome.since(started), self._log_path(name, attempt))
+        self._progress = dag.started(self._progress, crash.job, crash.attempt)
+        path = self._log_path(crash.job, crash.attempt)
+        self._settle_attempt(
+            self.facts.flow.job(crash.job), crash.attempt, outcome.since(crash.started), path, token=crash.token
+        )
 
     def _tell_started(self, job: Job, attempt: int, started: datetime, pid: int) -> None:
         self._report(
@@ -287,6 +431,7 @@ class Execution:
             pid=pid,
             worker=self._node.worker,
             node=self._node.name,
+            token=self._node.leasing.token(self._work(job.name)),
         )
         self._task_event(job, RunState.RUNNING, started, attempt, "", started=started)
 
@@ -331,6 +476,8 @@ class Execution:
         )
 
     def _report(self, kind: str, **fields: Any) -> None:
+        if self.moved_to:
+            return
         report = {
             "id": str(uuid.uuid4()),
             "kind": kind,
@@ -344,6 +491,18 @@ class Execution:
 
     def _log_path(self, job: str, attempt: int) -> Path:
         return self._node.home.run_folder(self.facts.id) / f"{job}.{attempt}.log"
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Until one of them is set; without a task when one is already."""
+    if any(event.is_set() for event in events):
+        return
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:

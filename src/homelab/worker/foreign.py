@@ -15,7 +15,8 @@ from homelab.flows import records
 from homelab.flows.api import DueRun, PrefectRefused
 from homelab.flows.pyrunner import PythonSpec
 from homelab.worker import environment, process, python
-from homelab.worker.execution import Node
+from homelab.worker.execution import Node, first_of
+from homelab.worker.leasing import Ask
 from homelab.worker.runlog import Writer
 
 log = structlog.get_logger()
@@ -54,6 +55,8 @@ class Foreign:
         spec = process.Spec(command="", cwd=str(folder), environment=variables, grace_s=GRACE_S)
         writer = Writer(folder / "flow.1.log")
         start = python.starter(self._node.launcher.runner, self._made)
+        place = self._node.leasing.want(self._ask())
+        await first_of(place.settled, self._cancelled)
         async with self._node.admission.start("default", ()):
             try:
                 outcome = await process.run(
@@ -61,7 +64,14 @@ class Foreign:
                 )
             finally:
                 writer.close(time.time())
+                self._node.leasing.over(self._due.id)
         await self._settle(outcome)
+
+    def _ask(self) -> Ask:
+        """A slot, for as long as it runs."""
+        return Ask(
+            run=self._due.id, job="flow", attempt=1, digest=None, is_plain=True, is_free=True, since=time.monotonic()
+        )
 
     def _made(self, spec: process.Spec) -> PythonSpec:
         return PythonSpec(cwd=spec.cwd, environment=spec.environment, flow_run_id=self._due.id)

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from homelab.core.jobs import Flow, RunState
+from homelab.core.passing import NOTHING, Passed
 from homelab.core.times import iso
 from homelab.home.paths import Home
-from homelab.worker import runlog, survivors
+from homelab.worker import log_copies, runlog, survivors
 from homelab.worker.facts import RunFacts
 
 KEEP_DAYS = 30
@@ -42,6 +43,8 @@ class InFlight:
     pid: int
     mark: str
     started: datetime | None
+    token: int | None = None
+    """Of the lease it was started under."""
 
 
 @dataclass
@@ -56,6 +59,7 @@ class RunJournal:
     skipped_lines: int = 0
     _result: tuple[RunState, str] = (RunState.CRASHED, "")
     _succeeded: set[str] = field(default_factory=set[str])
+    _passed: dict[str, Passed] = field(default_factory=dict[str, Passed])
     _ended: dict[str, RunState] = field(default_factory=dict[str, RunState])
     _attempts: dict[str, int] = field(default_factory=dict[str, int])
     _base: dict[str, int] = field(default_factory=dict[str, int])
@@ -66,6 +70,11 @@ class RunJournal:
     def kept(self) -> dict[str, RunState]:
         """Jobs with nothing left to do: succeeded in any round, or ended for good in this one."""
         return {**self._ended, **dict.fromkeys(self._succeeded, RunState.SUCCEEDED)}
+
+    def passed(self) -> dict[str, Passed]:
+        """What the last success of each job passed on; jobs without one, or that are to be done once more, are left
+        out."""
+        return {job: passed for job, passed in self._passed.items() if job in self._succeeded}
 
     def attempts(self) -> dict[str, int]:
         """The highest attempt number of each job so far."""
@@ -109,7 +118,17 @@ class RunJournal:
                     pid=int(entry["pid"]),
                     mark=entry.get("mark", ""),
                     started=_time(entry["time"]),
+                    token=entry.get("token"),
                 )
+            case "handed_on":
+                self.finished = self.told = True
+                self._in_flight.clear()
+                self._reports.clear()
+            case "attempt_stopped":
+                job = entry["job"]
+                self._attempts[job] = max(int(entry["attempt"]), self._attempts.get(job, 0))
+                self._base[job] = self._base.get(job, 0) + 1
+                self._in_flight.pop(job, None)
             case "attempt_finished":
                 self._attempt_finished(entry)
             case "run_finished":
@@ -133,6 +152,7 @@ class RunJournal:
         state = RunState(entry["state"])
         if state is RunState.SUCCEEDED:
             self._succeeded.add(job)
+            self._passed[job] = Passed.from_json(entry)
         elif state is RunState.CANCELLED:
             self._ended[job] = state
 
@@ -198,15 +218,39 @@ class Journal:
     def run_started(self, *, time: datetime) -> None:
         self._add({"e": "run_started", "time": iso(time)}, sync=False)
 
-    def attempt_started(self, *, job: str, attempt: int, pid: int, time: datetime, mark: str | None = None) -> None:
-        """The process `pid` was just started, as the first of its own group; its start mark is read here."""
+    def attempt_started(
+        self, *, job: str, attempt: int, pid: int, time: datetime, mark: str | None = None, token: int | None = None
+    ) -> None:
+        """The process `pid` was just started, as the first of its own group; its start mark is read here. `token`: of
+        its lease, where it has one."""
         found = survivors.start_mark(pid) if mark is None else mark
+        leased = {} if token is None else {"token": token}
         self._add(
-            {"e": "attempt_started", "job": job, "attempt": attempt, "pid": pid, "mark": found, "time": iso(time)}
+            {
+                "e": "attempt_started",
+                "job": job,
+                "attempt": attempt,
+                "pid": pid,
+                "mark": found,
+                "time": iso(time),
+                **leased,
+            }
         )
 
+    def attempt_stopped(self, *, job: str, attempt: int, reason: str, time: datetime) -> None:
+        """It was stopped for other work and is to start anew; that uses up no retry."""
+        self._add({"e": "attempt_stopped", "job": job, "attempt": attempt, "reason": reason, "time": iso(time)})
+
     def attempt_finished(
-        self, *, job: str, attempt: int, state: RunState, exit_code: int | None, reason: str, time: datetime
+        self,
+        *,
+        job: str,
+        attempt: int,
+        state: RunState,
+        exit_code: int | None,
+        reason: str,
+        time: datetime,
+        passed: Passed = NOTHING,
     ) -> None:
         self._add(
             {
@@ -217,6 +261,7 @@ class Journal:
                 "exit_code": exit_code,
                 "reason": reason,
                 "time": iso(time),
+                **passed.to_json(),
             }
         )
 
@@ -239,6 +284,15 @@ class Journal:
             ended[attempt.job] = survivors.end(pid=attempt.pid, mark=attempt.mark, run_id=self.run_id, grace_s=grace_s)
             runlog.recover(self.folder / f"{attempt.job}.{attempt.attempt}.log")
         return ended
+
+    def hand_on(self, node: str) -> None:
+        """The run belongs to another node now: nothing of it is told, or taken up again, here."""
+        self._add({"e": "handed_on", "node": node, "time": iso(datetime.now(UTC))})
+        if self._fd >= 0:
+            _DISK.sync(self._fd, close=True)
+            self._fd = -1
+        with suppress(OSError):
+            _open_mark(self._home, self.run_id).unlink(missing_ok=True)
 
     def close(self) -> None:
         """The run has ended and Prefect has it. The run stays open for the next worker while reports are
@@ -347,7 +401,7 @@ def prune(home: Home, *, keep_days: float = KEEP_DAYS, max_bytes: int = MAX_BYTE
     """Remove folders of ended runs, those older than `keep_days` and then the oldest until all take `max_bytes` at
     most. Returns how many. Blocks: call it in a thread."""
     moment = clock.time() if now is None else now
-    open_ids = {p.name for p in _children(home.runs / "open")}
+    open_ids = {p.name for p in _children(home.runs / "open")} | log_copies.waiting(home)
     kept: list[tuple[float, int, Path]] = []
     gone = 0
     for shelf in _children(home.runs):

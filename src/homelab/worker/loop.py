@@ -1,51 +1,62 @@
-"""The resident worker: find runs that are due soon, claim each, execute them, survive what goes away around it.
+"""The resident worker: ask for runs that are due soon, claim each, execute them, survive what goes away around it.
 
 One asyncio process a node. It never decides when something is due (that is `control`'s ledger) and never waits for
 the server to start a command it has claimed. Entry point: `main`, called by `homelab worker` under the supervisor.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO, cast
 
 import psutil
 import structlog
 
-from homelab.core import dag
+from homelab import __version__
+from homelab.core import dag, versions
+from homelab.core.capacity import requirements_of
 from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso
 from homelab.flows import records
 from homelab.flows.api import DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
-from homelab.home import endpoints
 from homelab.home.paths import Home
-from homelab.home.secrets import prefect_auth
 from homelab.worker import journal as journals
-from homelab.worker import process
+from homelab.worker import process, reach, registration
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
+from homelab.worker.artefacts import Artefacts
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import Foreign
 from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
+from homelab.worker.leasing import Leasing
+from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
+from homelab.worker.reach import Reach
 from homelab.worker.record import Gate
+from homelab.worker.sensors import logind, own
+from homelab.worker.sensors.sensing import Sensors
 
 log = structlog.get_logger()
 
 POOL = "homelab"
 POLL_S = 10.0
-"""How often Prefect is asked for due runs without being told to: a request costs the server about 15 ms."""
+"""How often it asks for due runs without being told to."""
 CLAIM_AHEAD_S = 25.0
-"""More than two polls, so that a run is claimed before its instant even when one poll fails."""
+"""As far ahead as `control` hands out runs: more than two polls."""
+ASK_S = 8.0
+"""So long `control` may take to say what there is to do."""
 HEARTBEAT_S = 10.0
+SLEEP_TOLD_S = 3.0
+"""The machine waits no longer than five seconds before it sleeps."""
 PREFECT_HEARTBEAT_S = 30.0
 GAP_S = 30.0
 """A loop step this much later than planned means the machine slept or the process was stopped."""
@@ -65,7 +76,9 @@ class Worker:
         self.link = link
         self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         self.admission = Admission()
-        self.launcher = Launcher(home, prefect=prefect)
+        self.leasing = Leasing(link, node)
+        self.artefacts = Artefacts(home, link)
+        self.launcher = Launcher(home, self.artefacts, prefect=prefect)
         self.shared = Node(
             home=home,
             worker=name,
@@ -74,9 +87,12 @@ class Worker:
             gate=Gate(4),
             reports=Reports(link),
             shipping=LogShipping(api),
+            copies=LogCopies(home, link),
             admission=self.admission,
+            leasing=self.leasing,
             launcher=self.launcher,
         )
+        self.sensors = Sensors(home.root)
         self._claims = Gate(4)
         self._active: dict[str, Execution | None] = {}
         self._unwanted: dict[str, str] = {}
@@ -86,38 +102,41 @@ class Worker:
         self._poll_now = asyncio.Event()
         self._stop = asyncio.Event()
         self._concurrency = DEFAULT_CONCURRENCY
+        self._replaces: dict[str, Any] | None = None
+        self._has_registered = False
+        self._apart = ""
+        """Why nothing new is begun here: control is of another release."""
 
     def stop(self) -> None:
         self._stop.set()
 
     async def serve(self) -> None:
         """Work until `stop`; then drain what runs for a short while, and leave the rest to the next worker."""
+        await self._register()
         async with asyncio.TaskGroup() as group:
-            loops: list[Coroutine[Any, Any, None]] = [
-                self.shared.reports.serve(),
-                self.shared.shipping.serve(),
-                self._heartbeats(),
-                self._prefect_heartbeats(),
-                self._listen(),
-                self._poll(group),
-                self._prune(),
-            ]
-            await self._register()
+            telling = [self.shared.reports, self.shared.shipping, self.shared.copies, self.artefacts, self.leasing]
+            tells = [group.create_task(one.serve(), name=type(one).__name__) for one in telling]
+            self._hear_of_sleep()
             self._recover(group)
-            tasks = [group.create_task(loop, name=loop.__qualname__) for loop in loops]
+            loops = [self._heartbeats, self._prefect_heartbeats, self._listen, lambda: self._poll(group), self._prune]
+            looks = [group.create_task(loop()) for loop in loops]
             await self._stop.wait()
-            for task in tasks[2:]:
+            for task in looks:
                 task.cancel()
             await self._drain()
-            for task in tasks[:2]:
+            for task in tells:
                 task.cancel()
         await self.launcher.aclose()
 
     # -- starting and stopping ------------------------------------------------------------------------------------
 
     async def _register(self) -> None:
-        """The first heartbeat, before anything is claimed: a second worker of this name is refused here."""
+        """The first heartbeat, before anything is claimed: a second worker of this name is refused here, on this
+        machine or another, and so is a node whose token is no good."""
+        self._replaces = registration.last(self.home, self.name)
         await retried(self._beat, what="first heartbeat")
+        self._replaces = None
+        registration.note(self.home, self.name, pid=os.getpid(), started=iso(self.started))
         await self._claims.until_taken(lambda: self.api.ensure_pool(POOL), what="pool")
 
     def _recover(self, group: asyncio.TaskGroup) -> None:
@@ -171,6 +190,7 @@ class Worker:
         journal.close()
 
     def _redeliver(self, journal: Journal) -> None:
+        self.shared.copies.recovered(journal.run_id)
         for report in journal.state.undelivered():
             self.shared.reports.add(report, lambda report=report: journal.delivered(report["id"]))
 
@@ -181,7 +201,7 @@ class Worker:
         for execution in self._executions():
             execution.stop("the lab was stopped while it ran")
         deadline = time.monotonic() + 15.0
-        while (self._active or self.shared.reports.unsent) and time.monotonic() < deadline:
+        while (self._active or self.shared.reports.unsent or self.shared.copies.unsent) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
 
     def _executions(self) -> list[Execution]:
@@ -199,14 +219,16 @@ class Worker:
                 self._looking_since = utc_now()
             planned = time.time() + POLL_S
             try:
-                before = utc_now() + timedelta(seconds=CLAIM_AHEAD_S)
-                for due in await self.api.due_runs(POOL, before=before):
+                if self._apart:
+                    raise PrefectUnavailable(self._apart)
+                runs, cancelling = await self._ask_for_work()
+                for due in runs:
                     if due.id not in self._active:
                         self._active[due.id] = None
                         group.create_task(self._take(due), name=f"run {due.name}")
-                for run_id in await self.api.cancelling_runs(POOL):
+                for run_id in cancelling:
                     await self._cancel(run_id, "cancelled in Prefect")
-            except (PrefectUnavailable, PrefectRefused) as error:
+            except (PrefectUnavailable, PrefectRefused, ControlUnavailable, ControlRefused) as error:
                 log.warning("poll.failed", error=str(error))
             try:
                 async with asyncio.timeout(POLL_S):
@@ -214,6 +236,20 @@ class Worker:
             except TimeoutError:
                 pass
             self._poll_now.clear()
+
+    async def _ask_for_work(self) -> tuple[Sequence[DueRun], Sequence[str]]:
+        """The runs that this node is to claim, and those to be cancelled: from `control`, which knows the other nodes.
+        While it is away, and there are no others, from Prefect itself."""
+        body = {"worker": self.name, "node": self.shared.name}
+        try:
+            answer = await self.link.call("POST", "/api/v1/worker/due", body, timeout_s=ASK_S)
+        except ControlUnavailable:
+            if not self.leasing.is_alone:
+                raise
+            before = utc_now() + timedelta(seconds=CLAIM_AHEAD_S)
+            return await self.api.due_runs(POOL, before=before), await self.api.cancelling_runs(POOL)
+        self.leasing.is_alone = bool(answer["alone"])
+        return [DueRun.from_json(run) for run in answer["runs"]], [str(run) for run in answer["cancelling"]]
 
     async def _take(self, due: DueRun) -> None:
         """Claim one run and execute it, or leave it to whoever was first."""
@@ -302,6 +338,10 @@ class Worker:
             for command in answer.get("commands", ()):
                 if command["kind"] == "cancel":
                     await self._cancel(command["run"], command.get("reason", "cancelled"))
+                elif command["kind"] == "lease":
+                    self.leasing.look()
+                elif command["kind"] == "evict":
+                    self._evict(command["work"], command.get("reason", "stopped for other work"))
                 elif command["kind"] == "withdraw":
                     self._withdraw(command["run"], command.get("reason", "withdrawn"))
                 else:
@@ -318,6 +358,11 @@ class Worker:
                 await self.api.set_state(run_id, records.proposal(RunState.CANCELLED, reason), force=True)
             except (PrefectRefused, PrefectUnavailable) as error:
                 log.warning("cancel.failed", run_id=run_id, error=str(error))
+
+    def _evict(self, work: str, reason: str) -> None:
+        execution = self._active.get(work.partition("/")[0])
+        if execution is not None:
+            execution.evict(work, reason)
 
     def _withdraw(self, run_id: str, reason: str) -> None:
         """Not to be started any more; what has started goes on."""
@@ -350,17 +395,64 @@ class Worker:
             "started": iso(self.started),
             "slots": self._concurrency,
             "running": running,
+            "leases": self.leasing.tokens(),
+            **await self.sensors.told(self._held()),
+            **({} if self._replaces is None else {"replaces": self._replaces}),
         }
+        sent = time.monotonic()
         try:
             answer = await self.link.call("POST", "/api/v1/worker/heartbeat", body)
         except ControlRefused as error:
             if error.status == 409:
                 raise RefusedError(error.message, hint=error.hint) from error
+            if error.status == 401 and self.link.is_remote and not self._has_registered:
+                raise RefusedError(
+                    "the lab does not take this node's token any more",
+                    hint="Join it again: homelab node leave, then homelab node join with a new token",
+                ) from error
             raise ControlUnavailable(str(error)) from error
-        limits = cast("dict[str, int]", (answer or {}).get("queues") or {})
+        self._has_registered = True
+        self.sensors.round_trip_s = time.monotonic() - sent
+        told = cast("dict[str, Any]", answer or {})
+        self.sensors.heed(told)
+        self._compare(str(told.get("version") or ""))
+        self.leasing.lose(told.get("lost", ()))
+        limits = cast("dict[str, int]", told.get("queues") or {})
         if limits:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
             self.admission.configure(limits)
+
+    def _hear_of_sleep(self) -> None:
+        """From now on the machine's going to sleep, and its waking, are told to control at once."""
+        loop = asyncio.get_running_loop()
+
+        def tell(is_going: bool) -> None:
+            with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended, or control does not answer
+                asyncio.run_coroutine_threadsafe(self._tell_sleep(is_going), loop).result(SLEEP_TOLD_S)
+
+        logind.start(tell)
+
+    async def _tell_sleep(self, is_going: bool) -> None:
+        self.sensors.is_asleep = is_going
+        with contextlib.suppress(ControlUnavailable, RefusedError):
+            await self._beat()
+
+    def _held(self) -> list[own.Job]:
+        """The jobs that run, or ended since the last heartbeat, each with the session that its command began and what
+        placement counts for it."""
+        running = [
+            own.Job(session=pid, promised=requirements_of(e.facts.flow.job(job).requires).amounts)
+            for e in self._executions()
+            for job, pid in e.running.items()
+        ]
+        return [*running, *self.launcher.ended()]
+
+    def _compare(self, control: str) -> None:
+        """Whether control and this worker can work together; said once when that changes."""
+        apart = versions.apart(control=control, node=__version__)
+        if apart and apart != self._apart:
+            log.error("worker.apart", reason=apart)
+        self._apart = apart
 
     async def _prefect_heartbeats(self) -> None:
         """Prefect shows the worker as online, and its automations can watch the heartbeats of long runs."""
@@ -379,6 +471,7 @@ class Worker:
         while True:
             await asyncio.sleep(PRUNE_S)
             await asyncio.to_thread(journals.prune, self.home)
+            await asyncio.to_thread(self.artefacts.prune, time.time())
 
 
 def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:
@@ -423,24 +516,23 @@ def _lock(home: Home, name: str) -> TextIO:
 
 
 def main(home: Home, *, name: str | None = None) -> None:
-    """Run the worker of this home until SIGTERM or SIGINT. RefusedError: a worker of this name is at work."""
+    """Run the worker of this home until SIGTERM or SIGINT. RefusedError: a worker of this name is at work. In a node's
+    home it has the name of the node."""
     home.ensure()
-    name = name or socket.gethostname().split(".")[0]
+    reached = reach.of_home(home)
+    name = (reached.member.name if reached.member else name) or socket.gethostname().split(".")[0]
     lock = _lock(home, name)
     process.reset_ignored_signals()
     try:
-        asyncio.run(_serve(home, name))
+        asyncio.run(_serve(home, name, reached))
     finally:
         lock.close()
 
 
-async def _serve(home: Home, name: str) -> None:
-    url = endpoints.require(home, "prefect")
-    link = ControlLink(home)
-    auth = prefect_auth(home)
-    prefect = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth, "PREFECT_HOME": str(home.root / "prefect")}
-    async with PrefectApi(url, auth) as api:
-        worker = Worker(home, name=name, node=name, api=api, link=link, prefect=prefect)
+async def _serve(home: Home, name: str, reached: Reach) -> None:
+    link = ControlLink(home, reached=reached)
+    async with reached.prefect_api() as api:
+        worker = Worker(home, name=name, node=name, api=api, link=link, prefect=reached.environment())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)

@@ -25,6 +25,7 @@ from typing import Any, Literal, Protocol
 
 from homelab.core.errors import HomelabError, InputError
 from homelab.core.jobs import RunState
+from homelab.core.passing import NOTHING, Passed
 from homelab.worker.environment import Account
 from homelab.worker.pipes import InputPipe, OutputPipe
 from homelab.worker.survivors import group_exists, group_lives, left_behind
@@ -85,6 +86,8 @@ class Outcome:
     cpu_s: float | None = None
     facts: Mapping[str, Any] | None = None
     """What else was seen (`worker.circumstances`), as JSON."""
+    passed: Passed = NOTHING
+    """What it passes on (`worker.handing`); nothing unless it succeeded."""
 
     @classmethod
     def not_started(cls, state: RunState, reason: str, now: datetime) -> "Outcome":

@@ -20,6 +20,7 @@ from homelab.core.times import iso
 
 HERE = "Jobs"
 SHOWN = 30
+NEWEST_FILES = 10
 TOLD = ("run", "flow", "schedule", "timezone", "needs", "description", "paused")
 """Settings that a job's page has a place of its own for."""
 
@@ -148,6 +149,7 @@ async def show_job(asked: Asked) -> Response:
         "pick": False,
         "filtered": False,
         "took": durations(runs, usual_s(job)),
+        "files": await control.artefacts.of_job(name, limit=NEWEST_FILES),
         "calendar": calendar(await looking.days(name), today=now.date(), link=f"/runs?job={url_part(name)}&day="),
         "needed_by": [e["to"] for e in graph["edges"] if e["from"] == name],
         "settings": [pair for pair in job["settings"].items() if pair[0] not in TOLD and pair[1]],

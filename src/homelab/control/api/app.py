@@ -26,19 +26,23 @@ from homelab.control.api import (
     openapi,
     prefect_proxy,
     routes_access,
+    routes_artefacts,
     routes_feeds,
     routes_fleet,
     routes_jobs,
     routes_lab,
     routes_look,
+    routes_nodes,
+    routes_passing,
     routes_people,
     routes_runs,
+    routes_wake,
     routes_worker,
     shapes,
 )
 from homelab.control.api.answers import HttpError, answer, as_http, failure
 from homelab.control.api.ports import Control
-from homelab.control.api.routing import Asked, Pages, Route, Site
+from homelab.control.api.routing import Asked, NodePort, Pages, Route, Site
 from homelab.core.errors import HomelabError
 from homelab.home import secrets
 from homelab.home.paths import Home
@@ -56,11 +60,15 @@ async def describe(_: Asked) -> Response:
 ROUTES: tuple[Route, ...] = (
     *routes_jobs.ROUTES,
     *routes_runs.ROUTES,
+    *routes_artefacts.ROUTES,
     *events.ROUTES,
     *routes_lab.ROUTES,
     *routes_look.ROUTES,
     *routes_fleet.ROUTES,
+    *routes_wake.ROUTES,
     *routes_worker.ROUTES,
+    *routes_nodes.ROUTES,
+    *routes_passing.ROUTES,
     *routes_access.ROUTES,
     *routes_feeds.ROUTES,
     *routes_people.ROUTES,
@@ -92,6 +100,7 @@ def app(
     own_url: str,
     hosts: Iterable[str] = (),
     pages: Pages | None = None,
+    node_port: NodePort | None = None,
 ) -> ASGIApp:
     """The app of one lab. `pages`: what browsers see, if anything. `prefect_url` with or without `/api`;
     `prefect_auth` is `user:password`; `own_url` is how
@@ -116,6 +125,7 @@ def app(
         prefect_url=prefect_url.rstrip("/").removesuffix("/api"),
         prefect_auth=prefect_auth,
         pages=pages,
+        node_port=node_port,
     )
     proxy = prefect_proxy.Proxy()
 
@@ -130,16 +140,25 @@ def app(
     async def socket(browser: WebSocket) -> None:
         await prefect_proxy.socket(site, gate, browser)
 
+    routes = (*ROUTES, *(pages.routes if pages else ()), *prefect_proxy.routes(proxy))
+    return mounted(site, routes, socket=socket, lifespan=lifespan)
+
+
+def mounted(
+    site: Site,
+    routes: Iterable[Route],
+    *,
+    socket: Callable[[WebSocket], Awaitable[None]],
+    lifespan: Callable[[Starlette], contextlib.AbstractAsyncContextManager[None]],
+) -> ASGIApp:
+    """The routes behind the site's gate; `socket` takes the web sockets below /prefect/."""
     starlette = Starlette(
-        routes=[
-            *_mounted(site, (*ROUTES, *(pages.routes if pages else ()), *prefect_proxy.routes(proxy))),
-            WebSocketRoute("/prefect/{path:path}", socket),
-        ],
-        exception_handlers={HTTPException: _unknown(pages)},
+        routes=[*_mounted(site, routes), WebSocketRoute("/prefect/{path:path}", socket)],
+        exception_handlers={HTTPException: _unknown(site.pages)},
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False
-    return _Shell(starlette, gate)
+    return _Shell(starlette, site.gate)
 
 
 def _mounted(site: Site, routes: Iterable[Route]) -> list[StarletteRoute]:
@@ -287,8 +306,9 @@ def _guarded(send: Send) -> Send:
     return guarded
 
 
-def server(application: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
-    """A server for the app, with the limits it counts on; `await server(...).serve(sockets=...)`.
+def server(application: ASGIApp, *, host: str, port: int, certificate: str | None = None) -> uvicorn.Server:
+    """A server for the app, with the limits it counts on; `await server(...).serve(sockets=...)`. `certificate`: the
+    file of a certificate and its key, for TLS.
 
     No access log (links are secrets); no trust in forwarded headers (nothing of ours sits in front); signals are the
     role's.
@@ -307,6 +327,7 @@ def server(application: ASGIApp, *, host: str, port: int) -> uvicorn.Server:
         h11_max_incomplete_event_size=64 * 1024,
         ws_max_size=1024 * 1024,
         lifespan="on",
+        ssl_certfile=certificate,
     )
     return _Server(config)
 

@@ -5,6 +5,7 @@ changes state: same origin and a header or form token that a foreign page cannot
 functions of the request's headers; `Gate` only asks `control.access` and carries them out.
 """
 
+import base64
 import hashlib
 import hmac
 import re
@@ -86,6 +87,17 @@ def bearer(headers: Mapping[str, str]) -> str | None:
     """The token of an Authorization header, if that is what it holds."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def basic_password(headers: Mapping[str, str]) -> str | None:
+    """The password of basic authentication: Prefect's own client has no other way to show a token everywhere."""
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic" or len(text) > 1000:
+        return None
+    try:
+        return base64.b64decode(text.strip(), validate=True).decode().partition(":")[2] or None
+    except ValueError:
+        return None
 
 
 @dataclass

@@ -4,9 +4,14 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from homelab.control.artefacts import Artefacts
 from homelab.control.digest import Digest
+from homelab.control.dispatch import Dispatch
 from homelab.control.fleet import Fleet
 from homelab.control.looking import Looking
+from homelab.control.noderuns import NodeRuns
+from homelab.control.queueing import Queue
+from homelab.control.waking import Waking
 
 Json = dict[str, Any]
 
@@ -17,6 +22,15 @@ class Control(Protocol):
     looking: Looking
     digest: Digest
     fleet: Fleet
+
+    @property
+    def node_runs(self) -> NodeRuns: ...
+    def note(self, code: str, text: str) -> None: ...
+
+    dispatch: Dispatch
+    waiting: Queue
+    waking: Waking
+    artefacts: Artefacts
 
     async def lab(self) -> Any: ...
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Any: ...
@@ -40,7 +54,7 @@ class Control(Protocol):
     async def resume(self, job: str, by: str) -> Any: ...
     async def why(self, job: str) -> Json: ...
     async def take_reports(self, taken: list[Json]) -> Any: ...
-    async def heartbeat(self, body: Json) -> Any: ...
+    async def heartbeat(self, body: Json, *, node: str | None = None) -> Any: ...
     async def wake(self, worker: str) -> list[Json]: ...
     async def definition(self, digest: str) -> str: ...
     async def jobs(self) -> Any: ...

@@ -1,21 +1,45 @@
-"""What a worker and control say to each other. The shapes are those of ARCHITECTURE, "Between worker and control"."""
+"""What a worker and control say to each other. The shapes are those of ARCHITECTURE, "Between worker and control".
+
+A node's token speaks for that node and for its runs: what names another is refused and noted. The token of control's
+own machine, where all secrets of the lab are, speaks for any worker there.
+"""
 
 import re
+from collections.abc import Mapping
 from typing import Any, cast
 
 from starlette.responses import Response
 
 from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, read_json, without_nul
+from homelab.control.api.auth import origin_of
 from homelab.control.api.routing import Asked, Query, Route
+from homelab.control.queueing import asks_of
 
 MAX_REPORTS_BYTES = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+async def _refuse(asked: Asked, why: str) -> HttpError:
+    """What to raise; it is noted."""
+    await asked.site.access.record(
+        who=f"node {asked.identity.node}", origin=origin_of(asked.request), via="node",
+        action=f"{asked.request.method} {asked.request.url.path}", subject="", body={"reason": why}, result="forbidden",
+    )  # fmt: skip
+    return HttpError(403, "forbidden", why, "A node speaks for itself and its own runs, and for nothing else.")
+
+
+async def _check_names(asked: Asked, *named: object) -> None:
+    """403 when a name is another node's than that of the token."""
+    node = asked.identity.node
+    if node is not None and any(name != node for name in named):
+        raise await _refuse(asked, "that is another node's name")
+
+
 async def heartbeat(asked: Asked) -> Response:
     body = await read_json(asked.request)
-    made = await asked.site.control.heartbeat(without_nul(body))
+    await _check_names(asked, body.get("worker"), body.get("node"))
+    made = await asked.site.control.heartbeat(without_nul(body), node=asked.identity.node)
     return answer(made or {"ok": True})
 
 
@@ -23,7 +47,38 @@ async def wake(asked: Asked) -> Response:
     worker = asked.request.query_params.get("worker", "")
     if not worker or len(worker) > 200:
         raise HttpError(400, "input", "'worker' must name the worker")
+    await _check_names(asked, worker)
     return answer({"commands": await asked.site.control.wake(worker)})
+
+
+async def due(asked: Asked) -> Response:
+    body = without_nul(await read_json(asked.request))
+    worker, node = _name(body, "worker"), _name(body, "node")
+    return answer(await asked.site.control.dispatch.due(worker, node))
+
+
+async def leases(asked: Asked) -> Response:
+    body = without_nul(await read_json(asked.request))
+    asks, gives = _list(body, "asks"), _list(body, "gives")
+    if not all(isinstance(one, dict) for one in asks) or not all(isinstance(one, str) for one in gives):
+        raise HttpError(400, "input", "'asks' are objects, 'gives' names of work")
+    queue = asked.site.control.waiting
+    found = await queue.ask(_name(body, "node"), asks_of(cast("list[dict[str, Any]]", asks)), cast("list[str]", gives))
+    return answer({"leases": found})
+
+
+def _list(body: Mapping[str, Any], field: str) -> list[object]:
+    value: object = body.get(field, [])
+    if not isinstance(value, list):
+        raise HttpError(400, "input", f"'{field}' must be a list")
+    return cast("list[object]", value)
+
+
+def _name(body: Mapping[str, Any], field: str) -> str:
+    value: object = body.get(field)
+    if not isinstance(value, str) or not 0 < len(value) <= 200:
+        raise HttpError(400, "input", f"'{field}' must be a name of at most 200 characters")
+    return value
 
 
 async def reports(asked: Asked) -> Response:
@@ -34,14 +89,29 @@ async def reports(asked: Asked) -> Response:
     taken = cast("list[object]", sent)
     if not all(isinstance(r, dict) and isinstance(cast("dict[str, Any]", r).get("id"), str) for r in taken):
         raise HttpError(400, "input", "each report is an object with an 'id'")
-    made = await asked.site.control.take_reports(cast("list[dict[str, Any]]", without_nul(taken)))
+    told = cast("list[dict[str, Any]]", without_nul(taken))
+    await _check_reports(asked, told)
+    made = await asked.site.control.take_reports(told)
     return answer(made if made is not None else {"taken": len(taken)})
+
+
+async def _check_reports(asked: Asked, told: list[dict[str, Any]]) -> None:
+    """403 when one of them is of another node, or about a run of another: all of them count together."""
+    node = asked.identity.node
+    if node is None:
+        return
+    await _check_names(asked, *(r["node"] for r in told if "node" in r), *(r["worker"] for r in told if "worker" in r))
+    if foreign := await asked.site.control.node_runs.foreign({str(r.get("run")) for r in told}, node):
+        raise await _refuse(asked, f"run {foreign[0][:36]} is not this node's")
 
 
 async def definition(asked: Asked) -> Response:
     digest = asked.path("digest")
     if _DIGEST.fullmatch(digest) is None:
         raise HttpError(404, "not_found", "a digest is 64 hexadecimal digits")
+    node = asked.identity.node
+    if node is not None and not await asked.site.control.node_runs.may_read(digest, node):
+        raise await _refuse(asked, "no run of this node is of that definition")
     text = await asked.site.control.definition(digest)
     return Response(text, media_type="application/json", headers={"Cache-Control": "max-age=31536000, immutable"})
 
@@ -70,6 +140,26 @@ ROUTES = (
             )
         },
         gives=shapes.Commands,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/worker/due",
+        scope="node",
+        handler=due,
+        summary="The runs that a node is to claim.",
+        takes=shapes.AskForWork,
+        gives=shapes.Work,
+        audited=False,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/worker/leases",
+        scope="node",
+        handler=leases,
+        summary="Which jobs may start on a node now; what it does not need any more.",
+        takes=shapes.AskForLeases,
+        gives=shapes.Leases,
+        audited=False,
     ),
     Route(
         method="POST",

@@ -33,6 +33,7 @@ class Site:
     prefect_url: str
     prefect_auth: str | None
     pages: "Pages | None" = None
+    node_port: "NodePort | None" = None
     role: str = "read"
     """For whom something is shown that several may look at: only what the role allows is offered there."""
     streams: "Streams" = field(default_factory=lambda: Streams())
@@ -105,9 +106,9 @@ def switch(text: str) -> Query:
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """One row of the table. `parameters` maps a query parameter to its description; `takes` is the shape of the JSON
-    body, `gives` that of the answer (`shapes`), or `media` its type when it is no JSON; `status` that of success;
-    `refuses` statuses beyond those that every route has. `page` routes answer in HTML, and a missing sign-in there is a
-    page, not JSON. `audited` changes are recorded."""
+    body (`takes_bytes`: it is bytes of any kind), `gives` that of the answer (`shapes`), or `media` its type when it is
+    no JSON; `status` that of success; `refuses` statuses beyond those that every route has. `page` routes answer in
+    HTML, and a missing sign-in there is a page, not JSON. `audited` changes are recorded."""
 
     method: Literal["GET", "POST", "DELETE", "PATCH", "PUT"]
     path: str
@@ -116,6 +117,7 @@ class Route:
     summary: str
     parameters: Mapping[str, str | Query] = field(default_factory=dict[str, str | Query])
     takes: Any = None
+    takes_bytes: bool = False
     gives: Any = None
     media: tuple[str, ...] = ("application/json",)
     status: int = 200
@@ -133,6 +135,15 @@ class Pages(Protocol):
     @property
     def routes(self) -> Sequence[Route]: ...
     def failure(self, request: Request, error: HttpError) -> Response: ...
+
+
+class NodePort(Protocol):
+    """Where nodes come in (`node_port.NodePort`)."""
+
+    async def open(self) -> tuple[str, str]:
+        """It listens afterwards: its address for nodes, and the fingerprint of the lab's authority. RefusedError says
+        why it cannot."""
+        ...
 
 
 class Raw(Response):

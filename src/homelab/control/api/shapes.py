@@ -218,6 +218,7 @@ class Attempt(TypedDict):
     node: str | None
     worker: str | None
     retry_at: datetime | None
+    outputs: Annotated[dict[str, str], Field(description="the variables that it passes on")]
 
 
 class JobOfRun(RunRow):
@@ -228,6 +229,7 @@ class JobOfRun(RunRow):
     facts: Annotated[list[str], Field(description="what else was seen, in sentences")]
     advice: Annotated[str, Field(description="what to do next, where that is certain")]
     source: str
+    outputs: Annotated[dict[str, str], Field(description="the variables that its last success passes on")]
 
 
 class WholeRun(TypedDict):
@@ -318,6 +320,24 @@ class Found(TypedDict):
 # -- workers ----------------------------------------------------------------------------------------------------------
 
 
+Amount = Annotated[int, Field(ge=0, le=2**62)]
+
+
+class Measured(TypedDict):
+    """What a node has: bytes of memory and disks, thousandths of anything else. What is left out is unknown."""
+
+    amounts: NotRequired[dict[str, Amount]]
+    gpus: NotRequired[Annotated[list[Amount] | None, Field(max_length=500, description="bytes of each device")]]
+    unified: NotRequired[Annotated[bool, Field(description="GPU memory is a share of memory")]]
+    models: NotRequired[Annotated[list[str], Field(max_length=500)]]
+
+
+class LoadedModel(TypedDict):
+    name: str
+    gpu_memory: NotRequired[Annotated[Amount, Field(description="bytes; 0 when it is in main memory")]]
+    device: NotRequired[Annotated[int, Field(ge=0)]]
+
+
 class Heartbeat(TypedDict):
     worker: Annotated[str, Field(min_length=1, max_length=200)]
     node: Annotated[str, Field(max_length=200)]
@@ -325,11 +345,91 @@ class Heartbeat(TypedDict):
     started: datetime
     slots: Annotated[int, Field(ge=0, le=2**31 - 1)]
     running: NotRequired[list[dict[str, Any]]]
+    leases: NotRequired[Annotated[list[int], Field(description="tokens of the leases that it holds")]]
+    measured: NotRequired[Measured]
+    used: NotRequired[
+        Annotated[dict[str, Amount], Field(description="what others than the lab's work use; unknown is left out")]
+    ]
+    models: NotRequired[Annotated[list[LoadedModel], Field(max_length=500, description="those that are loaded")]]
+    apps: NotRequired[Annotated[dict[str, Amount], Field(description="how many there are; 0: looked for, not found")]]
+    devices: NotRequired[Annotated[list[str], Field(max_length=500, description="names of its GPUs")]]
+    power: NotRequired[Annotated[dict[str, Any], Field(description="`source` (ac, battery), `level` from 0 to 1")]]
+    thermal: NotRequired[Annotated[dict[str, Any], Field(description="`state` (nominal, hot, critical), `celsius`")]]
+    labels: NotRequired[Annotated[dict[str, str], Field(description="`os`, `arch`")]]
+    asleep: NotRequired[Annotated[bool, Field(description="it goes to sleep now; its silence is no failure")]]
+    slept_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="it slept since the last heartbeat")]]
+    version: NotRequired[Annotated[str, Field(max_length=40)]]
+    clock: NotRequired[Annotated[datetime, Field(description="the node's own, when it sent this")]]
+    replaces: NotRequired[
+        Annotated[dict[str, Any] | None, Field(description="{pid, started} of its predecessor, which has ended")]
+    ]
+    rtt_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="how long the last one was answered")]]
+
+
+class Sense(TypedDict):
+    disks: list[str]
+    apps: list[str]
 
 
 class Heard(TypedDict):
     ok: bool
     queues: NotRequired[dict[str, int]]
+    lost: NotRequired[Annotated[list[int], Field(description="tokens of leases that were given up")]]
+    epoch: NotRequired[Annotated[int, Field(description="of the node; it holds what it holds under it")]]
+    sense: NotRequired[Annotated[Sense, Field(description="what to look for, because a job may ask for it")]]
+    version: NotRequired[Annotated[str, Field(description="of control")]]
+
+
+class AskForWork(TypedDict):
+    worker: Annotated[str, Field(min_length=1, max_length=200)]
+    node: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Work(TypedDict):
+    runs: Annotated[list[dict[str, Any]], Field(description="due soon, for this node to claim")]
+    cancelling: Annotated[list[str], Field(description="runs to be ended, for somebody cancelled them in Prefect")]
+    alone: Annotated[bool, Field(description="the lab has no other node: what asks for a slot alone needs no lease")]
+
+
+class LeaseAsk(TypedDict):
+    work: Annotated[str, Field(max_length=400, pattern=r"^[^/]*/.*/[^/]*$", description="RUN/JOB/ATTEMPT")]
+    digest: NotRequired[Annotated[str | None, Field(description="of the flow; a run that is not the lab's has none")]]
+    waited_s: NotRequired[Annotated[float, Field(ge=0)]]
+    evictions: NotRequired[Annotated[int, Field(ge=0, le=1000)]]
+    may_move: NotRequired[Annotated[bool, Field(description="nothing of its run has started")]]
+    start_at: NotRequired[datetime | None]
+    running: NotRequired[Annotated[bool, Field(description="it was started without a lease, and goes on")]]
+
+
+class AskForLeases(TypedDict):
+    node: Annotated[str, Field(min_length=1, max_length=200)]
+    asks: NotRequired[Annotated[list[LeaseAsk], Field(max_length=1000)]]
+    gives: NotRequired[Annotated[list[str], Field(description="work that does not need its lease any more")]]
+
+
+class WhyNot(TypedDict):
+    node: str
+    code: str
+    reason: str
+
+
+class LeaseAnswer(TypedDict):
+    work: str
+    answer: Literal["held", "wait", "elsewhere"]
+    token: NotRequired[Annotated[int, Field(description="goes with what is reported of it")]]
+    node: NotRequired[Annotated[str, Field(description="that has the run now")]]
+    reasons: NotRequired[list[WhyNot]]
+
+
+class Leases(TypedDict):
+    leases: list[LeaseAnswer]
+
+
+class Woken(TypedDict):
+    node: str
+    sent: Annotated[bool, Field(description="whether the message was sent now")]
+    tries: Annotated[int, Field(description="how often it was, since the node was heard last")]
+    message: str
 
 
 class Commands(TypedDict):
@@ -338,6 +438,39 @@ class Commands(TypedDict):
 
 class Reports(TypedDict):
     reports: Annotated[list[dict[str, Any]], Field(description="each with an id")]
+
+
+class Artefact(TypedDict):
+    run: str
+    job: str
+    attempt: int
+    path: Annotated[str, Field(description="below the working folder of the job")]
+    sha256: str
+    bytes: int
+    node: Annotated[str | None, Field(description="where it was made")]
+    saved: datetime
+    is_here: Annotated[bool, Field(description="false: it is on its way from its node")]
+
+
+class Artefacts(TypedDict):
+    artefacts: list[Artefact]
+
+
+class Objects(TypedDict):
+    objects: Annotated[dict[str, int], Field(description="sizes by SHA-256", min_length=1, max_length=1000)]
+
+
+class Missing(TypedDict):
+    missing: list[str]
+
+
+class Stored(TypedDict):
+    sha256: str
+
+
+class HeldLog(TypedDict):
+    bytes: Annotated[int, Field(description="the length of the copy; what was sent was taken when it grew by that")]
+    is_whole: Annotated[bool, Field(description="it is complete, and equal")]
 
 
 class Taken(TypedDict):

@@ -1,14 +1,27 @@
 """The nodes of a lab file as placement sees them, and the requirements that none of them can ever meet."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Final
 
 from homelab.core import capacity
 from homelab.core.jobs import Job
 from homelab.core.labfile.graph import Placed
 from homelab.core.labfile.model import Node as Declared
 from homelab.core.labfile.problems import At, shown
-from homelab.core.placement import Code, Node, Reason, Request, Room, Snapshot, lacks, render, request_of
+from homelab.core.placement import Code, Node, Reason, Request, Snapshot, lacks, render, request_of
+
+MEASURED_LABELS: Final = ("os", "arch")
+"""Labels that a node tells of itself: of one that was not heard, they are not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Impossible:
+    """What of a job's requirements no node can ever meet: a resource, `labels`, or "" for all of them together."""
+
+    setting: str
+    message: str
+    hint: str
 
 
 def fleet_of(nodes: Iterable[Declared], *, concurrency: int) -> tuple[Node, ...]:
@@ -22,18 +35,47 @@ def fleet_of(nodes: Iterable[Declared], *, concurrency: int) -> tuple[Node, ...]
     return tuple(found)
 
 
-def impossible(request: Request, fleet: Iterable[Node]) -> dict[str, tuple[Reason, ...]]:
-    """Node -> why it can never take the request; empty when one may, or when nothing is known of any.
+def impossible(job: Job, fleet: Snapshot) -> tuple[Impossible, ...]:
+    """Why no node can ever take the job, by what is declared and measured of each; empty when one may, or when there
+    are none. What is unknown (the models of a node, a capacity that nobody told) does not speak against a node here."""
+    request = request_of(job, identity=job.name, submitted=0.0)
+    refused = _refused(request, fleet)
+    if not refused:
+        return ()
+    first, *others = (
+        {(r.code, r.resource, r.subject if r.code is Code.LABEL else "") for r in reasons}
+        for reasons in refused.values()
+    )
+    found: list[Impossible] = []
+    for code, resource, subject in sorted(first.intersection(*others)):
+        if code is Code.TOO_SMALL:
+            message, hint = _largest(request, resource, fleet), "Lower it, or add a node that has it."
+            found.append(Impossible(setting=resource, message=message, hint=hint))
+        elif code is Code.LABEL:
+            message, hint = f"no node has the label {shown(subject)}", "Give a node the label, or remove it here."
+            found.append(Impossible(setting="labels", message=message, hint=hint))
+    if not found:
+        said = "; ".join(render(reasons[0]) for reasons in list(refused.values())[:4])
+        message, hint = f"no node has all that it needs: {said}", "Lower it, or add a node that has all of it."
+        found.append(Impossible(setting="", message=message, hint=hint))
+    return tuple(found)
 
-    What is unknown (the models of a node, a capacity nobody declared) does not speak against a node here.
-    """
+
+def _refused(request: Request, fleet: Snapshot) -> dict[str, tuple[Reason, ...]]:
+    """Node -> why it can never take the request; empty when one may."""
     refused: dict[str, tuple[Reason, ...]] = {}
-    for room in Snapshot.of(fleet).rooms:
-        found = tuple(r for r in lacks(request, room) if r.code is not Code.MODEL)
+    for room in fleet.rooms:
+        found = tuple(r for r in lacks(request, room) if not _is_unsure(r, room.node))
         if not found:
             return {}
         refused[room.node.name] = found
     return refused
+
+
+def _is_unsure(reason: Reason, node: Node) -> bool:
+    if reason.code is Code.LABEL:
+        return node.measured is None and reason.subject.partition("=")[0] in MEASURED_LABELS
+    return reason.code is Code.MODEL
 
 
 def check_requirements(placed: Mapping[str, Placed], fleet: tuple[Node, ...], defaults: Mapping[str, At]) -> None:
@@ -41,12 +83,11 @@ def check_requirements(placed: Mapping[str, Placed], fleet: tuple[Node, ...], de
     machine, of which nothing is known before it runs. `defaults`: file -> its [defaults], where that says it."""
     if not fleet:
         return
-    names = [node.name for node in fleet]
+    names, snapshot = [node.name for node in fleet], Snapshot.of(fleet)
     for one in placed.values():
         _check_nodes(one, names)
-        refused = impossible(request_of(one.job, identity=one.job.name, submitted=0.0), fleet)
-        if refused:
-            _report(one, fleet, refused, defaults)
+        for found in impossible(one.job, snapshot):
+            _place(one, found.setting, defaults).error("impossible", found.message, found.hint)
 
 
 def _check_nodes(one: Placed, names: list[str]) -> None:
@@ -62,33 +103,9 @@ def _check_nodes(one: Placed, names: list[str]) -> None:
                 )
 
 
-def _report(
-    one: Placed, fleet: tuple[Node, ...], refused: Mapping[str, tuple[Reason, ...]], defaults: Mapping[str, At]
-) -> None:
-    first, *others = (
-        {(r.code, r.resource, r.subject if r.code is Code.LABEL else "") for r in reasons}
-        for reasons in refused.values()
-    )
-    common = sorted(first.intersection(*others))
-    for code, resource, subject in common:
-        if code is Code.TOO_SMALL:
-            message = _largest(one.job, resource, fleet)
-            _place(one, resource, defaults).error("impossible", message, "Lower it, or add a node that has it.")
-        elif code is Code.LABEL:
-            _place(one, "labels", defaults).error(
-                "impossible", f"no node has the label {shown(subject)}", "Give a node the label, or remove it here."
-            )
-    if not common:
-        said = "; ".join(render(reasons[0]) for reasons in list(refused.values())[:4])
-        _place(one, "", defaults).error(
-            "impossible", f"no node has all that it needs: {said}", "Lower it, or add a node that has all of it."
-        )
-
-
-def _largest(job: Job, resource: str, fleet: Iterable[Node]) -> str:
+def _largest(request: Request, resource: str, fleet: Snapshot) -> str:
     """`no node has 200 GiB memory; the largest is mac4 with 64 GiB`."""
-    request = request_of(job, identity="", submitted=0.0)
-    best = max((Room(node) for node in fleet), key=lambda room: room.total.get(resource, 0))
+    best = max(fleet.rooms, key=lambda room: room.total.get(resource, 0))
     asked = dict(request.unified_asks if best.unified else request.asks).get(resource, 0)
     noun, most = capacity.noun(resource), best.total.get(resource, 0)
     if most == 0:

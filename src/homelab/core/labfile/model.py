@@ -59,12 +59,15 @@ class NotifySettings:
 @dataclass(frozen=True, kw_only=True)
 class ServiceSettings:
     """A service of the lab: ours (started here on `host`:`port`), or, with `url` (or a reference), another's, which
-    wants `auth` (a reference to `user:password`; Prefect only)."""
+    wants `auth` (a reference to `user:password`; Prefect only). `nodes`, `node_names` (control only): where nodes come
+    in, "" for this machine alone, and the names by which they do."""
 
     url: str | None = None
     host: str = "127.0.0.1"
     port: Port | None = "auto"
     auth: str | None = None
+    nodes: str = ""
+    node_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +79,31 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArtefactSettings:
+    """`store`: a folder, `s3://BUCKET/PREFIX`, or "" for the folder in HOMELAB_HOME. `access_key`, `secret_key`:
+    references. Files are kept for `keep_s` seconds (None: for ever), and no more than `max_bytes` in all."""
+
+    store: str = ""
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key: str | None = None
+    secret_key: str | None = None
+    keep_s: float | None = 30 * 86400.0
+    max_bytes: int = 20 * 1024**3
+
+
+@dataclass(frozen=True, kw_only=True)
 class Node:
-    """A machine of the lab. `capacity` and `labels` as written."""
+    """A machine of the lab. `capacity` and `labels` as written. `sleeps`: its silence is sleep. `wake`: the MAC address
+    that wakes it, with where to send it, as written."""
 
     name: str
     address: str = ""
     roles: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     capacity: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    sleeps: bool = False
+    wake: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +124,7 @@ class Lab:
     worker: WorkerSettings = WorkerSettings()
     notify: NotifySettings = NotifySettings()
     access: AccessSettings = AccessSettings()
+    artefacts: ArtefactSettings = ArtefactSettings()
     services: Mapping[str, ServiceSettings] = field(default_factory=dict[str, ServiceSettings])
     secrets: tuple[SecretUse, ...] = field(default=(), compare=False)
 

@@ -32,8 +32,11 @@ from homelab.core.labfile.kinds import (
     number,
     one_of,
 )
+from homelab.core.labfile.listening import LISTEN
 from homelab.core.labfile.model import EVENTS, NotifySettings, WorkerSettings
 from homelab.core.labfile.problems import At
+from homelab.core.labfile.saving import ARTEFACTS, SAVE_KIND
+from homelab.core.labfile.waking import WAKE
 from homelab.core.placement import AGEING_S
 
 _NAME_HINT: Final = "Use up to 100 letters, digits, dots, dashes and underscores, beginning with a letter or digit."
@@ -312,6 +315,12 @@ JOB: Final = Table(
             "The jobs that must come first. On another schedule: their last success must be recent.",
         ),
         setting("description", TEXT, '""', "What the job is for; shown in lists and alerts."),
+        setting(
+            "save",
+            SAVE_KIND,
+            "[]",
+            "Files that are kept after it succeeded, for people and the jobs that need it; see [save](#save-of-a-job).",
+        ),
         *DEFAULTS.settings,
         setting(
             "imported",
@@ -393,7 +402,22 @@ PREFECT: Final = _service(
     setting("auth", SECRET_REFERENCE, NOTHING, "With `url`: a reference to the `user:password` that server asks for."),
 )
 CONTROL: Final = _service(
-    "[control]", "The lab's own API and pages.", "Where others reach this lab's pages; used in links."
+    "[control]",
+    "The lab's own API and pages.",
+    "Where others reach this lab's pages; used in links.",
+    setting(
+        "nodes",
+        LISTEN,
+        "this machine alone, on a free port, once a node is to join",
+        'Where nodes of other machines come in, by HTTPS: `"0.0.0.0:7443"`. It serves nodes and nobody else.',
+    ),
+    setting(
+        "node_names",
+        list_of(NONEMPTY),
+        "[]",
+        "Names and addresses by which nodes reach that port, the first of them in joining tokens; those of this machine"
+        " are known without.",
+    ),
 )
 
 ACCESS: Final = Table(
@@ -453,6 +477,19 @@ NODE: Final = Table(
         setting("roles", list_of(NONEMPTY), "[]", "What it is for, in words of your own."),
         setting("labels", map_of(VARIABLE_VALUE, keys=None, what="labels"), "{}", "What jobs can ask for."),
         setting("capacity", CAPACITY_KIND, "{}", "What it has: see [capacity](#capacity-of-a-node)."),
+        setting(
+            "sleeps",
+            BOOLEAN,
+            "false",
+            "A machine that goes to sleep by itself, such as a laptop: when it is silent it is asleep, not failed.",
+        ),
+        setting(
+            "wake",
+            WAKE,
+            NOTHING,
+            "The MAC address of its network card, to wake it when only it can run something. With `@ADDRESS` or "
+            "`@ADDRESS:PORT`, where the message goes instead of to all networks of this machine.",
+        ),
     ),
 )
 
@@ -467,6 +504,7 @@ SINGLE_TABLES: Final = {
     "control": CONTROL,
     "notify": NOTIFY,
     "access": ACCESS,
+    "artefacts": ARTEFACTS,
 }
 TOP: Final = (
     "lab",
@@ -479,6 +517,7 @@ TOP: Final = (
     "prefect",
     "control",
     "access",
+    "artefacts",
     "nodes",
     "agents",
 )

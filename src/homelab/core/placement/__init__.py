@@ -4,6 +4,7 @@ The one model of capacity, for jobs, agents, models and renders. Pure: `now` is 
 clock; what is decided here is advice until the lease is written, where it is checked again.
 """
 
+from homelab.core.placement.ahead import ahead
 from homelab.core.placement.choice import Placement, Rejection, place
 from homelab.core.placement.feasibility import fits, lacks
 from homelab.core.placement.nodes import Lease, Model, Node, Room, Snapshot, State
@@ -31,6 +32,7 @@ __all__ = [
     "Snapshot",
     "State",
     "Usage",
+    "ahead",
     "fits",
     "holders",
     "lacks",

@@ -6,7 +6,7 @@ must be on). `fits`: can it now. `refusals` answers both with all the reasons.
 
 from collections.abc import Iterator
 
-from homelab.core.capacity import APP, DISK, GPU_MEMORY, MEMORY
+from homelab.core.capacity import APP, DISK, GPU_MEMORY, MEMORY, gpu
 from homelab.core.placement.nodes import SENSED, Room
 from homelab.core.placement.reasons import OTHERS, Code, Reason
 from homelab.core.placement.requests import Request
@@ -66,6 +66,8 @@ def _unsuitable(request: Request, room: Room) -> Iterator[Reason]:
     for model in request.models:
         if not room.has_model(model):
             yield Reason(code=Code.MODEL, node=node.name, subject=model)
+    if request.node not in ("", node.name):
+        yield Reason(code=Code.AFFINITY, node=node.name, subject=f"its run on {request.node}")
     wanted = [a.node for a in request.affinity if a.required and a.node]
     if wanted and node.name not in wanted:
         yield Reason(code=Code.AFFINITY, node=node.name, subject=" or ".join(wanted))
@@ -139,12 +141,13 @@ def refusals(request: Request, room: Room) -> Iterator[Reason]:
 
 
 def is_unknown(resource: str, room: Room) -> bool:
-    """Whether nobody said how much the node has. Applications and disks are known when one of them is."""
+    """Whether nobody said how much the node has. Where nothing was measured, applications and disks are known when one
+    of them is: a person names them all. A sensor names those that it was asked for, also when there are none."""
     if resource in room.total:
         return False
     kind = resource.partition(":")[0] + ":"
     if kind in (APP, DISK):
-        return not any(name.startswith(kind) for name in room.total)
+        return room.node.measured is not None or not any(name.startswith(kind) for name in room.total)
     return resource in SENSED
 
 
@@ -168,5 +171,8 @@ def holders(room: Room, resource: str) -> tuple[tuple[str, int], ...]:
     if is_shared or resource == GPU_MEMORY:
         for model in room.node.models:
             note(model.name, model.gpu_memory)
-    note(OTHERS, room.node.foreign.get(resource, 0))
+    if resource == GPU_MEMORY:
+        note(OTHERS, sum(room.node.foreign.get(gpu(n), 0) for n in range(len(room.devices or ()))))
+    else:
+        note(OTHERS, room.node.foreign.get(resource, 0))
     return tuple(sorted(held.items(), key=lambda one: (-one[1], one[0])))[:MOST_HOLDERS]

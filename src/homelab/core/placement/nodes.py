@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from homelab.core.capacity import APP, CPU, GPU_MEMORY, MEMORY, SLOTS, Amounts, Capacity, smallest
+from homelab.core.capacity import APP, CPU, GPU_MEMORY, MEMORY, SLOTS, Amounts, Capacity, gpu, smallest
 
 State = Literal["ready", "unreachable", "draining", "drained", "asleep"]
 CLOCK_SKEW_S: Final = 5.0
@@ -31,7 +31,8 @@ class Model:
 class Node:
     """A machine. `declared` by a person, `measured` by itself; where both know, the smaller counts.
 
-    `foreign`: what programs outside the lab use, as measured; leases and loaded models are not in it.
+    `foreign`: what programs outside the lab use, as measured; leases and loaded models are not in it. Of GPU memory it
+    names the device (`capacity.gpu`).
     `wakeable`: when asleep, it can be woken. `data`: names of pieces it has. `clock_skew_s`: None when unknown.
     """
 
@@ -95,8 +96,8 @@ class Room:
         devices = None if has.gpus is None else list(has.gpus)
         if has.gpus is not None and devices is not None:
             self.total[GPU_MEMORY] = max(has.gpus, default=0)
-            if devices:
-                devices[0] -= node.foreign.get(GPU_MEMORY, 0)
+            for number in range(len(devices)):
+                devices[number] -= node.foreign.get(gpu(number), 0)
             for model in node.models:
                 if model.device < len(devices):
                     devices[model.device] -= model.gpu_memory

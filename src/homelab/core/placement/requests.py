@@ -19,7 +19,8 @@ Shape = tuple[object, ...]
 class Request:
     """`amounts` in smallest units; of `gpu_memory`, what one device must give. `id` is unique among all requests.
 
-    `name`: how other work, and people, know it; `tags`: more names of it. `models`: must be on the node.
+    `name`: how other work, and people, know it; `tags`: more names of it. `node`: the only one it may go to.
+    `models`: must be on the node.
     `exclusive`: groups of which one member runs at a time in the whole lab. `data`: pieces it reads (name, bytes);
     nodes that have them are better. `submitted`: when it began to wait, in seconds of the same clock as `now`.
     `expected_s`: how long it will run; None when nobody knows. `evictions`: how often it was stopped for others.
@@ -28,6 +29,7 @@ class Request:
     id: str
     name: str = ""
     tags: tuple[str, ...] = ()
+    node: str = ""
     amounts: Amounts = field(default_factory=dict[str, int])
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     models: tuple[str, ...] = ()
@@ -89,7 +91,7 @@ class Request:
     @cached_property
     def is_plain(self) -> bool:
         """Whether amounts alone decide."""
-        return not (self.labels or self.models or self.affinity or self.anti_affinity or self.data)
+        return not (self.node or self.labels or self.models or self.affinity or self.anti_affinity or self.data)
 
     @cached_property
     def turn(self) -> tuple[float, str]:
@@ -106,6 +108,7 @@ class Request:
         of one shape, the one that asks more of everything finds no room where the other finds none."""
         return (
             tuple(name for name, _ in self.asks),
+            self.node,
             tuple(sorted(self.labels.items())),
             self.models,
             self.affinity,

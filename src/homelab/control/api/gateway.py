@@ -1,0 +1,258 @@
+"""Prefect's API as a node sees it: `/prefect/api/...` on the node port, its own runs and nothing else.
+
+`control.gateway` says what a request depends on; here it is found out, refused and noted, or passed on with the lab's
+own credential. What a Python flow of the node does comes this way too: Prefect's client speaks to it unchanged.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+from urllib.parse import unquote
+
+import httpx
+import orjson
+import websockets
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from homelab.control.access import Identity
+from homelab.control.api.answers import HttpError, read_bytes
+from homelab.control.api.auth import forwarded_free, origin_of
+from homelab.control.api.live import MOST_S
+from homelab.control.api.prefect_proxy import upstream_path
+from homelab.control.api.routing import Asked, Route, Site
+from homelab.control.applying import POOL
+from homelab.control.gateway import Demand, demand, event_subjects
+from homelab.control.noderuns import NodeRuns
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+_REMEMBERED = 4096
+_AGAIN_S = 300.0
+_KEPT = ("content-type", "retry-after")
+
+
+class Seldom:
+    """Whether something was noted lately: a node that repeats itself fills no table."""
+
+    def __init__(self, every_s: float = _AGAIN_S) -> None:
+        self._every_s = every_s
+        self._noted: dict[str, float] = {}
+
+    def is_new(self, what: str, *, now: float) -> bool:
+        if now - self._noted.get(what, -self._every_s) < self._every_s:
+            return False
+        if len(self._noted) >= _REMEMBERED:
+            self._noted.clear()
+        self._noted[what] = now
+        return True
+
+
+class Gateway:
+    """One passage to the Prefect server for all nodes."""
+
+    def __init__(self, site: Site, runs: NodeRuns) -> None:
+        self._site = site
+        self._runs = runs
+        self._seldom = Seldom()
+        self._tasks: dict[str, str] = {}
+        """Task runs that were found to be of a flow run."""
+        self._deployments: dict[str, str] = {}
+        """Deployments of runs that a node has read: the node."""
+        auth = site.prefect_auth
+        credential = {"Authorization": "Basic " + base64.b64encode(auth.encode()).decode()} if auth else {}
+        limits = httpx.Limits(max_connections=50, max_keepalive_connections=10)
+        self._client = httpx.AsyncClient(
+            base_url=site.prefect_url, headers=credential, timeout=60, limits=limits, trust_env=False
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def routes(self) -> tuple[Route, ...]:
+        return tuple(
+            Route(
+                method=method,  # pyright: ignore[reportArgumentType]
+                path="/prefect/{path:path}",
+                scope="node",
+                handler=self.forward,
+                summary="Prefect's API for the node's own runs.",
+                audited=False,
+            )
+            for method in ("GET", "POST", "PATCH", "PUT", "DELETE")
+        )
+
+    async def forward(self, asked: Asked) -> Response:
+        """The answer of Prefect, or 403 and a line in the audit."""
+        request, node = asked.request, str(asked.identity.node)
+        path = upstream_path(request.scope.get("raw_path") or request.url.path.encode())
+        raw = await read_bytes(request, MAX_BODY_BYTES)
+        try:
+            body: Any = orjson.loads(raw) if raw else None
+        except orjson.JSONDecodeError as error:
+            raise HttpError(400, "input", "the body is not JSON") from error
+        asks = demand(request.method, unquote(path), body, pool=POOL)
+        why = "no node may ask that of Prefect" if asks is None else await self._refused(asks, node)
+        if asks is None or why:
+            await self._note(asked, path, why)
+            raise HttpError(403, "forbidden", why, "A node reads and reports its own runs, and nothing else.")
+        headers = forwarded_free(request.headers) | {"Accept-Encoding": "identity"}
+        query = request.url.query.encode() or None
+        try:
+            if asks.claims:
+                return await self._claim(asks.claims, node, path, raw, headers)
+            got = await self._client.request(request.method, path, params=query, headers=headers, content=raw or None)
+        except httpx.HTTPError as error:
+            raise _away() from error
+        return await self._answer(asks, node, got)
+
+    # -- whether it holds -------------------------------------------------------------------------------------------
+
+    async def _refused(self, asks: Demand, node: str) -> str:
+        """Why the node may not; "" when it may."""
+        if asks.worker and asks.worker != node:
+            return "that is another node's name"
+        if asks.deployment and self._deployments.get(asks.deployment) != node:
+            return "no run of this node is of that deployment"
+        if await self._runs.foreign(asks.runs, node):
+            return "that is about a run of another node"
+        for task, run in asks.tasks.items():
+            of = await self._run_of(task, run)
+            if (run and of != run) or (not run and (not of or await self._runs.foreign([of], node))):
+                return "that is about a task of another node's run"
+        return ""
+
+    async def _run_of(self, task: str, said: str) -> str:
+        """The flow run of a task run; `said` for one that Prefect does not have yet and whose id is not made of the
+        names of a run and a job; "" when it is unknown."""
+        if task in self._tasks:
+            return self._tasks[task]
+        of = said if said and await self._runs.has_task(said, task) else await self._asked(task, said)
+        if of:
+            if len(self._tasks) >= _REMEMBERED:
+                self._tasks.clear()
+            self._tasks[task] = of
+        return of
+
+    async def _asked(self, task: str, said: str) -> str:
+        try:
+            got = await self._client.get(f"/api/task_runs/{task}")
+        except httpx.HTTPError as error:
+            raise _away() from error
+        if got.status_code == 200:
+            return str(orjson.loads(got.content).get("flow_run_id") or "")
+        is_derived = task[14] == "5"
+        return "" if is_derived else said
+
+    # -- what is passed on ------------------------------------------------------------------------------------------
+
+    async def _claim(self, run: str, node: str, path: str, raw: bytes, headers: Mapping[str, str]) -> Response:
+        """Take a scheduled run for the node: it is the node's before Prefect is asked, and nobody's when that says
+        no, so that of two nodes one has it."""
+        is_own = await self._runs.is_known(run)
+        if not is_own and not await self._is_of_pool(run):
+            raise HttpError(403, "forbidden", "that is no run of the lab's pool")
+        if is_own and not await self._runs.claim(run, node):
+            return _json(200, {"status": "ABORT", "details": {"reason": "another node has it"}, "state": None})
+        got = await self._client.post(path, content=raw, headers=dict(headers))
+        accepted = got.status_code in (200, 201) and orjson.loads(got.content).get("status") == "ACCEPT"
+        if accepted and not is_own:
+            await self._runs.note(run, node)
+        elif is_own and not accepted:
+            await self._runs.release(run, node)
+        return _passed(got)
+
+    async def _is_of_pool(self, run: str) -> bool:
+        got = await self._client.get(f"/api/flow_runs/{run}")
+        return got.status_code == 200 and orjson.loads(got.content).get("work_pool_name") == POOL
+
+    async def _answer(self, asks: Demand, node: str, got: httpx.Response) -> Response:
+        if got.status_code not in (200, 201) or not (asks.creates or asks.runs or asks.gives != "all"):
+            return _passed(got)
+        body: Any = orjson.loads(got.content) if got.content else None
+        if asks.creates:
+            await self._runs.note(str(body["id"]), node)
+        elif asks.gives != "all":
+            return _json(got.status_code, await self._own(asks.gives, cast("list[dict[str, Any]]", body), node))
+        elif isinstance(body, dict) and (of := cast("dict[str, Any]", body).get("deployment_id")):
+            if len(self._deployments) >= _REMEMBERED:
+                self._deployments.clear()
+            self._deployments[str(of)] = node
+        return _passed(got)
+
+    async def _own(self, key: str, entries: list[dict[str, Any]], node: str) -> list[dict[str, Any]]:
+        ids = [str(entry["flow_run"]["id"] if key == "due" else entry.get(key)) for entry in entries]
+        known = await self._runs.nodes_of(ids)
+        takes = (node, None) if key == "due" else (node,)
+        return [entry for run, entry in zip(ids, entries, strict=True) if known.get(run) in takes]
+
+    # -- events as they happen --------------------------------------------------------------------------------------
+
+    async def socket(self, client: WebSocket, identity: Identity | None) -> None:
+        """Events of a Python flow, one a message: each is looked at as those of a call are. One that is of no run goes
+        no further; the first that is about another's ends the connection."""
+        if identity is None or identity.node is None or client.url.path.rstrip("/") != "/prefect/api/events/in":
+            await client.close(1008)
+            return
+        url = "ws" + self._site.prefect_url.removeprefix("http") + "/api/events/in"
+        protocols = [websockets.Subprotocol("prefect")]
+        gone = (OSError, TimeoutError, WebSocketDisconnect, websockets.WebSocketException, HttpError)
+        with contextlib.suppress(*gone), self._site.streams:
+            async with (
+                asyncio.timeout(MOST_S),
+                websockets.connect(url, subprotocols=protocols, proxy=None, open_timeout=10) as server,
+            ):
+                await server.send(json.dumps({"type": "auth", "token": self._site.prefect_auth}))
+                first = await server.recv()
+                await client.accept(subprotocol="prefect")
+                await client.receive_text()  # the client's own first message: its header has been looked at
+                await client.send_text(first if isinstance(first, str) else first.decode())
+                await self._pass_events(client, server, identity.node)
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await client.close(1001)
+
+    async def _pass_events(self, client: WebSocket, server: websockets.ClientConnection, node: str) -> None:
+        while True:
+            text = await client.receive_text()
+            try:
+                event: Any = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                return
+            asks = event_subjects(cast("dict[str, Any]", event)) if isinstance(event, dict) else None
+            why = "an event of no run" if asks is None else await self._refused(asks, node)
+            if not why:
+                await server.send(text)
+                continue
+            await self._record(f"node {node}", str(client.client and client.client.host), "/api/events/in", why)
+            if asks is not None:
+                await client.close(1008)
+                return
+
+    # -- the audit --------------------------------------------------------------------------------------------------
+
+    async def _note(self, asked: Asked, path: str, why: str) -> None:
+        origin = origin_of(asked.request, asked.identity)
+        await self._record(f"node {asked.identity.node}", origin, f"{asked.request.method} {path}", why)
+
+    async def _record(self, who: str, origin: str, what: str, why: str) -> None:
+        if self._seldom.is_new(f"{who} {what} {why}", now=time.monotonic()):
+            await self._site.access.record(
+                who=who, origin=origin, via="node", action="prefect", subject=what, body={"reason": why},
+                result="forbidden",
+            )  # fmt: skip
+
+
+def _away() -> HttpError:
+    return HttpError(503, "unavailable", "the Prefect server does not answer", "", {"Retry-After": "5"})
+
+
+def _passed(got: httpx.Response) -> Response:
+    headers = {name: value for name, value in got.headers.items() if name.lower() in _KEPT}
+    return Response(got.content, status_code=got.status_code, headers=headers)
+
+
+def _json(status: int, body: object) -> Response:
+    return Response(orjson.dumps(body), status_code=status, media_type="application/json")

@@ -1,0 +1,59 @@
+"""Whose a run is, as the node port asks: which node has it, who may take it, which flow runs of Prefect belong to it.
+
+Called by `control.api` for what nodes send; the statements are `store`'s.
+"""
+
+from collections.abc import Collection, Iterable
+
+from homelab.control import store
+from homelab.db.pool import Database
+from homelab.flows.records import task_run_id
+
+
+class NodeRuns:
+    """One lab's runs by node."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def nodes_of(self, runs: Collection[str]) -> dict[str, str]:
+        """The node of each of these runs that has one."""
+        async with self._database.connection() as conn:
+            return await store.nodes_of_runs(conn, list(runs))
+
+    async def foreign(self, runs: Iterable[str], node: str) -> list[str]:
+        """Those of the runs that are not this node's, in order."""
+        asked = sorted(set(runs))
+        known = await self.nodes_of(asked)
+        return [run for run in asked if known.get(run) != node]
+
+    async def claim(self, run: str, node: str) -> bool:
+        """The run is this node's from now on, if it was nobody's; whether it is."""
+        async with self._database.connection() as conn:
+            return await store.claim_run(conn, run, node)
+
+    async def release(self, run: str, node: str) -> None:
+        """Take a claim back."""
+        async with self._database.connection() as conn:
+            await store.release_run(conn, run, node)
+
+    async def note(self, run: str, node: str) -> None:
+        """A flow run of Prefect that is not the lab's own is this node's."""
+        async with self._database.connection() as conn:
+            await store.note_flow_run(conn, run, node)
+
+    async def is_known(self, run: str) -> bool:
+        """Whether it is a run of the lab's own."""
+        async with self._database.connection() as conn:
+            return await store.run_row(conn, run) is not None
+
+    async def has_task(self, run: str, task: str) -> bool:
+        """Whether the task run is that of a job of this run of the lab."""
+        async with self._database.connection() as conn:
+            row = await store.run_row(conn, run)
+        return row is not None and any(task_run_id(run, job) == task for job in row["jobs"] or ())
+
+    async def may_read(self, digest: str, node: str) -> bool:
+        """Whether the node has a run of that definition."""
+        async with self._database.connection() as conn:
+            return await store.is_definition_of(conn, digest, node)

@@ -1,0 +1,324 @@
+"""Who gets a lease now, and who waits: the asks of all workers, decided together, leases entered one by one.
+
+The queue is in memory, keyed by the work (`RUN/JOB/ATTEMPT`); after a restart of `control` it is made of the asks that
+workers repeat with each heartbeat. `core.placement.plan_queue` decides; `control.leases.take` checks again and writes.
+Whoever waited and got a place is told by a wake command and asks once more. Called by the API and by `control.service`.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from homelab.control import leases, roster, store
+from homelab.control.dispatch import Dispatch
+from homelab.control.leases import Held
+from homelab.control.roster import Roster
+from homelab.control.state import Shared
+from homelab.core.capacity import SLOTS, UNIT
+from homelab.core.errors import InputError
+from homelab.core.placement import Eviction, Placement, QueuePlan, Reason, Request, Snapshot, plan_queue, render
+from homelab.core.placement import request_of as request_of_job
+from homelab.core.times import iso
+from homelab.db.pool import AWAY
+from homelab.flows.api import PrefectRefused, PrefectUnavailable
+
+log = structlog.get_logger()
+
+Json = dict[str, Any]
+FORGOTTEN_S = 30.0
+"""Three heartbeats without the ask: nobody waits for it any more."""
+LOOK_S = 5.0
+"""So often what waits is decided anew though nothing was told: programs outside the lab come and go."""
+STOPPING_S = 30.0
+"""So long work that was asked to stop counts as stopped."""
+MOST_ASKS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One job that wants to start, as its worker tells. `waited_s`: since when it wants to. `may_move`: nothing of its
+    run has started, so that the run may go elsewhere; it is then due at `start_at`. `is_running`: it was started
+    without a lease, or its lease was given up, and goes on."""
+
+    work: str
+    digest: str | None = None
+    waited_s: float = 0.0
+    evictions: int = 0
+    may_move: bool = False
+    start_at: datetime | None = None
+    is_running: bool = False
+
+    @property
+    def run(self) -> str:
+        return self.work.partition("/")[0]
+
+    @property
+    def job(self) -> str:
+        return self.work.partition("/")[2].rpartition("/")[0]
+
+
+def asks_of(written: Iterable[Mapping[str, Any]]) -> list[Ask]:
+    """The asks of a worker's message. InputError for what is none."""
+    try:
+        found = [
+            Ask(
+                work=str(one["work"]),
+                digest=None if one.get("digest") is None else str(one["digest"]),
+                waited_s=max(0.0, float(one.get("waited_s", 0.0))),
+                evictions=int(one.get("evictions", 0)),
+                may_move=bool(one.get("may_move")),
+                start_at=None if one.get("start_at") is None else datetime.fromisoformat(str(one["start_at"])),
+                is_running=bool(one.get("running")),
+            )
+            for one in written
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(f"an ask cannot be read: {error}"[:200]) from error
+    if len(found) > MOST_ASKS or any(one.work.count("/") < 2 or len(one.work) > 400 for one in found):
+        raise InputError("each ask names its work as RUN/JOB/ATTEMPT", hint=f"At most {MOST_ASKS} at once.")
+    return found
+
+
+@dataclass
+class Waiting:
+    """An ask that has no answer yet but "wait". `heard`: seconds of a monotonic clock."""
+
+    ask: Ask
+    node: str
+    request: Request
+    heard: float
+    refused: Sequence[Reason] = ()
+    is_told: bool = False
+
+
+class Queue:
+    """See the module. `plan`: the newest decision about all that wait; None when nothing does."""
+
+    def __init__(self, shared: Shared, dispatch: Dispatch) -> None:
+        self._shared = shared
+        self._dispatch = dispatch
+        self._lock = asyncio.Lock()
+        self._waiting: dict[str, Waiting] = {}
+        self._given: dict[str, int] = {}
+        self._moved: dict[str, str] = {}
+        self._stopping: dict[str, float] = {}
+        self.changed = asyncio.Event()
+        self.plan: QueuePlan | None = None
+
+    # -- what workers ask -----------------------------------------------------------------------------------------
+
+    async def ask(self, node: str, asks: Sequence[Ask], gives: Sequence[str]) -> list[Json]:
+        """An answer to each: `held` with its `token`, `elsewhere` with the `node`, or `wait` with the `reasons`.
+        `gives`: work of this node that does not need its lease any more."""
+        async with self._shared.database.connection() as conn:
+            held = await leases.of_work(conn, [one.work for one in asks])
+            others = await store.runs_of_others(conn, [one.run for one in asks], node)
+            given = await leases.give_back(conn, node, gives) if gives else 0
+        for work in gives:
+            self._waiting.pop(work, None)
+        answers: dict[str, Json] = {}
+        for one in asks:
+            if one.run in others:
+                self._moved.pop(one.work, None)
+                answers[one.work] = {"answer": "elsewhere", "node": others[one.run]}
+            elif one.work in held and held[one.work][1] == node:
+                answers[one.work] = {"answer": "held", "token": held[one.work][0]}
+                self._given.pop(one.work, None)
+            else:
+                await self._enter(one, node)
+        if given or len(answers) < len(asks):
+            self._wake(await self._decide(), besides=node)
+        return [{"work": one.work, **(answers.get(one.work) or self._answer(one.work))} for one in asks]
+
+    async def _enter(self, one: Ask, node: str) -> None:
+        known = self._waiting.get(one.work)
+        if known is not None and known.node == node and known.ask.is_running == one.is_running:
+            known.heard = time.monotonic()
+            return
+        self._given.pop(one.work, None)
+        self._moved.pop(one.work, None)
+        request = await self._request(one, node)
+        self._waiting[one.work] = Waiting(ask=one, node=node, request=request, heard=time.monotonic())
+
+    async def _request(self, one: Ask, node: str) -> Request:
+        """What the job asks for; a run that is not the lab's own, a slot. It stays on its node unless it may move."""
+        since = self._shared.clock().timestamp() - one.waited_s
+        flow = await self._dispatch.flow(one.digest)
+        job = None if flow is None else next((j for j in flow.jobs if j.name == one.job), None)
+        if job is None:
+            return Request(id=one.work, name=one.job, node=node, amounts={SLOTS: UNIT}, submitted=since)
+        request = replace(request_of_job(job, identity=one.work, submitted=since), evictions=one.evictions)
+        return request if one.may_move else replace(request, node=node)
+
+    def _answer(self, work: str) -> Json:
+        if (token := self._given.pop(work, None)) is not None:
+            return {"answer": "held", "token": token}
+        if (node := self._moved.pop(work, None)) is not None:
+            return {"answer": "elsewhere", "node": node}
+        waiting = self._waiting.get(work)
+        return {"answer": "wait", "reasons": [] if waiting is None else self._reasons(waiting)}
+
+    def _reasons(self, waiting: Waiting) -> list[Json]:
+        """Node -> why it does not start there: `{node, code, reason}` each."""
+        found = {} if self.plan is None else self.plan.reasons(waiting.request)
+        for reason in waiting.refused:
+            found[reason.node] = (reason,)
+        return [
+            {"node": name, "code": reasons[0].code.value, "reason": "; also, ".join(map(render, reasons))}
+            for name, reasons in sorted(found.items())
+            if reasons
+        ]
+
+    def listing(self) -> list[Json]:
+        """What waits for room, the first in turn first: as `Dispatch.queue`, with the node whose worker waits."""
+        return [
+            {
+                "work": one.ask.work,
+                "run": one.ask.run,
+                "job": one.ask.job,
+                "since": iso(datetime.fromtimestamp(one.request.submitted, UTC)),
+                "priority": one.request.priority,
+                "node": one.node,
+                "reasons": self._reasons(one),
+            }
+            for one in sorted(self._waiting.values(), key=lambda w: w.request.turn)
+            if not one.ask.is_running
+        ]
+
+    def standing(self) -> QueuePlan | None:
+        """The newest decision with all that waits in it, also for a node: None when nothing waits."""
+        apart = sorted(self._dispatch.waiting.values(), key=lambda w: w.request.turn)
+        if not apart:
+            return self.plan
+        if self.plan is not None:
+            return replace(self.plan, waiting=(*(w.request for w in apart), *self.plan.waiting))
+        last = apart[-1].rejection
+        return QueuePlan(
+            starts=(),
+            waiting=tuple(w.request for w in apart),
+            evictions=(),
+            reservation=None,
+            snapshot=last.snapshot,
+            now=last.now,
+        )
+
+    # -- deciding -------------------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Decide anew whenever something ended, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_S if self._waiting else None):
+                    await self.changed.wait()
+            except TimeoutError:
+                pass
+            self.changed.clear()
+            try:
+                self._wake(await self._decide())
+            except (*AWAY, PrefectUnavailable) as error:
+                log.warning("queue.waits", error=str(error).strip())
+                await asyncio.sleep(1)
+            except Exception as error:  # workers ask again by themselves
+                log.exception("queue.broken", error=str(error))
+                await asyncio.sleep(1)
+
+    async def _decide(self) -> set[str]:
+        """Give what can be given; the nodes whose workers have an answer."""
+        async with self._lock:
+            self._forget_silent()
+            if not self._waiting:
+                self.plan = None
+                return set()
+            async with self._shared.database.connection() as conn:
+                there = await roster.read(conn)
+            told: set[str] = set()
+            for waiting in [w for w in self._waiting.values() if w.ask.is_running]:
+                told |= await self._take(waiting, waiting.node)
+            now = self._shared.clock().timestamp()
+            asked = [w.request for w in self._waiting.values() if not w.ask.is_running]
+            self.plan = plan_queue(asked, self._snapshot(there), now, preempt=True)
+            for start in self.plan.starts:
+                told |= await self._start(start)
+            for eviction in self.plan.evictions:
+                self._stop(eviction)
+            self._note(self.plan)
+            return told
+
+    def _snapshot(self, there: Roster) -> Snapshot:
+        """All that is held, less what was asked to stop."""
+        since = time.monotonic() - STOPPING_S
+        held = {lease.id for lease in there.held}
+        self._stopping = {work: at for work, at in self._stopping.items() if work in held and at > since}
+        return Snapshot.of(there.nodes(), [lease for lease in there.held if lease.id not in self._stopping])
+
+    async def _start(self, start: Placement) -> set[str]:
+        waiting = self._waiting[start.request.id]
+        if start.wake:
+            await self._dispatch.wake(start.node)
+        if start.node != waiting.node:
+            return await self._move(waiting, start)
+        return await self._take(waiting, start.node)
+
+    async def _take(self, waiting: Waiting, node: str) -> set[str]:
+        async with self._shared.database.connection() as conn:
+            got = await leases.take(conn, replace(waiting.request, node=node), node)
+        if not isinstance(got, Held):
+            waiting.refused = got.reasons
+            return set()
+        del self._waiting[waiting.ask.work]
+        self._given[waiting.ask.work] = got.token
+        self._dispatch.begun(waiting.ask.run)
+        log.info("placed", run_id=waiting.ask.run, job=waiting.ask.job, node=node, token=got.token)
+        return {node}
+
+    async def _move(self, waiting: Waiting, start: Placement) -> set[str]:
+        """The run of which nothing has started goes to the node that has room for it, which is kept for it there."""
+        work = waiting.ask.work
+        async with self._shared.database.connection() as conn:
+            got = await leases.take(conn, replace(waiting.request, node=start.node), start.node)
+        if not isinstance(got, Held):
+            waiting.refused = got.reasons
+            return set()
+        try:
+            await self._dispatch.move(waiting.ask.run, start, at=waiting.ask.start_at)
+        except (PrefectRefused, PrefectUnavailable, *AWAY) as error:
+            log.warning("move.failed", run_id=waiting.ask.run, error=str(error))
+            async with self._shared.database.connection() as conn:
+                await leases.end(conn, got.token, "released")
+            return set()
+        del self._waiting[work]
+        self._moved[work] = start.node
+        return {waiting.node}
+
+    def _stop(self, eviction: Eviction) -> None:
+        lease = eviction.lease
+        self._stopping[lease.id] = time.monotonic()
+        by = self._waiting[eviction.by].request.name if eviction.by in self._waiting else eviction.by
+        log.info("evicted", work=lease.id, node=lease.node, by=by)
+        command = {"kind": "evict", "work": lease.id, "reason": f"stopped for {by}, which is more important"}
+        self._shared.wake_workers(command, node=lease.node)
+
+    def _note(self, plan: QueuePlan) -> None:
+        """Say once of each why it waits."""
+        for waiting in self._waiting.values():
+            if not waiting.is_told and not waiting.ask.is_running:
+                waiting.is_told = True
+                why = [render(reasons[0]) for reasons in plan.reasons(waiting.request).values() if reasons]
+                log.info("waits", run_id=waiting.ask.run, job=waiting.ask.job, reasons=why or None)
+
+    def _forget_silent(self) -> None:
+        since = time.monotonic() - FORGOTTEN_S
+        self._waiting = {work: one for work, one in self._waiting.items() if one.heard > since}
+        if len(self._given) > MOST_ASKS:
+            self._given.clear()  # the lease itself is in the database
+        if len(self._moved) > MOST_ASKS:
+            self._moved.clear()
+
+    def _wake(self, nodes: set[str], *, besides: str = "") -> None:
+        for node in nodes - {besides}:
+            self._shared.wake_workers({"kind": "lease"}, node=node)

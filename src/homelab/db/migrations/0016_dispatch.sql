@@ -1,0 +1,11 @@
+-- Where a run is to run, decided before it is claimed; from then on `node` is the only one that speaks for it.
+alter table run add column assigned timestamptz;             -- null: `node` is where it was at work last, or nothing
+create index run_of_node on run (node) where state in ('scheduled', 'pending', 'running');
+
+-- The same for flow runs that are not the lab's own (another's deployment, or made by a Python flow of a node): Prefect has
+-- all the rest of them.
+create table foreign_run (
+    id       text primary key,
+    node     text        not null,
+    assigned timestamptz not null default now()
+);
