@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from homelab.control import fleetview
-from homelab.core.capacity import APP, CPU, GPU_MEMORY, MEMORY, SLOTS, UNIT, Capacity
+from homelab.core.capacity import CPU, GPU_MEMORY, MEMORY, SLOTS, UNIT, Capacity
 from homelab.core.placement import Lease, Model, Node, Room
 
 GIB = 1 << 30
@@ -35,7 +35,7 @@ def held(owner: str, **amounts: int) -> Lease:
 
 
 def room(name: str, *leases: Lease, cpu: int, memory: int, gpu: int, state: Any = "ready", **more: Any) -> Room:
-    amounts = {CPU: cpu * UNIT, MEMORY: memory * GIB, SLOTS: cpu // 2 * UNIT, APP + "photoshop": UNIT}
+    amounts = {CPU: cpu * UNIT, MEMORY: memory * GIB, SLOTS: cpu // 2 * UNIT}
     has = Capacity(amounts=amounts, gpus=(gpu * GIB,), unified=True)
     made = Room(Node(name=name, state=state, declared=has, **more))
     for lease in leases:

@@ -1,5 +1,6 @@
 """Three machines as a lab may have them, with what is on them and what was, on a real database."""
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from homelab.core.capacity import APP, CPU, DISK, GPU_MEMORY, MEMORY, SLOTS, UNI
 from homelab.core.placement import Model, Node, QueuePlan, Request, Snapshot, plan_queue
 from homelab.core.placement.reasons import together
 from homelab.core.times import iso
-from homelab.db.pool import Connection
+from homelab.db.pool import Connection, json
 
 GIB = 1 << 30
 RUN = "0190a000-0000-7000-8000-0000000000{:02d}"
@@ -69,7 +70,7 @@ MACHINES = {
         version="0.1.0",
     ),
 }  # fmt: skip
-DECLARED = (
+DECLARED = (  # what a lab file would say of them
     Node(name="mac1", roles=("control", "compute"), labels={"zone": "desk"}, declared=Capacity(amounts={CPU: 8000})),
     Node(name="mac3", roles=("compute", "creative"), labels={"zone": "loft"}, declared=Capacity(amounts={CPU: 12000})),
     Node(name="mac4", roles=("compute", "models"), labels={"zone": "shelf"}, declared=Capacity(amounts={CPU: 16000})),
@@ -106,8 +107,24 @@ async def beat(conn: Connection, *names: str) -> None:
 
 async def three_machines(conn: Connection) -> None:
     """The machines, what is on them, and six hours of what was."""
-    await nodes.declare(conn, DECLARED, {name: f"{name}.lan" for name in MACHINES})
     await beat(conn)
+    for one in DECLARED:
+        await conn.execute(
+            "update node set roles = %s, labels = %s, address = %s, declared = %s where name = %s",
+            (
+                json(list(one.roles)),
+                json(dict(one.labels)),
+                f"{one.name}.lan",
+                json(nodes.record(one.declared)),
+                one.name,
+            ),
+        )
+    for name in ("mac3", "mac4"):  # they joined; mac1 is control's own machine
+        await conn.execute(
+            "insert into token (name, scope, hash, node) select %s, 'node', %s, %s where not exists"
+            " (select from token where node = %s and revoked is null)",
+            (f"node {name}", secrets.token_hex(32), name, name),
+        )
     for node, job, began, ended, how in PAST:
         held = await leases.take(conn, work(50 + began % 40, job, cpu=1, memory=1), node)
         assert isinstance(held, Held), held

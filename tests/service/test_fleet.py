@@ -11,7 +11,7 @@ from tests.service import fleet_site
 from tests.service.console_site import Site, running
 from tests.service.postgres_site import postgres
 
-from homelab.control import leases, nodes
+from homelab.control import joining, leases, nodes
 from homelab.core.capacity import MEMORY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -135,9 +135,17 @@ async def test_a_node_that_holds_work_is_only_removed_by_force(site: Site) -> No
     status, answer = await ask(site, "POST", "/nodes/mac3/remove", {"force": True})
     assert status == 200
     assert sorted(work.split("/")[1] for work in answer["given_up"]) == ["render-posters", "sync-media"]
+    assert not await joining.has_joined(site.access, "mac3")
     status, answer = await ask(site, "GET", "/nodes/mac3")
     assert status == 404
     assert sorted(answer["error"]["nearest"]) == ["mac1", "mac4"]
+
+
+async def test_the_control_plane_s_own_machine_is_not_removed_while_it_works(site: Site) -> None:
+    status, answer = await ask(site, "POST", "/nodes/mac1/remove", {"force": True})
+    assert (status, answer["error"]["code"]) == (409, "refused")
+    assert "it would be back at once" in answer["error"]["message"]
+    assert (await node_of(site, "mac1"))["holds"] == 2
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,6 @@ RECENT = 50
 TIMELINE = timedelta(hours=6)
 
 
-async def _nothing_waits() -> list[Json]:
-    return []
-
-
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """All nodes at one moment: `rows` of table `node` by name, and `snapshot` with what is on each."""
@@ -44,10 +40,18 @@ class Standing:
 
 class Fleet:
     """See the module. `waiting`: what waits for room, in its order: `work`, `run`, `job`, `since`, `priority`, `node`
-    (where it is to run, if that is decided), and `reasons`, one for each node."""
+    (where it is to run, if that is decided), and `reasons`, one for each node. `bury`: ends what the workers of a node
+    that is removed had under way."""
 
-    def __init__(self, shared: Shared, *, waiting: Callable[[], Awaitable[list[Json]]] = _nothing_waits) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        *,
+        waiting: Callable[[], Awaitable[list[Json]]],
+        bury: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._shared = shared
+        self._bury = bury
         self.waiting = waiting
 
     # -- looking --------------------------------------------------------------------------------------------------
@@ -114,7 +118,10 @@ class Fleet:
         return {"placement": found.to_json()}
 
     async def where(self, job: str) -> list[str]:
-        """Where the job would go now, and why not elsewhere, in sentences; nothing where there is no choice."""
+        """Where the job would go now, and why not elsewhere, in sentences; nothing where there is no choice, or when it
+        waits: then the queue says why."""
+        if any(one["job"] == job for one in await self.queue()):
+            return []
         request = request_of(self._job(job), identity=job, submitted=0.0)
         async with self._shared.database.connection() as conn:
             snapshot = (await self._standing(conn)).snapshot
@@ -182,11 +189,17 @@ class Fleet:
         self._shared.arrived.set()
         return await self.node(name)
 
-    async def remove(self, name: str, *, force: bool, by: str) -> Json:
-        """Forget a node. RefusedError while it holds work, unless `force`: then what it holds is given up."""
+    async def remove(self, name: str, *, force: bool, by: str, has_token: bool) -> Json:
+        """Forget a node. RefusedError while it holds work, unless `force`: then that is given up; and for one that is
+        at work without a token of its own (`has_token`), for it would be back with its next heartbeat."""
         async with self._shared.database.connection() as conn:
-            row, room = self._find(await self._standing(conn), name)
-            await nodes.locked(conn, row["name"])
+            _, room = self._find(await self._standing(conn), name)
+            await nodes.locked(conn, name)
+            if not has_token and room.node.state in ("ready", "draining", "drained"):
+                raise RefusedError(
+                    f"node {name} is at work on the control plane's own machine: it would be back at once",
+                    hint=f"To give it no work: homelab node drain {name}",
+                )
             if room.leases and not force:
                 held = preview.listed(sorted({one.owner for one in room.leases.values()}))
                 raise RefusedError(
@@ -196,7 +209,9 @@ class Fleet:
             given_up = await leases.give_up_node(conn, name)
             await nodes.forget(conn, name)
             await store.add_events(conn, [("node.removed", name, {"by": by, "given_up": len(given_up)})])
+        await self._bury(name)
         self._shared.tell()
+        self._shared.arrived.set()
         return {"node": name, "given_up": [row["work"] for row in given_up]}
 
     # -- reading --------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import structlog
 from homelab import __version__
 from homelab.control import (
     applying,
+    burying,
     heartbeats,
     history,
     leases,
@@ -51,7 +52,7 @@ from homelab.core.jobs import RunState
 from homelab.db.migrate import migrate
 from homelab.db.pool import AWAY, UNFIT, Connection, Database
 from homelab.flows import records
-from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
+from homelab.flows.api import PrefectApi, PrefectUnavailable
 from homelab.home import adoptions
 from homelab.home.marks import read_mark
 from homelab.home.paths import Home
@@ -62,8 +63,6 @@ log = structlog.get_logger()
 
 Json = dict[str, Any]
 WAKE_S = 25.0
-SILENT_S = 40.0
-"""A worker that has said nothing for so long is gone: what it ran is shown as crashed."""
 RUN_PREFIX = re.compile(r"[0-9a-f-]{4,35}")
 
 
@@ -82,7 +81,7 @@ class Control:
         self.waking = Waking(shared)
         self.dispatch = Dispatch(shared, self._reader, self.waking)
         self.waiting = Queue(shared, self.dispatch)
-        self.fleet = Fleet(shared, waiting=self.queue)
+        self.fleet = Fleet(shared, waiting=self.queue, bury=lambda node: burying.of_node(shared, node))
         self.artefacts = Artefacts(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
 
@@ -170,7 +169,7 @@ class Control:
             await asyncio.sleep(10)
             await self._check_home()
             try:
-                await self._bury_silent_workers()
+                await burying.silent(self._shared)
                 async with self._shared.database.connection() as conn:
                     before = await store.last_event(conn)
                     await self._watcher.tick(conn, self._shared.clock())
@@ -191,21 +190,6 @@ class Control:
         self._shared.notes.pop("output-lost", None)
         if trouble := await asyncio.to_thread(self._shared.home.trouble):
             self._shared.notes["output-lost"] = f"{trouble}: jobs run, but what they print is lost"
-
-    async def _bury_silent_workers(self) -> None:
-        async with self._shared.database.connection() as conn:
-            silent = [w for w in await store.workers(conn) if w["age_s"] > SILENT_S]
-            runs = [(w, r) for w in silent for r in await store.open_runs_of(conn, w["name"])]
-        for worker, run in runs:
-            reason = f"worker {worker['name']} on {worker['node']} has been silent for {worker['age_s']:.0f} s"
-            try:
-                await self._shared.prefect.set_state(run["id"], records.proposal(RunState.CRASHED, reason))
-            except PrefectRefused:
-                log.warning("crash.refused", run_id=run["id"])
-            async with self._shared.database.connection() as conn:
-                await store.crash_run(conn, run["id"], reason)
-                await store.add_events(conn, [("run.crashed", run["flow"], {"run": run["id"], "reason": reason})])
-            self._shared.tell()
 
     async def _prune(self) -> None:
         while True:
@@ -567,13 +551,12 @@ class Control:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
             workers, fleet = await store.workers(conn), await nodes.rows(conn)
-        never = self._impossibles.problems(fleet)
         of_nodes = await self.fleet.problems()
         gone = {one["node"] for one in of_nodes if one["code"] == "node-unreachable"}
         silent = {worker["name"] for worker in workers if worker["node"] in gone}  # its machine says it already
         found = questions.problems(self._shared, workers, nodes.asleep(fleet))
         kept = [one for one in found if one["code"] != "worker-silent" or one["subject"] not in silent]
-        return kept + of_nodes + never + self.waking.problems() + told
+        return kept + of_nodes + self._impossibles.problems(fleet) + self.waking.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:

@@ -13,6 +13,7 @@ from homelab.console.live import version
 from homelab.console.nodes import bars, timeline
 from homelab.console.rendering import fragment, respond, url_part
 from homelab.console.screen import Parts, Screen, change, look
+from homelab.control.api.routes_fleet import removed
 from homelab.control.api.routing import Asked, Site
 from homelab.core.errors import HomelabError
 
@@ -191,7 +192,7 @@ async def remove(asked: Asked) -> Response:
     force = fields.get("force", [""])[0] == "1"
 
     async def action() -> str:
-        await asked.site.control.fleet.remove(name, force=force, by=asked.by)
+        await removed(asked, name, force=force)
         return "/nodes"
 
     try:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from starlette.responses import Response
 
+from homelab.control import joining
 from homelab.control.api import shapes, shapes_fleet
 from homelab.control.api.answers import HttpError, answer, flag, number, read_json, text_field, texts
 from homelab.control.api.routing import Asked, Route, one_of, whole
@@ -49,7 +50,16 @@ async def undrain(asked: Asked) -> Response:
 
 async def remove(asked: Asked) -> Response:
     force = flag(await read_json(asked.request), "force")
-    return answer(await asked.site.control.fleet.remove(asked.path("name"), force=force, by=asked.by))
+    return answer(await removed(asked, asked.path("name"), force=force))
+
+
+async def removed(asked: Asked, name: str, *, force: bool) -> dict[str, Any]:
+    """Remove a node, and revoke its token: nothing that comes from it counts any more."""
+    access = asked.site.access
+    has_token = await joining.has_joined(access, name)
+    gone = await asked.site.control.fleet.remove(name, force=force, by=asked.by, has_token=has_token)
+    await joining.revoke(access, name)
+    return gone
 
 
 async def place(asked: Asked) -> Response:
@@ -143,7 +153,7 @@ ROUTES = (
         handler=leases,
         summary="What was held where, from when until when, the newest first.",
         parameters={"since": whole("of the last so many seconds (21600)")},
-        gives=shapes_fleet.Leases,
+        gives=shapes_fleet.LeaseHistory,
     ),
     Route(
         method="POST",

@@ -99,11 +99,11 @@ class PastLease(TypedDict):
     ]
 
 
-class Leases(TypedDict):
+class LeaseHistory(TypedDict):
     leases: list[PastLease]
 
 
-class LoadedModel(TypedDict):
+class HeldModel(TypedDict):
     name: str
     gpu_memory_bytes: int
     device: int
@@ -112,7 +112,7 @@ class LoadedModel(TypedDict):
 class WholeNode(FleetNode):
     declared: dict[str, Any]
     measured: dict[str, Any] | None
-    models: list[LoadedModel]
+    models: list[HeldModel]
     apps: list[str]
     power: dict[str, Any] | None
     thermal: dict[str, Any] | None
