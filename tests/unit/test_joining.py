@@ -1,5 +1,6 @@
 """Joining a lab, as far as it is decided by values: tokens, versions, addresses, and what a node may ask of Prefect."""
 
+import asyncio
 import stat
 import string
 import uuid
@@ -7,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homelab import __version__
 from homelab.control.api.auth import basic_password
 from homelab.control.api.node_port import names_of
 from homelab.control.gateway import Demand, demand
@@ -20,10 +23,13 @@ from homelab.core.labfile.listening import address
 from homelab.core.labfile.model import ServiceSettings
 from homelab.core.versions import apart
 from homelab.flows import records
-from homelab.home import authority, membership
+from homelab.flows.api import PrefectApi
+from homelab.home import authority, endpoints, membership
 from homelab.home.membership import Membership
 from homelab.home.paths import Home
 from homelab.worker import reach, registration
+from homelab.worker.control_link import ControlLink
+from homelab.worker.loop import Worker
 
 MINE = "0190a000-0000-7000-8000-000000000001"
 OTHER = "0190a000-0000-7000-8000-000000000002"
@@ -72,6 +78,34 @@ def test_one_minor_release_apart_works_and_more_does_not(control: str, node: str
 def test_it_says_which_of_the_two_to_upgrade() -> None:
     assert "Upgrade this node" in apart(control="0.4.0", node="0.2.0")
     assert "Upgrade the machine of control" in apart(control="0.2.0", node="0.4.0")
+
+
+async def test_a_worker_begins_nothing_new_for_a_control_of_another_release(tmp_path: Path) -> None:
+    home = Home(tmp_path).ensure()
+    endpoints.write(home, {"control": "http://control", "prefect": "http://prefect/api"})
+    told: dict[str, Any] = {"ok": True, "runs": [], "cancelling": [], "alone": True}
+    asked_for: list[str] = []
+
+    def control(request: httpx.Request) -> httpx.Response:
+        asked_for.extend([] if request.url.path.endswith("/heartbeat") else [request.url.path])
+        return httpx.Response(200, json=told)
+
+    def prefect(request: httpx.Request) -> httpx.Response:
+        asked_for.append(request.url.path)
+        return httpx.Response(200, json=[])
+
+    link = ControlLink(home, transport=httpx.MockTransport(control))
+    async with PrefectApi("http://prefect/api", None, transport=httpx.MockTransport(prefect)) as api:
+        worker = Worker(home, name="own", node="own", api=api, link=link, prefect={})
+        for version, polls in (("99.0.0", False), (__version__, True)):
+            told["version"] = version
+            await worker._beat()
+            async with asyncio.TaskGroup() as group:
+                polling = group.create_task(worker._poll(group))
+                await asyncio.sleep(0.05)
+                polling.cancel()
+            assert bool(asked_for) == polls, version
+    await link.aclose()
 
 
 # -- where it listens ------------------------------------------------------------------------------------------------
