@@ -469,6 +469,27 @@ async def test_a_flow_of_prefect_s_own_client_runs_through_the_port_and_sees_no_
     assert sum("doubling" in m for m in said) == 3
 
 
+async def test_a_run_that_is_there_already_is_not_had_by_asking_for_it_anew(site: Site) -> None:
+    mine = name()
+    token, key = await site.node(mine), secrets.token_hex(8)
+    await site.prefect.ensure_pool("homelab")
+    deployment = await site.prefect.put_deployment(FLOW, pool="homelab")
+    foreign = await site.prefect.create_run(
+        deployment, name="far", due=datetime.now(UTC), idempotency_key=key, parameters={}
+    )
+    async with site.client(token) as http:
+        flow = (await http.get("/prefect/api/flows/name/far")).json()["id"]
+        body = {"flow_id": flow, "state": {"type": "PENDING"}}
+        got = await http.post("/prefect/api/flow_runs/", json={**body, "idempotency_key": key})
+        assert got.status_code in (201, 403)
+        assert foreign not in got.text
+        assert (await http.get(f"/prefect/api/flow_runs/{foreign}")).status_code == 403
+        made = await http.post("/prefect/api/flow_runs/", json={**body, "idempotency_key": f"{key}-new"})
+        again = await http.post("/prefect/api/flow_runs/", json={**body, "idempotency_key": f"{key}-new"})
+        assert (made.status_code, again.status_code) == (201, 200)
+        assert made.json()["id"] == again.json()["id"]
+
+
 async def test_an_event_about_another_s_run_ends_the_socket_of_a_node(site: Site) -> None:
     mine = name()
     token, own, foreign = await site.node(mine), await site.run(node=mine), await site.run()
@@ -491,3 +512,21 @@ async def test_an_event_about_another_s_run_ends_the_socket_of_a_node(site: Site
     for headers, path in (({}, url), (bearer, url.replace("/in", "/out")), ({"Authorization": "Bearer x"}, url)):
         with pytest.raises(websockets.InvalidStatus):
             await websockets.connect(path, additional_headers=headers, **options)
+
+
+async def test_a_socket_ends_with_the_token_that_opened_it(site: Site) -> None:
+    mine = name()
+    token = await site.node(mine)
+    own = await site.run(node=mine)
+    url = "wss" + site.url.removeprefix("https") + "/prefect/api/events/in"
+    resource = {"prefect.resource.id": f"prefect.flow-run.{own}"}
+    event = {"id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": "x", "resource": resource}
+    options: dict[str, Any] = {"ssl": site.trust, "subprotocols": ["prefect"], "proxy": None}
+    async with websockets.connect(url, additional_headers={"Authorization": f"Bearer {token}"}, **options) as ws:
+        await ws.send(json.dumps({"type": "auth", "token": "anything"}))
+        assert json.loads(await ws.recv())["type"] == "auth_success"
+        await ws.send(json.dumps({**event, "related": []}))
+        await joining.revoke(site.access, mine)
+        await ws.send(json.dumps({**event, "related": []}))
+        with pytest.raises(websockets.ConnectionClosed):
+            await asyncio.wait_for(ws.recv(), 10)

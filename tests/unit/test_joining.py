@@ -17,6 +17,7 @@ from homelab import __version__
 from homelab.control.api.auth import basic_password
 from homelab.control.api.node_port import names_of
 from homelab.control.gateway import Demand, demand
+from homelab.core import labfile
 from homelab.core.errors import InputError
 from homelab.core.jointoken import JoinToken, parse
 from homelab.core.labfile.listening import address
@@ -130,6 +131,19 @@ def test_the_port_is_known_by_this_machine_alone_until_the_lab_file_says_more() 
     assert {"mac1.local", "10.0.0.5", "127.0.0.1"} < set(everywhere)
     named = names_of(ServiceSettings(nodes="0.0.0.0", node_names=("mac1.tail1.ts.net",)), machine="mac1", addresses=())
     assert named[0] == "mac1.tail1.ts.net"
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_good"),
+    [
+        ('nodes = "0.0.0.0:7443"', True), ('nodes = "[::]:7443"', True), ('nodes = "mac1:99999"', False),
+        ("nodes = 7443", False), ('node_names = ["mac1.lan", "10.0.0.5", "fd7a::1"]', True),
+        ('node_names = "mac1"', True), ('node_names = ["https://mac1"]', False), ('node_names = ["a b"]', False),
+    ],
+)  # fmt: skip
+def test_the_lab_file_says_where_nodes_come_in(setting: str, is_good: bool) -> None:
+    lab, problems = labfile.parse({"lab.toml": f'[lab]\nname = "x"\n[control]\n{setting}\n'}, main="lab.toml")
+    assert (lab is not None) == is_good, problems
 
 
 # -- the authority ---------------------------------------------------------------------------------------------------

@@ -58,7 +58,8 @@ def names_of(setting: ServiceSettings, *, machine: str, addresses: tuple[str, ..
     `machine`: this one's name; `addresses`: all that it has, which count when the port listens on all of them.
     """
     host = (address(setting.nodes) or ("127.0.0.1", None))[0] if setting.nodes else "127.0.0.1"
-    reached = (machine, f"{machine.partition('.')[0]}.local", *addresses) if host in _WILD else (host,)
+    own = (machine, f"{machine.partition('.')[0]}.local") if machine.isascii() else ()
+    reached = (*own, *addresses) if host in _WILD else (host,)
     return tuple(dict.fromkeys((*setting.node_names, *reached, *_LOOPBACK)))
 
 
@@ -257,7 +258,7 @@ class NodePort:
             await gateway.close()
 
         async def events(client: WebSocket) -> None:
-            await gateway.socket(client, await gate.identify(client))
+            await gateway.socket(client, gate.identify)
 
         return mounted(site, (*NODE_ROUTES, *gateway.routes()), socket=events, lifespan=lifespan)
 
