@@ -194,8 +194,7 @@ async def nodes_of_runs(conn: Connection, runs: Sequence[str]) -> dict[str, str]
     rows = await all_rows(
         conn,
         "select id, node from run where id = any(%(runs)s) and node is not null"
-        " union all select id, node from node_flow_run as other where id = any(%(runs)s)"
-        " and not exists (select from run where run.id = other.id)",
+        " union all select id, node from node_flow_run where id = any(%(runs)s)",
         {"runs": list(runs)},
     )
     return {row["id"]: row["node"] for row in rows}
