@@ -10,6 +10,8 @@ import pytest
 from tests.fleet import OWN, Fleet, here
 from tests.lab import until
 
+from homelab.core.jointoken import JoinToken, parse
+
 LAB = """
 [nodes.own]
 [nodes.three]
@@ -148,3 +150,50 @@ def test_a_daemon_that_was_killed_is_back_at_once(fleet: Fleet) -> None:
     until(lambda: two.json("status")["nodes"][0]["state"] == "ready" or None, timeout=15, what="ready again")
     two.start()
     assert two.service("worker")["restarts"] <= 1
+
+
+def test_a_supervisor_that_is_new_takes_over_the_daemon_that_runs(fleet: Fleet) -> None:
+    """As an upgrade does it, or a unit that is restarted."""
+    three = fleet.nodes["three"]
+    worker = three.pid("worker")
+    psutil.Process(int((three.home / "run" / "supervisor.lock").read_text())).kill()
+    until(lambda: three.homelab("status", ok=(0, 3)).returncode == 3 or None, timeout=20, what="its end")
+    three.start()
+    assert three.pid("worker") == worker
+
+
+def test_a_node_whose_token_is_no_good_any_more_is_told_so(fleet: Fleet) -> None:
+    eight = fleet.machine("eight")
+    fleet.nodes["eight"] = eight
+    eight.join(fleet.token("eight")["join"], "--no-start")
+    copy = fleet.machine("copy-of-eight")
+    shutil.copytree(eight.home, copy.home)
+    copy.homelab("node", "leave")
+    refused = eight.homelab("up", "-d", ok=(5,), timeout=60)
+    assert "does not take this node's token any more" in refused.stderr
+    assert "homelab node leave" in refused.stderr
+    assert eight.homelab("doctor", ok=(1,)).returncode == 1
+
+
+def test_a_token_of_another_lab_or_for_another_address_lets_nobody_know_anything(fleet: Fleet) -> None:
+    made = fleet.token("nine")
+    given = parse(made["token"])
+    foreign = JoinToken(url=given.url, fingerprint="0" * 64, secret=given.secret).text()
+    nine = fleet.machine("nine")
+    refused = nine.homelab("node", "join", made["url"], "--token", foreign, ok=(5,))
+    assert "is not the one that made this token" in refused.stderr
+    forged = JoinToken(url=given.url, fingerprint=given.fingerprint, secret="hlj_forged").text()
+    assert "lets nobody in" in nine.homelab("node", "join", "--token", forged, ok=(5,)).stderr
+    assert nine.homelab("node", "join", made["url"], "--token", "garbage", ok=(2,)).returncode == 2
+    assert not (nine.home / "node.json").exists()
+
+
+def test_a_node_whose_cable_is_cut_says_so_and_is_there_again_when_it_is_mended(fleet: Fleet) -> None:
+    ten = fleet.join("ten", cable=True)
+    worker = ten.pid("worker")
+    fleet.cables["ten"].cut()
+    told = until(lambda: ten.json("status")["problems"], timeout=20, what="a problem")
+    assert "no lab answers at https://127.0.0.1:" in told[0]["message"]
+    fleet.cables["ten"].mend()
+    until(lambda: ten.json("status")["problems"] == [] or None, timeout=20, what="no problem")
+    assert ten.pid("worker") == worker
