@@ -40,6 +40,7 @@ from homelab.control.looking import Looking
 from homelab.control.noderuns import NodeRuns
 from homelab.control.plan import plan as plan_of
 from homelab.control.queueing import Queue
+from homelab.control.recovery import Recovery
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.control.waking import Waking
@@ -49,7 +50,7 @@ from homelab.core.jobs import Flow, RunState
 from homelab.db.migrate import migrate
 from homelab.db.pool import AWAY, UNFIT, Connection, Database
 from homelab.flows import records
-from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable
+from homelab.flows.api import PrefectApi, PrefectUnavailable
 from homelab.home import adoptions
 from homelab.home.marks import read_mark
 from homelab.home.paths import Home
@@ -60,8 +61,6 @@ log = structlog.get_logger()
 
 Json = dict[str, Any]
 WAKE_S = 25.0
-SILENT_S = 40.0
-"""A worker that has said nothing for so long is gone: what it ran is shown as crashed."""
 PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 PARAMS_BYTES = 256 * 1024
 RUN_PREFIX = re.compile(r"[0-9a-f-]{4,35}")
@@ -81,8 +80,9 @@ class Control:
         self.waking = Waking(shared)
         self.dispatch = Dispatch(shared, self._reader, self.waking)
         self.waiting = Queue(shared, self.dispatch)
+        self._recovery = Recovery(shared, self.dispatch, self.waiting, watcher)
         self.fleet = Fleet(shared, waiting=self.waiting.standing)
-        self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
+        self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find, queue=self.queue)
 
     @classmethod
     @asynccontextmanager
@@ -159,6 +159,7 @@ class Control:
             group.create_task(self._scheduler.serve(), name="scheduler")
             group.create_task(self.dispatch.serve(), name="dispatch")
             group.create_task(self.waiting.serve(), name="queue")
+            group.create_task(self._recovery.serve(), name="recovery")
             group.create_task(self._watch(), name="watch")
             group.create_task(self._watcher.deliver_loop(self._shared.database), name="deliver")
             group.create_task(self._prune(), name="prune")
@@ -168,7 +169,6 @@ class Control:
             await asyncio.sleep(10)
             await self._check_home()
             try:
-                await self._bury_silent_workers()
                 async with self._shared.database.connection() as conn:
                     before = await store.last_event(conn)
                     await self._watcher.tick(conn, self._shared.clock())
@@ -189,21 +189,6 @@ class Control:
         self._shared.notes.pop("output-lost", None)
         if trouble := await asyncio.to_thread(self._shared.home.trouble):
             self._shared.notes["output-lost"] = f"{trouble}: jobs run, but what they print is lost"
-
-    async def _bury_silent_workers(self) -> None:
-        async with self._shared.database.connection() as conn:
-            silent = [w for w in await store.workers(conn) if w["age_s"] > SILENT_S]
-            runs = [(w, r) for w in silent for r in await store.open_runs_of(conn, w["name"])]
-        for worker, run in runs:
-            reason = f"worker {worker['name']} on {worker['node']} has been silent for {worker['age_s']:.0f} s"
-            try:
-                await self._shared.prefect.set_state(run["id"], records.proposal(RunState.CRASHED, reason))
-            except PrefectRefused:
-                log.warning("crash.refused", run_id=run["id"])
-            async with self._shared.database.connection() as conn:
-                await store.crash_run(conn, run["id"], reason)
-                await store.add_events(conn, [("run.crashed", run["flow"], {"run": run["id"], "reason": reason})])
-            self._shared.tell()
 
     async def _prune(self) -> None:
         while True:
@@ -349,7 +334,7 @@ class Control:
         )
         await self._shared.prefect.set_state(run, state)
         async with self._shared.database.connection() as conn:
-            await store.reopen_run(conn, run)
+            await self.dispatch.reopen(conn, row, name)
             await store.add_events(
                 conn, [("run.retried", row["flow"], {"run": run, "by": by, "failed": failed, "job": job})]
             )
@@ -392,7 +377,7 @@ class Control:
         )
         await self._shared.prefect.set_state(run, state)
         async with self._shared.database.connection() as conn:
-            await store.reopen_run(conn, run)
+            await store.reopen_run(conn, run, {})
             await store.add_events(conn, [("run.restored", row["flow"], {"run": run, "by": by})])
         self._shared.tell()
         return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}
@@ -478,7 +463,9 @@ class Control:
         tokens = [int(token) for token in body.get("leases", ())]
         kept = await leases.renew(conn, told.beat.name, epoch, tokens) if tokens else set[int]()
         lost = [token for token in tokens if token not in kept]
-        return {"epoch": epoch, "lost": lost, "sense": heartbeats.to_sense(jobs, declared)}
+        gone = await store.gone(conn, told.beat.name, runs) if (runs := _runs_of(body)) else []
+        await self._recovery.revive(conn, told.beat.name, _jobs_of(body))
+        return {"epoch": epoch, "lost": lost, "gone": gone, "sense": heartbeats.to_sense(jobs, declared)}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
         """The commands for a worker, as soon as there are some; after 25 s, none."""
@@ -573,6 +560,16 @@ class Control:
         del by  # the API keeps the audit
         async with self._shared.database.connection() as conn:
             return await self._watcher.test(conn, self._shared.clock())
+
+
+def _runs_of(body: Json) -> list[str]:
+    """The runs that a heartbeat names: those at work, and those that an earlier worker left."""
+    return [*(str(one["run"]) for one in body.get("running", ())), *map(str, body.get("runs", ()))]
+
+
+def _jobs_of(body: Json) -> dict[str, list[str]]:
+    """Run -> the jobs of it that a heartbeat says run."""
+    return {str(one["run"]): [str(job) for job in one["jobs"]] for one in body.get("running", ()) if one.get("jobs")}
 
 
 def closure(flow: Flow, name: str) -> list[str]:

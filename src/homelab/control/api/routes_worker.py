@@ -63,7 +63,9 @@ async def leases(asked: Asked) -> Response:
     if not all(isinstance(one, dict) for one in asks) or not all(isinstance(one, str) for one in gives):
         raise HttpError(400, "input", "'asks' are objects, 'gives' names of work")
     queue = asked.site.control.waiting
-    found = await queue.ask(_name(body, "node"), asks_of(cast("list[dict[str, Any]]", asks)), cast("list[str]", gives))
+    node = _name(body, "node")
+    await _check_names(asked, node)
+    found = await queue.ask(node, asks_of(cast("list[dict[str, Any]]", asks)), cast("list[str]", gives))
     return answer({"leases": found})
 
 
@@ -103,6 +105,13 @@ async def _check_reports(asked: Asked, told: list[dict[str, Any]]) -> None:
     await _check_names(asked, *(r["node"] for r in told if "node" in r), *(r["worker"] for r in told if "worker" in r))
     if foreign := await asked.site.control.node_runs.foreign({str(r.get("run")) for r in told}, node):
         raise await _refuse(asked, f"run {foreign[0][:36]} is not this node's")
+
+
+async def progress(asked: Asked) -> Response:
+    run, node = asked.path("id"), asked.identity.node
+    if node is not None and await asked.site.control.node_runs.foreign([run], node):
+        raise await _refuse(asked, f"run {run[:36]} is not this node's")
+    return answer(await asked.site.control.dispatch.progress(run))
 
 
 async def definition(asked: Asked) -> Response:
@@ -170,6 +179,14 @@ ROUTES = (
         takes=shapes.Reports,
         gives=shapes.Taken,
         audited=False,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/worker/runs/{id}/progress",
+        scope="node",
+        handler=progress,
+        summary="How far a run is, for the node that takes it up.",
+        gives=shapes.RunProgress,
     ),
     Route(
         method="GET",
