@@ -38,6 +38,7 @@ async def wake(asked: Asked) -> Response:
 async def due(asked: Asked) -> Response:
     body = without_nul(await read_json(asked.request))
     worker, node = _name(body, "worker"), _name(body, "node")
+    await check_names(asked, worker, node)
     return answer(await asked.site.control.dispatch.due(worker, node))
 
 
@@ -47,7 +48,13 @@ async def leases(asked: Asked) -> Response:
     if not all(isinstance(one, dict) for one in asks) or not all(isinstance(one, str) for one in gives):
         raise HttpError(400, "input", "'asks' are objects, 'gives' names of work")
     queue = asked.site.control.waiting
-    found = await queue.ask(_name(body, "node"), asks_of(cast("list[dict[str, Any]]", asks)), cast("list[str]", gives))
+    node = _name(body, "node")
+    await check_names(asked, node)
+    wanted = asks_of(cast("list[dict[str, Any]]", asks))
+    if asked.identity.node is not None:  # a run that went on elsewhere meanwhile: its heartbeat tells the node so
+        foreign = set(await asked.site.control.node_runs.foreign({one.run for one in wanted}, node))
+        wanted = [one for one in wanted if one.run not in foreign]
+    found = await queue.ask(node, wanted, cast("list[str]", gives))
     return answer({"leases": found})
 
 
@@ -87,6 +94,13 @@ async def _check_reports(asked: Asked, told: list[dict[str, Any]]) -> None:
     await check_names(asked, *(r["node"] for r in told if "node" in r), *(r["worker"] for r in told if "worker" in r))
     if foreign := await asked.site.control.node_runs.foreign({str(r.get("run")) for r in told}, node):
         raise await refuse(asked, f"run {foreign[0][:36]} is not this node's")
+
+
+async def progress(asked: Asked) -> Response:
+    run, node = asked.path("id"), asked.identity.node
+    if node is not None and await asked.site.control.node_runs.foreign([run], node):
+        raise await refuse(asked, f"run {run[:36]} is not this node's")
+    return answer(await asked.site.control.dispatch.progress(run))
 
 
 async def definition(asked: Asked) -> Response:
@@ -154,6 +168,14 @@ ROUTES = (
         takes=shapes.Reports,
         gives=shapes.Taken,
         audited=False,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/worker/runs/{id}/progress",
+        scope="node",
+        handler=progress,
+        summary="How far a run is, for the node that takes it up.",
+        gives=shapes.RunProgress,
     ),
     Route(
         method="GET",
