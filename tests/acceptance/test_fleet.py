@@ -69,6 +69,14 @@ def test_each_home_is_a_node_and_says_so(fleet: Fleet) -> None:
     assert "HOMELAB_LAB" not in unit
 
 
+def test_nothing_of_the_lab_listens_beyond_this_machine_unless_the_lab_file_says_so(fleet: Fleet) -> None:
+    pids = [int(s["pid"]) for machine in (fleet.lab, *fleet.nodes.values()) for s in machine.json("status")["services"]]
+    family = {p for pid in pids for p in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))}
+    listening = {c.laddr.ip for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    assert listening <= {"127.0.0.1", "::1"}
+    assert listening
+
+
 def test_what_a_lab_is_asked_elsewhere_is_said_to_be_elsewhere(fleet: Fleet) -> None:
     refused = fleet.nodes["two"].homelab("job", "ls", ok=(3,))
     assert "node 'two'" in refused.stderr
