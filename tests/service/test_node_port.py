@@ -22,7 +22,7 @@ from tests.service import prefect_site
 from tests.service.node_site import FLOW, Site, node_site
 
 from homelab.console.site import Console
-from homelab.control import joining
+from homelab.control import joining, store
 from homelab.control.api.app import ROUTES
 from homelab.control.api.node_port import NODE_ROUTES
 from homelab.core.errors import RefusedError
@@ -355,18 +355,21 @@ async def test_no_route_takes_the_name_of_another_node(site: Site) -> None:
                 assert got.status_code == 403, (route.path, field, got.text)
 
 
-async def test_of_nodes_that_want_one_run_one_gets_it(site: Site) -> None:
+async def test_of_nodes_that_want_one_run_the_one_it_was_given_to_gets_it(site: Site) -> None:
     names = [name() for _ in range(4)]
     tokens = [await site.node(one) for one in names]
     run = await site.run()
+    nobodys = await site.run()
+    async with site.control.database.connection() as conn:
+        await store.assign(conn, {run: names[2]})
 
-    async def claim(node: str, token: str) -> bool:
+    async def claim(run: str, node: str, token: str) -> bool:
         async with PrefectApi(f"{site.url}/prefect/api", f"{node}:{token}", trust=site.trust) as api:
             return (await api.propose(run, records.proposal(RunState.PENDING, f"claimed by {node}"))).accepted
 
-    won = await asyncio.gather(*(claim(node, token) for node, token in zip(names, tokens, strict=True)))
-    assert sum(won) == 1
-    assert (await site.control.node_runs.nodes_of([run]))[run] == names[won.index(True)]
+    pairs = list(zip(names, tokens, strict=True))
+    assert await asyncio.gather(*(claim(run, *pair) for pair in pairs)) == [False, False, True, False]
+    assert not any(await asyncio.gather(*(claim(nobodys, *pair) for pair in pairs)))
 
 
 # -- two of one name -------------------------------------------------------------------------------------------------

@@ -27,26 +27,11 @@ class NodeRuns:
         known = await self.nodes_of(asked)
         return [run for run in asked if known.get(run) != node]
 
-    async def claim(self, run: str, node: str) -> bool:
-        """The run is this node's from now on, if it was nobody's; whether it is."""
-        async with self._database.connection() as conn:
-            return await store.claim_run(conn, run, node)
-
-    async def release(self, run: str, node: str) -> None:
-        """Take a claim back."""
-        async with self._database.connection() as conn:
-            await store.release_run(conn, run, node)
-
     async def note(self, run: str, node: str) -> None:
         """A flow run of Prefect is this node's, if it is not one of the lab's own."""
         async with self._database.connection() as conn:
             if await store.run_row(conn, run) is None:
                 await store.note_flow_run(conn, run, node)
-
-    async def is_known(self, run: str) -> bool:
-        """Whether it is a run of the lab's own."""
-        async with self._database.connection() as conn:
-            return await store.run_row(conn, run) is not None
 
     async def has_task(self, run: str, task: str) -> bool:
         """Whether the task run is that of a job of this run of the lab."""

@@ -19,7 +19,10 @@ from homelab.db.pool import Connection, json
 UNREACHABLE: Final = timedelta(seconds=30)
 """A node whose last heartbeat is older is not there: nothing goes to it, and what it holds is soon given up."""
 
-_ALL: Final = "select *, extract(epoch from now() - heartbeat)::float8 as age_s from node"
+_ALL: Final = (
+    "select *, extract(epoch from now() - heartbeat)::float8 as age_s,"
+    " exists (select from token where token.node = node.name and revoked is null) as is_remote from node"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,10 +37,10 @@ class Roster:
         return Snapshot.of(self.nodes(), [*self.held, *more])
 
     def is_alone(self, node: str) -> bool:
-        """Whether that node is ready and the only one of the lab: then whether something may start there is its own
-        to say, except for what more than a slot is asked of."""
+        """Whether that node is ready, on control's own machine, and the only one of the lab: then whether something may
+        start there is its own to say, except for what more than a slot is asked of."""
         row = self.rows.get(node)
-        if row is None or row["wanted"] != "ready":
+        if row is None or row["wanted"] != "ready" or row["is_remote"]:
             return False
         return not any(
             name != node and row["age_s"] is not None and row["age_s"] < ABSENT_S for name, row in self.rows.items()

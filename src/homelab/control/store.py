@@ -333,21 +333,6 @@ async def nodes_of_runs(conn: Connection, runs: Sequence[str]) -> dict[str, str]
     return {row["id"]: row["node"] for row in rows}
 
 
-async def claim_run(conn: Connection, run: str, node: str) -> bool:
-    """The run is this node's if it was nobody's; whether it is now. False for one that the lab does not know."""
-    done = await conn.execute(
-        "update run set node = %s where id = %s and (node is null or node = %s)", (node, run, node)
-    )
-    return done.rowcount > 0
-
-
-async def release_run(conn: Connection, run: str, node: str) -> None:
-    """Take a claim back that Prefect did not accept."""
-    await conn.execute(
-        "update run set node = null where id = %s and node = %s and state in ('scheduled', 'pending')", (run, node)
-    )
-
-
 async def note_flow_run(conn: Connection, run: str, node: str) -> None:
     """A run of Prefect that is not the lab's own is this node's."""
     await conn.execute("insert into foreign_run (id, node) values (%s, %s) on conflict do nothing", (run, node))

@@ -155,26 +155,13 @@ class Gateway:
     # -- what is passed on ------------------------------------------------------------------------------------------
 
     async def _claim(self, run: str, node: str, path: str, sent: bytes | None, headers: Mapping[str, str]) -> Response:
-        """Take a scheduled run for the node: it is the node's before Prefect is asked, and nobody's when that says
-        no, so that of two nodes one has it."""
-        is_own = await self._runs.is_known(run)
-        if not is_own and not await self._is_of_pool(run):
-            raise HttpError(403, "forbidden", "that is no run of the lab's pool")
-        if is_own and not await self._runs.claim(run, node):
-            return _json(200, {"status": "ABORT", "details": {"reason": "another node has it"}, "state": None})
-        got = await self._client.post(path, content=sent, headers=dict(headers))
-        if got.status_code not in (200, 201):
-            return _passed(got)  # nothing is known of what was done
-        accepted = orjson.loads(got.content).get("status") == "ACCEPT"
-        if accepted and not is_own:
-            await self._runs.note(run, node)
-        elif is_own and not accepted:
-            await self._runs.release(run, node)
-        return _passed(got)
-
-    async def _is_of_pool(self, run: str) -> bool:
-        got = await self._client.get(f"/api/flow_runs/{run}")
-        return got.status_code == 200 and orjson.loads(got.content).get("work_pool_name") == POOL
+        """A scheduled run that was given to the node is the node's to claim; any other has another's name on it, or
+        nobody's yet."""
+        if await self._runs.foreign([run], node):
+            return _json(
+                200, {"status": "ABORT", "details": {"reason": "it was given to no node, or another"}, "state": None}
+            )
+        return _passed(await self._client.post(path, content=sent, headers=dict(headers)))
 
     async def _answer(self, asks: Demand, node: str, got: httpx.Response) -> Response | None:
         """None: what should have been new was there before (the same idempotency key), and is not this node's."""
@@ -197,8 +184,7 @@ class Gateway:
     async def _own(self, key: str, entries: list[dict[str, Any]], node: str) -> list[dict[str, Any]]:
         ids = [str(entry["flow_run"]["id"] if key == "due" else entry.get(key)) for entry in entries]
         known = await self._runs.nodes_of(ids)
-        takes = (node, None) if key == "due" else (node,)
-        return [entry for run, entry in zip(ids, entries, strict=True) if known.get(run) in takes]
+        return [entry for run, entry in zip(ids, entries, strict=True) if known.get(run) == node]
 
     # -- events as they happen --------------------------------------------------------------------------------------
 

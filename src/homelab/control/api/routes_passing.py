@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from homelab.control import logcopies
 from homelab.control.api import logs, shapes
 from homelab.control.api.answers import HttpError, answer, number, read_bytes, read_json
+from homelab.control.api.ownership import refuse
 from homelab.control.api.routing import Asked, Query, Route, switch, whole
 from homelab.control.artefacts import NoRoom
 from homelab.control.bucket import StoreAway
@@ -34,7 +35,7 @@ async def check_own(asked: Asked, run: str) -> None:
         return
     if found["node"] is None:
         raise HttpError(409, "refused", "that run is no node's yet")
-    raise HttpError(403, "forbidden", f"run {run} is not one of node {mine}")
+    raise await refuse(asked, f"run {run} is not this node's")
 
 
 async def copy_log(asked: Asked) -> Response:
