@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests import machines
+
 from homelab.core.errors import HomelabError, NotFoundError
 from homelab.tui.app import Top
 from homelab.tui.layout import Place
@@ -211,6 +213,8 @@ class PaperLab:
                     {"code": "x", "severity": "error", "subject": "worker", "message": HOSTILE, "hint": "Look."},
                 ],
             },
+            "/api/v1/nodes": {"nodes": machines.three(NOW, HOSTILE)},
+            "/api/v1/queue": {"queue": machines.waiting(ago(1260), HOSTILE)},
             "/api/v1/services": {"services": SERVICES},
             "/api/v1/notifications": {"notifications": NOTIFICATIONS},
             **answers,

@@ -195,6 +195,33 @@ def test_status_lists_the_services_as_ready(lab: Lab) -> None:
     assert states == {"postgres": "ready", "prefect": "ready", "control": "ready", "worker": "ready"}
 
 
+def test_the_machine_is_shown_with_what_runs_on_it_drained_and_given_back(lab: Lab) -> None:
+    (node,) = lab.json("node", "ls")["nodes"]
+    name = node["name"]
+    assert node["state"] == "ready"
+    assert node["capacity"]["slots"] > 0
+    run = lab.run_job("slow")
+    lab.until_state(run, "slow", "running")
+    shown_ = lab.json("node", "show", name)["node"]
+    assert "slow" in [one["owner"] for one in shown_["leases"]]
+    assert f"Nothing new starts on {name}" in lab.homelab("node", "drain", name, "--dry-run").stdout
+    drained = lab.json("node", "drain", name, "--wait", "--timeout", "60")["node"]
+    try:
+        assert (drained["state"], drained["holds"]) == ("drained", 0)
+        assert lab.job_run(run, "slow")["state"] == "succeeded"
+        assert [r["reason"] for r in lab.json("place", "--job", "hello", ok=(1,))["rejections"]] == [
+            f"{name}: it is drained"
+        ]
+    finally:
+        assert lab.json("node", "undrain", name)["node"]["state"] == "ready"
+    assert lab.json("place", "--job", "hello")["placement"]["node"] == name
+    assert "slow" in [one["owner"] for one in lab.json("node", "show", name)["node"]["recent"]]
+    assert name in lab.homelab("node", "ls").stdout
+    refused = lab.homelab("node", "show", f"{name}x", ok=(3,))
+    assert f"Did you mean {name}?" in refused.stderr
+    assert lab.json("node", "top")["nodes"][0]["name"] == name
+
+
 def test_a_run_is_found_by_the_beginning_of_its_id_by_its_job_and_as_the_last(lab: Lab) -> None:
     run = lab.json("job", "run", "hello", "--wait")["run"]["id"]
     for text in (run[:8], "hello", "last"):
@@ -362,8 +389,10 @@ def test_a_shell_completes_commands_jobs_runs_states_and_files(lab: Lab, shell: 
     load = "autoload -U compinit; compinit -u -D; " if shell == "zsh" else ""
     screen.type(f'{load}eval "$(homelab completion {shell})"; echo load""ed\n')
     screen.until(lambda text: "loaded" in text)
+    name = lab.json("node", "ls")["nodes"][0]["name"]
     for typed, whole in (
         ("notif", "homelab notify "),
+        (f"node show {name[:2]}", f"homelab node show {name} "),
         ("job show hel", "homelab job show hello "),
         ("run show la", "homelab run show last "),
         ("run ls --state timed", "homelab run ls --state timed_out "),

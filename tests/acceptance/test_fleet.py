@@ -4,20 +4,47 @@ import shutil
 import signal
 from collections.abc import Iterator
 
+import httpx
 import psutil
 import pytest
 from tests.fleet import OWN, Fleet, here
 from tests.lab import until
 
+LAB = """
+[nodes.own]
+[nodes.three]
+[nodes.two]
+labels = {{ machine = "two" }}
+
+[defaults]
+requires = {{ labels = {{ machine = "two" }} }}
+
+[jobs.far]
+run = '''{mark}'''
+
+[jobs.python]
+flow = "work:outer"
+cwd = "{folder}"
+"""
+WORK = """
+from prefect import flow, task
+
+@task
+def double(x):
+    return 2 * x
+
+@flow(log_prints=True, name="from-two")
+def outer():
+    print("sum", double(1) + double.submit(2).result())
+"""
+
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path_factory.mktemp("fleet"))
+    (fleet.lab.root / "work.py").write_text(WORK)
     try:
-        fleet.up(
-            "[nodes.own]\n[nodes.three]\n[nodes.two]\nlabels = { machine = 'two' }\n"
-            f"[jobs.far]\nrequires = {{ labels = {{ machine = 'two' }} }}\nrun = '''{fleet.lab.mark(here())}'''\n"
-        )
+        fleet.up(LAB.format(mark=fleet.lab.mark(here()), folder=fleet.lab.root))
         fleet.join("two", capacity="cpu=2")
         fleet.join("three")
         yield fleet
@@ -51,14 +78,22 @@ def test_a_job_runs_on_a_node_of_another_home_and_its_story_comes_back(fleet: Fl
     for other in others:
         other.send_signal(signal.SIGSTOP)
     try:
-        run = fleet.lab.run_job("far")
+        run, python = fleet.lab.run_job("far"), fleet.lab.run_job("python")
         row = fleet.lab.until_state(run, "far", "succeeded", timeout=40)
+        flow = fleet.lab.until_state(python, "python", "succeeded", "failed", timeout=60)
     finally:
         for other in others:
             other.send_signal(signal.SIGCONT)
     assert fleet.where("far") == ["two"]
     assert row["node"] == "two"
     assert row["exit_code"] == 0
+    assert (flow["state"], flow["node"]) == ("succeeded", "two"), flow
+    told = fleet.lab.json("env")
+    own = httpx.post(
+        f"{told['PREFECT_API_URL']}/flow_runs/filter", json={"flows": {"name": {"any_": ["from-two"]}}},
+        auth=tuple(told["PREFECT_API_AUTH_STRING"].split(":", 1)),
+    )  # fmt: skip
+    assert [r["state_type"] for r in own.json()] == ["COMPLETED"], "the flow run that the function itself is"
 
 
 def test_a_token_works_once(fleet: Fleet) -> None:

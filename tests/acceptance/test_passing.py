@@ -1,7 +1,9 @@
-"""What jobs pass on to the jobs that need them, in a real lab: variables."""
+"""What jobs pass on to the jobs that need them, in a real lab: variables and files."""
 
+import hashlib
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.lab import Lab, until
@@ -39,6 +41,29 @@ TEXT = """
     [jobs.far]
     needs = ["use"]
     run = 'echo "${SUM-unset}" > far'
+
+    [jobs.draw]
+    save = ["reports/*.txt", "more"]
+    run = '''
+    mkdir -p reports more/deep
+    date +%s%N > reports/when.txt
+    echo "a file" > "reports/a b é.txt"
+    echo deep > more/deep/x
+    ln -sf /etc/passwd reports/passwd.txt
+    '''
+
+    [jobs.bind]
+    needs = ["draw"]
+    run = '''
+    cd "$HOMELAB_INPUTS/draw"
+    cat "reports/a b é.txt" more/deep/x
+    cmp reports/when.txt "$OLDPWD/reports/when.txt"
+    echo changed > reports/when.txt
+    '''
+
+    [jobs.promise]
+    save = { paths = ["nothing/*"], required = true }
+    run = "true"
 
     [jobs.number]
     flow = "work:number"
@@ -118,3 +143,61 @@ def test_a_python_function_gets_as_its_argument_what_another_wrote(lab: Lab) -> 
     run = lab.run_job("number")
     assert ended(lab, run)["twice"]["state"] == "succeeded"
     assert "42" in lab.homelab("run", "logs", run, "--task", "twice").stdout
+
+
+def test_files_reach_the_job_that_needs_them_and_whoever_asks(lab: Lab, tmp_path: Path) -> None:
+    run = lab.run_job("draw")
+    jobs = ended(lab, run)
+    assert {job["state"] for job in jobs.values()} == {"succeeded"}, lab.homelab("run", "logs", run).stdout
+    said = lab.homelab("run", "logs", run).stdout
+    assert "a file\n" in said and "deep\n" in said
+    assert "reports/passwd.txt is not saved: a link leads out of the working folder" in said
+    until(
+        lambda: all(f["is_here"] for f in lab.json("run", "artefacts", run)["artefacts"]),
+        timeout=20, what="the files in the store",
+    )  # fmt: skip
+    files = {f["path"]: f for f in lab.json("run", "artefacts", run)["artefacts"]}
+    assert sorted(files) == ["more/deep/x", "reports/a b é.txt", "reports/when.txt"]
+    assert files["more/deep/x"]["sha256"] == hashlib.sha256(b"deep\n").hexdigest()
+    assert "reports/when.txt" in lab.homelab("run", "artefacts", run).stdout
+    got = lab.json("run", "fetch", run, "--to", str(tmp_path))
+    assert {Path(f["file"]).relative_to(tmp_path).as_posix() for f in got["artefacts"]} == {f"draw/{p}" for p in files}
+    when = (tmp_path / "draw/reports/when.txt").read_bytes()
+    assert when == (lab.root / "reports/when.txt").read_bytes(), "what a job does to its copy reaches no other"
+    (tmp_path / "draw/reports/when.txt").write_text("spoiled")
+    lab.homelab("run", "fetch", run, "--job", "draw", "--to", str(tmp_path))
+    assert (tmp_path / "draw/reports/when.txt").read_bytes() == when
+    assert "no files of job 'bind'" in lab.homelab("run", "fetch", run, "--job", "bind", ok=(3,)).stderr
+    assert list((lab.home / "runs").rglob("*.inputs")) == []
+
+
+def test_the_pages_of_run_and_job_offer_the_files(lab: Lab) -> None:
+    import httpx
+
+    run = lab.run_job("draw")
+    ended(lab, run)
+    until(
+        lambda: all(f["is_here"] for f in lab.json("run", "artefacts", run)["artefacts"]),
+        timeout=20, what="the files in the store",
+    )  # fmt: skip
+    url = lab.json("env")["HOMELAB_URL"]
+    token = lab.json("env")["HOMELAB_TOKEN"]
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as http:
+        for path in (f"/runs/{run}", "/jobs/draw"):
+            page = http.get(path).text
+            (link,) = [part.split('"')[0] for part in page.split('href="') if "a%20b" in part.split('"')[0]][:1]
+            got = http.get(link.replace("&amp;", "&"))
+            assert got.content == b"a file\n"
+            assert got.headers["content-disposition"].startswith("attachment")
+            assert got.headers["x-content-type-options"] == "nosniff"
+        assert http.get("/api/v1/jobs/draw/artefacts").json()["artefacts"][0]["job"] == "draw"
+
+
+def test_what_a_job_promises_to_save_and_does_not_have_fails_it(lab: Lab) -> None:
+    run = lab.run_job("promise")
+    job = ended(lab, run)["promise"]
+    assert (job["state"], job["exit_code"]) == ("failed", 0)
+    assert job["reason"].startswith("not saved: nothing to save")
+    shown = lab.homelab("run", "show", run).stdout
+    assert "not saved: nothing to save" in shown
+    assert "exit status 0" not in job["ending"].lower(), job["ending"]

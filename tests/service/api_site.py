@@ -52,6 +52,19 @@ class SmallLooking:
         return asyncio.Event()
 
 
+class SmallFleet:
+    """No machines."""
+
+    async def nodes(self) -> list[Any]:
+        return []
+
+    async def queue(self) -> list[Any]:
+        return []
+
+    async def given_up(self) -> int:
+        return 0
+
+
 @dataclass
 class SmallLab:
     """A lab of two jobs and one run, that remembers what it was asked to do."""
@@ -62,6 +75,7 @@ class SmallLab:
 
     def __post_init__(self) -> None:
         self.looking = SmallLooking(self)
+        self.fleet = SmallFleet()
 
     def _job(self, name: str) -> dict[str, Any]:
         for job in self._jobs():

@@ -5,6 +5,7 @@ Prefect is not there: what only reads never asks it. What acts is tested with a 
 
 import asyncio
 import contextlib
+import json as jsonlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,6 +70,7 @@ def screens(site: Site) -> dict[str, str]:
         "run": f"/runs/{failed}", "running": f"/runs/{running}", "retry": f"/runs/{failed}/retry",
         "start": "/jobs/heartbeat/run", "lab": "/lab",
         "file": "/lab/file", "notifications": "/lab/notifications", "tokens": "/lab/tokens", "audit": "/lab/audit",
+        "nodes": "/nodes", "node": "/nodes/mac4", "drain": "/nodes/mac4/drain",
         "style": "/style", "me": "/me", "people": "/lab/people", "remove": "/lab/people/owner/remove",
         "compare": f"/compare?pick={site.past.failed['check-services']}+check-services"
                    f"&pick={site.past.good['check-services']}+check-services",
@@ -87,6 +89,27 @@ async def applied_twice(control: Control) -> None:
                 conn, by="owner", path=row["path"], folder=row["folder"] or "", files=files, digest=digest,
                 is_takeover=False,
             )  # fmt: skip
+
+
+async def passed_on(control: Control, past: history.Past) -> None:
+    """Jobs of the runs that are looked at have passed on variables and files: one is there, one on its way."""
+    hostile = "reports/" + "a very long name of a file that somebody gave without a space " * 3 + "<b>.pdf"
+    runs = [(past.failed["dump-app"], "dump-app"), (past.good["check-services"], "check-services")]
+    async with control.database.connection() as conn:
+        for run, job in runs:
+            for path, sha256, size, node in (
+                ("reports/week.pdf", "a" * 64, 48_211, "mac3"), (hostile, "b" * 64, 7_340_032, None),
+            ):  # fmt: skip
+                await conn.execute(
+                    "insert into artefact (run, job, attempt, path, sha256, bytes, node, saved)"
+                    " values (%s, %s, 1, %s, %s, %s, %s, now() - interval '1 hour')",
+                    (run, job, path, sha256, size, node),
+                )
+            outputs = jsonlib.dumps({"DUMP": "/backups/app.sql", "NOTE": "two\nlines <b>"})
+            await conn.execute(
+                "update job_run set outputs = %s::jsonb where run = %s and job = %s", (outputs, run, job)
+            )
+        await conn.execute("insert into object (sha256, bytes) values (%s, %s)", ("b" * 64, 7_340_032))
 
 
 @contextlib.asynccontextmanager
@@ -115,6 +138,7 @@ async def running(
             await applied_twice(control)
             if text is None:
                 await fleet_site.lasting(control)
+                await passed_on(control, past)
             made = app(
                 control, access=access, home=home, prefect_url="http://127.0.0.1:1", prefect_auth="homelab:none",
                 own_url=url, pages=Console(screens),

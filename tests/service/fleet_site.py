@@ -1,6 +1,7 @@
 """Three machines as a lab may have them, with what is on them and what was, on a real database."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from homelab.control import leases, nodes
 from homelab.control.leases import Held
@@ -8,23 +9,26 @@ from homelab.control.service import Control
 from homelab.control.state import utc_now
 from homelab.core.capacity import APP, CPU, DISK, GPU_MEMORY, MEMORY, SLOTS, UNIT, Capacity
 from homelab.core.placement import Model, Node, QueuePlan, Request, Snapshot, plan_queue
+from homelab.core.placement.reasons import together
+from homelab.core.times import iso
 from homelab.db.pool import Connection
 
 GIB = 1 << 30
 RUN = "0190a000-0000-7000-8000-0000000000{:02d}"
 
 
-def amounts(*, cpu: float = 0, memory: float = 0, gpu: float = 0, slots: float = 1, **more: int) -> dict[str, int]:
-    """Cores, GiB, GiB of GPU memory, slots; others in their smallest unit."""
+def amounts(*, cpu: float = 0, memory: float = 0, gpu: float = 0, slots: float = 1) -> dict[str, int]:
+    """Cores, GiB, GiB of GPU memory, slots."""
     named = {CPU: round(cpu * UNIT), MEMORY: round(memory * GIB), GPU_MEMORY: round(gpu * GIB)}
-    return {SLOTS: round(slots * UNIT), **{name: value for name, value in named.items() if value}, **more}
+    return {SLOTS: round(slots * UNIT), **{name: value for name, value in named.items() if value}}
 
 
 def work(number: int, name: str, *, priority: int = 0, submitted: float = 0.0, expected_s: float | None = None,
-         exclusive: tuple[str, ...] = (), **asks: float) -> Request:  # fmt: skip
+         app: str = "", **asks: float) -> Request:  # fmt: skip
     return Request(
-        id=f"{RUN.format(number)}/{name}/1", name=name, amounts=amounts(**asks), priority=priority,
-        submitted=submitted, expected_s=expected_s, exclusive=exclusive,
+        id=f"{RUN.format(number)}/{name}/1", name=name,
+        amounts=amounts(**asks) | ({APP + app: UNIT} if app else {}), priority=priority,
+        submitted=submitted, expected_s=expected_s,
     )  # fmt: skip
 
 
@@ -73,7 +77,7 @@ DECLARED = (
 HELD = {
     "mac1": (work(1, "take-in-uploads", cpu=2, memory=2), work(2, "check-services", cpu=0.5, memory=0.5)),
     "mac3": (
-        work(3, "render-posters", cpu=4, memory=12, gpu=8, expected_s=2400, **{APP + "photoshop": UNIT}),
+        work(3, "render-posters", cpu=4, memory=12, gpu=8, expected_s=2400, app="photoshop"),
         work(4, "sync-media", cpu=1, memory=1),
     ),
     "mac4": (
@@ -125,7 +129,7 @@ def waiting(snapshot: Snapshot, now: float) -> QueuePlan:
     return plan_queue(
         [
             work(31, "fine-tune", priority=5, submitted=now - 1260, expected_s=7200, cpu=6, memory=6, gpu=14),
-            work(32, "render-catalogue", submitted=now - 610, expected_s=1800, cpu=4, **{APP + "photoshop": UNIT}),
+            work(32, "render-catalogue", submitted=now - 610, expected_s=1800, cpu=4, app="photoshop"),
             work(33, "llama-batch", submitted=now - 95, cpu=2, memory=4, gpu=40),
         ],
         snapshot,
@@ -139,7 +143,25 @@ async def with_queue(control: Control) -> None:
         rows = await nodes.rows(conn)
         snapshot = Snapshot.of([nodes.node_of(row, holds=True) for row in rows], await leases.everything(conn))
     plan = waiting(snapshot, utc_now().timestamp())
-    control.fleet.waiting = lambda: plan
+
+    async def queue() -> list[dict[str, Any]]:
+        return [
+            {
+                "work": one.id,
+                "run": one.id.split("/")[0],
+                "job": one.name,
+                "priority": one.priority,
+                "since": iso(datetime.fromtimestamp(one.submitted, UTC)),
+                "node": None,
+                "reasons": [
+                    {"node": node, "code": reasons[0].code.value, "reason": together(reasons)}
+                    for node, reasons in plan.reasons(one).items()
+                ],
+            }
+            for one in plan.waiting
+        ]
+
+    control.fleet.waiting = queue
 
 
 async def lasting(control: Control) -> None:

@@ -17,7 +17,9 @@ from homelab.core.endings import Circumstances, Ending, Explanation, explain
 from homelab.core.jobs import Flow, Job, RunState
 from homelab.home.paths import Home
 from homelab.worker import runlog
+from homelab.worker.artefacts import Artefacts
 from homelab.worker.circumstances import Observer
+from homelab.worker.control_link import ControlLink
 from homelab.worker.facts import RunFacts
 from homelab.worker.launch import Launcher
 from homelab.worker.process import Outcome, Spec
@@ -32,7 +34,7 @@ class Site:
     def __init__(self, root: Path) -> None:
         self.home = Home(root / "home")
         self.home.secrets.mkdir(parents=True)
-        self.launcher = Launcher(self.home)
+        self.launcher = Launcher(self.home, Artefacts(self.home, ControlLink(self.home)))
         self.folder = root / "work"
         self.folder.mkdir()
         self.runs = 0
@@ -50,8 +52,8 @@ class Site:
             if cancel_after_s is not None:
                 asyncio.get_running_loop().call_later(cancel_after_s, cancel.set)
             return await self.launcher.run(
-                job, facts, attempt=1, log_path=self.log, cancel=cancel, cancel_reason=lambda: "cancelled by ana",
-                on_start=lambda pid, at: None,
+                job, facts, attempt=1, handed={}, log_path=self.log, cancel=cancel,
+                cancel_reason=lambda: "cancelled by ana", on_start=lambda pid, at: None,
             )  # fmt: skip
 
         return asyncio.run(attempt())
@@ -272,3 +274,13 @@ def test_facts_cost_a_scheduled_run_less_than_two_milliseconds(site: Site) -> No
     cost_s = asyncio.run(runs(300))
     print(f"facts of one run: {cost_s * 1000:.3f} ms CPU")
     assert cost_s < 0.002
+
+
+def test_what_an_attempt_used_of_the_cores_that_it_asked_for_is_kept_for_the_sensors(site: Site) -> None:
+    site.run("i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done")
+    assert site.launcher.ended() == [], "it asked for nothing"
+    outcome = site.run("i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done", requires={"cpu": 1})
+    (ended,) = site.launcher.ended()
+    assert (ended.session, ended.promised) == (outcome.pid, {"cpu": 1000})
+    assert ended.ended_cpu_s == outcome.cpu_s and (outcome.cpu_s or 0) > 0
+    assert site.launcher.ended() == []

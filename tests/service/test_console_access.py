@@ -30,6 +30,11 @@ SHORTEN = """() => {
     keep("tbody, ol, .rows, .members, select", 1);
     document.querySelectorAll(".calendar > *, .took a, svg.graph a, .rows .faint").forEach((link) => link.remove());
     keep("dl.stack", 1);
+    document.querySelectorAll("svg.lanes:not(.axis)").forEach((lanes) => {
+        lanes.setAttribute("role", "img");
+        lanes.setAttribute("aria-label", lanes.getAttribute("aria-label").split(":")[0]);
+    });
+    document.querySelectorAll("svg.lanes a").forEach((link) => link.remove());
     document.querySelectorAll("live-state").forEach((state) => state.remove());
 }"""
 """One row of each table and list is enough to know what all of them say."""

@@ -39,7 +39,7 @@ def paths(site: Site) -> list[str]:
     run = site.past.failed["dump-app"]
     found = [r.path for s in SCREENS for r in s.routes if r.method == "GET" and "{hash}" not in r.path]
     found.remove("/compare")
-    found = [p.replace("/people/{name}", "/people/owner") for p in found]
+    found = [p.replace("/people/{name}", "/people/owner").replace("/nodes/{name}", "/nodes/mac4") for p in found]
     return [p.replace("{name}", "dump-app").replace("/runs/{id}", f"/runs/{run}").replace("{id}", "1") for p in found]
 
 

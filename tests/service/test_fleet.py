@@ -1,6 +1,8 @@
 """The fleet by its API, on a real Postgres: what is on a node and why, draining, removing, where something would go."""
 
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -153,18 +155,19 @@ async def test_each_act_is_told_before_it_is_done(site: Site, action: str, says:
 
 
 async def test_what_waits_has_a_reason_on_each_node(site: Site) -> None:
+    nothing = site.control.fleet.waiting
     await fleet_site.with_queue(site.control)
     try:
         status, answer = await ask(site, "GET", "/queue", scope="read")
     finally:
-        site.control.fleet.waiting = lambda: None
+        site.control.fleet.waiting = nothing
     assert status == 200
     first = answer["queue"][0]
-    assert (first["owner"], first["reserved"], len(first["reasons"])) == ("fine-tune", "mac3", 3)
-    assert {r["node"] for r in first["reasons"]} == {"mac1", "mac3", "mac4"}
-    assert first["reasons"][0]["reason"].startswith("mac1: it has 10 GiB GPU memory; 14 GiB is asked")
+    assert (first["job"], first["priority"]) == ("fine-tune", 5)
+    assert [r["node"] for r in first["reasons"]] == ["mac3", "mac4", "mac1"]  # the nearest first
+    assert first["reasons"][2]["reason"].startswith("mac1: it has 10 GiB GPU memory; 14 GiB is asked")
     status, answer = await ask(site, "GET", "/queue", scope="read")
-    assert answer == {"queue": []}
+    assert (status, answer) == (200, {"queue": []})
 
 
 async def test_where_something_would_go_is_asked_of_what_is_there_now(site: Site) -> None:
@@ -185,6 +188,20 @@ async def test_where_something_would_go_is_asked_of_what_is_there_now(site: Site
     assert (status, answer["error"]["code"]) == (400, "input")
 
 
+async def test_a_job_says_where_it_would_go_and_why_not_elsewhere(site: Site) -> None:
+    status, answer = await ask(site, "GET", "/jobs/train/why", scope="read")
+    assert status == 200
+    reasons = answer["reasons"]
+    assert "no node can take it now" in reasons
+    assert any(text.startswith("mac3: 6 GiB GPU memory free of 20 GiB asked") for text in reasons)
+    status, answer = await ask(site, "GET", "/jobs/tiny/why", scope="read")
+    assert any(text.startswith("it would go to mac4 now: 4 slots free of 1 asked") for text in answer["reasons"])
+    async with site.control.database.connection() as conn:
+        await nodes.want(conn, "mac4", "drained", by="dana")
+    status, answer = await ask(site, "GET", "/jobs/tiny/why", scope="read")
+    assert "not to mac4: it is draining" in answer["reasons"]
+
+
 async def test_a_node_that_is_ill_is_a_problem_of_the_lab(site: Site) -> None:
     async with site.control.database.connection() as conn:
         await conn.execute("update node set heartbeat = now() - interval '5 minutes' where name = 'mac3'")
@@ -200,3 +217,63 @@ async def test_a_node_that_is_ill_is_a_problem_of_the_lab(site: Site) -> None:
     about = {entry["node"]: entry for entry in answer["attention"] if entry["node"]}
     assert about["mac3"]["kind"] == "service"
     assert about["mac3"]["actions"] == ["node"]
+
+
+async def test_a_machine_that_is_gone_is_told_once_not_as_its_worker_too(site: Site) -> None:
+    async with site.control.database.connection() as conn:
+        await conn.execute("update node set heartbeat = now() - interval '5 minutes' where name = 'mac3'")
+        await conn.execute(
+            "insert into worker (name, node, pid, started, last_seen, slots) values"
+            " ('mac3', 'mac3', 1, now(), now() - interval '5 minutes', 6),"
+            " ('stray', 'no such node', 1, now(), now() - interval '5 minutes', 6)"
+            " on conflict (name) do update set last_seen = excluded.last_seen, node = excluded.node"
+        )
+    try:
+        told = [(p["code"], p["subject"]) for p in (await ask(site, "GET", "/problems"))[1]["problems"]]
+    finally:
+        async with site.control.database.connection() as conn:
+            await conn.execute("delete from worker where name in ('mac3', 'stray')")
+    assert ("node-unreachable", "mac3") in told
+    assert ("worker-silent", "mac3") not in told
+    assert ("worker-silent", "stray") in told
+
+
+async def test_metrics_have_each_machine_and_the_queue(site: Site) -> None:
+    nothing = site.control.fleet.waiting
+    await fleet_site.with_queue(site.control)
+    try:
+        text = (await site.http.get("/metrics", headers=await token(site, "read"))).text
+    finally:
+        site.control.fleet.waiting = nothing
+    lines = text.splitlines()
+    assert f'homelab_node_capacity{{node="mac4",resource="memory_bytes"}} {64 << 30}' in lines
+    assert f'homelab_node_leased{{node="mac4",resource="memory_bytes"}} {51 << 30}' in lines
+    assert f'homelab_node_used_by_others{{node="mac4",resource="memory_bytes"}} {5 << 30}' in lines
+    assert f'homelab_node_free{{node="mac4",resource="memory_bytes"}} {8 << 30}' in lines
+    assert 'homelab_node_state{node="mac1",state="ready"} 1' in lines
+    assert "homelab_queue_length 3" in lines
+    assert "homelab_leases_given_up_last_day 1" in lines
+    longest = next(float(line.split()[1]) for line in lines if line.startswith("homelab_queue_longest_wait_seconds "))
+    assert 1255 < longest < 1300
+
+
+async def test_the_pages_of_a_hundred_machines_cost_little(site: Site) -> None:
+    async with site.control.database.connection() as conn:
+        await conn.execute("truncate lease_group, lease, node")
+        for number in range(100):
+            told = replace(fleet_site.MACHINES["mac4"], name=f"node{number:03}")
+            await nodes.beat(conn, told)
+        for number in range(300):
+            held = fleet_site.work(number, f"job-{number % 40}", cpu=1, memory=1)
+            assert isinstance(await leases.take(conn, held, f"node{number % 100:03}"), leases.Held)
+    cookie = await site.sign_in()
+    headers = {"Cookie": f"{cookie['name']}={cookie['value']}"}
+    for path, most in (("/nodes", 0.4), ("/nodes/node007", 0.2)):
+        taken: list[float] = []
+        for _ in range(5):
+            begun = time.process_time()
+            got = await site.http.get(path, headers=headers)
+            taken.append(time.process_time() - begun)
+            assert got.status_code == 200
+        assert min(taken) < most, (path, taken)  # about a third of it
+    assert got.text.count("<h1>node007</h1>") == 1

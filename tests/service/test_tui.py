@@ -89,6 +89,8 @@ async def test_every_view_is_reached_and_left_by_keyboard(site: Site) -> None:
         }.items():
             await press(pilot, [":", *view, "enter"])
             await shows(pilot, told)
+        await press(pilot, ["m"])
+        await shows(pilot, "3 machines", "mac4", "llama3:70b 30 GiB GPU memory")
         await press(pilot, [":", *f"run {failed[:13]}", "enter"])
         await shows(pilot, "run dump-app")
         await press(pilot, [":", *"log heartbeat", "enter"])

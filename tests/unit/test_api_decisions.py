@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -131,6 +132,34 @@ def test_a_label_stays_on_its_line(name: str) -> None:
     text = metrics.text(metrics.Sample(last_success={name: 1.0}))
     line = next(part for part in text.split("\n") if part.startswith("homelab_job_last_success_timestamp_seconds{"))
     assert line.endswith('"} 1')
+
+
+def machine(name: str) -> dict[str, Any]:
+    amounts = {"memory_bytes": 4, "cpu": 2.0}
+    one = {"name": name, "state": "asleep", "heartbeat_age_s": None, "clock_skew_s": 0.25, "holds": 3}
+    return {**one, "capacity": amounts, "leased": amounts, "others": {**amounts, "made up": 1}, "free": {"cpu": 0.5}}
+
+
+def test_machines_and_the_queue_are_measured() -> None:
+    waits = [{"since": "2026-05-01T11:59:00Z"}, {"since": "2026-05-01T11:59:30Z"}]
+    fleet = metrics.Fleet(nodes=[machine("mac4")], waiting=waits, given_up=2, now=datetime(2026, 5, 1, 12, tzinfo=UTC))
+    lines = metrics.text(metrics.Sample(fleet=fleet)).splitlines()
+    assert 'homelab_node_state{node="mac4",state="asleep"} 1' in lines
+    assert 'homelab_node_state{node="mac4",state="ready"} 0' in lines
+    assert 'homelab_node_capacity{node="mac4",resource="memory_bytes"} 4' in lines
+    assert 'homelab_node_free{node="mac4",resource="cpu"} 0.5' in lines
+    assert 'homelab_node_clock_skew_seconds{node="mac4"} 0.25' in lines
+    assert "homelab_queue_length 2" in lines
+    assert "homelab_queue_longest_wait_seconds 60" in lines
+    assert "homelab_leases_given_up_last_day 2" in lines
+    assert not any(line.startswith("homelab_node_heartbeat_age_seconds{") for line in lines)
+    assert not any("made up" in line for line in lines)
+
+
+def test_the_labels_of_machines_are_bounded() -> None:
+    fleet = metrics.Fleet(nodes=[machine(f"n{number}") for number in range(2000)])
+    lines = metrics.text(metrics.Sample(fleet=fleet)).splitlines()
+    assert sum(line.startswith("homelab_node_work{") for line in lines) == metrics.MOST_NODES
 
 
 def test_sign_ins_are_limited_for_one_caller_and_for_all() -> None:

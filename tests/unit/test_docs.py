@@ -17,7 +17,8 @@ DOCS = ROOT / "docs"
 
 
 @pytest.mark.parametrize(
-    ("page", "file"), [("commands", "commands.md"), ("http", "http-api.md"), ("exits", "exit-statuses.md")]
+    ("page", "file"),
+    [("commands", "commands.md"), ("http", "http-api.md"), ("exits", "exit-statuses.md"), ("metrics", "metrics.md")],
 )
 def test_a_generated_page_equals_what_the_code_gives(page: str, file: str) -> None:
     made = reference.PAGES[page]()

@@ -71,6 +71,12 @@ def test_a_parameter_cannot_replace_a_secret() -> None:
         of(Job(name="a", run="true", secrets={"TOKEN": "env:T"}), params={"TOKEN": "x"}, secrets={"TOKEN": "real"})
 
 
+@pytest.mark.parametrize("name", ["PATH", "LD_PRELOAD", "HOMELAB_JOB", "a b", ""])
+def test_what_is_passed_from_another_machine_cannot_choose_what_runs_here(name: str) -> None:
+    with pytest.raises(InputError):
+        of(Job(name="a", run="true"), passed={name: "x"})
+
+
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000])
 def test_a_value_that_no_program_can_be_given_is_refused(value: str) -> None:
     with pytest.raises(InputError):

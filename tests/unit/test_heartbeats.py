@@ -115,4 +115,7 @@ def test_a_node_looks_for_what_jobs_ask_for_and_what_it_is_said_to_have() -> Non
         Job(name="c", requires={"disk": {"/data": "2GiB"}}),
     ]
     declared = Capacity(amounts={"disk:/fast": 5, "app:blender": 1000, CPU: 1000})
-    assert heartbeats.to_sense(jobs, declared) == {"disks": ["/data", "/fast"], "apps": ["blender", "photoshop"]}
+    assert heartbeats.to_sense(heartbeats.asked(jobs), declared) == {
+        "disks": ["/data", "/fast"],
+        "apps": ["blender", "photoshop"],
+    }

@@ -14,8 +14,8 @@ from homelab.control.api.app import ROUTES
 from homelab.control.api.routes_nodes import NODE_ROUTES
 
 SOURCE = Path(__file__).parents[2] / "src/homelab"
-DOORS = ("control", "looking", "access", "people", "logs", "logwindow")
-"""What handlers ask: the lab, what people look at, who may do what, and the logs on disk."""
+DOORS = ("control", "looking", "access", "people", "logs", "logwindow", "artefacts")
+"""What handlers ask: the lab, what people look at, who may do what, the logs on disk, the files of jobs."""
 OWN = {
     "looking.news": "wakes what keeps an open page fresh; others follow /api/v1/events",
     "access.record": "the note of a change; the API's is made around its handlers",

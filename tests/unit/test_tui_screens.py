@@ -10,13 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tui import FAILED, PaperLab, job, screen, top
+from tests import machines
+from tests.tui import FAILED, NOW, PaperLab, job, screen, top
 from textual import events
 from textual.pilot import Pilot
 
 from homelab.core.errors import HomelabError
+from homelab.tui import nodes as nodes_view
 from homelab.tui.app import Top
 from homelab.tui.layout import Place
+from homelab.tui.view import Frame
 from homelab.tui.views import VIEWS
 
 SCREENS = Path(__file__).parent / "screens"
@@ -28,6 +31,7 @@ PLACES = {
     "run": Place(view="run", run=FAILED),
     "job": Place(view="job", job="dump-app"),
     "log": Place(view="log", run=FAILED, job="dump-app"),
+    "nodes": Place(view="nodes"),
     "lab": Place(view="lab"),
     "notifications": Place(view="notifications"),
     "help": Place(view="help"),
@@ -167,6 +171,39 @@ async def test_what_is_typed_in_one_burst_arrives_where_it_was_meant() -> None:
         await until(pilot, lambda: "Pause dump-app?" in screen(app))
         await pilot.press("y")
         await until(pilot, lambda: lab.did == [("/api/v1/jobs/dump-app/pause", {})])
+
+
+async def test_a_machine_is_drained_by_its_key_after_it_was_said_what_that_does() -> None:
+    node = {**machines.three(NOW, "x")[0], "drained_since": None}
+    will = ["Nothing new starts on mac1, until somebody undrains it.", "backup is on it and may finish."]
+    lab = PaperLab(
+        **{
+            "/api/v1/nodes/mac1": {"node": node},
+            "/api/v1/nodes/mac1/preview": {"action": "drain", "will": will, "is_grave": False, "undo": "undrain"},
+        }
+    )
+    app = top(lab)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("m")
+        await until(pilot, lambda: "take-in-uploads 2 GiB memory" in screen(app))
+        await pilot.press("p")
+        await until(pilot, lambda: "Drain mac1?" in screen(app) and will[1] in screen(app))
+        await pilot.press("y")
+        await until(pilot, lambda: lab.did == [("/api/v1/nodes/mac1/drain", {})] and "mac1 is drained" in screen(app))
+
+
+async def test_a_hundred_machines_are_drawn_in_a_moment() -> None:
+    rooms = [machines.room(f"n{n:03}", machines.held("x"), cpu=8, memory=16, gpu=10) for n in range(100)]
+    nodes = [machines.machine(one.node.name, one, at=NOW) for one in rooms]
+    answer = {"nodes": nodes, "queue": machines.waiting(NOW.isoformat(), "x") * 20}
+    spent: list[float] = []
+    for _ in range(5):
+        begun = time.process_time()
+        page = nodes_view.VIEW.draw(answer, Place(view="nodes"), Frame(width=120, now=NOW))
+        spent.append(time.process_time() - begun)
+        assert len(page.lines) > 200
+    assert min(spent) < 0.1, spent  # about 10 ms
 
 
 async def test_who_is_at_the_top_sees_what_comes_in_above() -> None:

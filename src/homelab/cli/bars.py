@@ -6,6 +6,8 @@ stands out and noise does not. One that failed is a cross; the others have a sma
 
 from collections.abc import Sequence
 
+from homelab.core.capacity import cells
+
 HEIGHTS, PLAIN_HEIGHTS = "▁▂▃▄▅▆▇█", "_.:-=+*#"
 USUAL = 2
 """The place in the heights of a run that took as long as they mostly do."""
@@ -23,19 +25,10 @@ FILLS, PLAIN_FILLS = "█▒░", "#=."
 
 
 def filled(lab: float, others: float, total: float, *, wide: int, unicode: bool = True) -> tuple[str, str, str]:
-    """A bar of `wide` cells as its three parts. What is there at all has a cell; the bar is never longer than full."""
+    """A bar of `wide` cells as its three parts (`core.capacity.cells`)."""
     marks = FILLS if unicode else PLAIN_FILLS
-    if total <= 0:
-        return "", "", marks[2] * wide
-    first = _cells(lab, total, wide)
-    second = min(_cells(others, total, wide), wide - first)
-    if others > 0 and not second and first > 1:
-        first, second = first - 1, 1
+    first, second = cells((lab, others), total, wide)
     return marks[0] * first, marks[1] * second, marks[2] * (wide - first - second)
-
-
-def _cells(amount: float, total: float, wide: int) -> int:
-    return 0 if amount <= 0 else min(wide, max(1, round(min(1.0, amount / total) * wide)))
 
 
 def height(took_s: float, usual_s: float) -> int:

@@ -76,17 +76,13 @@ def _numbers(node: Json, resource: str) -> str:
     return f"{round(lab + others, 3):.15g}/{total:.15g}" if bars else "-"
 
 
-def _units(resource: str, amount: float) -> int:
-    return round(amount if capacity.is_bytes(resource) else amount * capacity.UNIT)
-
-
 def _short(resource: str, amount: float) -> str:
     """`12G`, `2.5`: as short as a column needs."""
-    return capacity.text(resource, _units(resource, amount)).replace(" ", "").replace("iB", "")
+    return capacity.text(resource, capacity.of_number(resource, amount)).replace(" ", "").replace("iB", "")
 
 
 def _long(resource: str, amount: float) -> str:
-    return capacity.text(resource, _units(resource, amount))
+    return capacity.text(resource, capacity.of_number(resource, amount))
 
 
 def card(node: Json, *, now: datetime) -> None:
@@ -158,7 +154,7 @@ def _leases(node: Json, now: datetime) -> None:
     for one in [*cast("list[Json]", node["leases"]), *cast("list[Json]", node["recent"])[:10]]:
         is_over = "ended" in one
         amounts = ", ".join(
-            capacity.said(name, _units(name, float(value)))
+            capacity.said(name, capacity.of_number(name, float(value)))
             for name, value in ((k.removesuffix("_bytes"), v) for k, v in cast("Json", one["amounts"]).items())
         )
         rows.append(

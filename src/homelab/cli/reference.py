@@ -155,7 +155,14 @@ def http() -> str:
     return "\n".join(parts) + "\n"
 
 
-PAGES = {"commands": commands, "http": http, "exits": exits.page}
+def metrics() -> str:
+    """Every metric of `/metrics`."""
+    from homelab.control.api import metrics as exposition
+
+    return exposition.page()
+
+
+PAGES = {"commands": commands, "http": http, "exits": exits.page, "metrics": metrics}
 
 if __name__ == "__main__":
     sys.stdout.write(PAGES[sys.argv[1]]())

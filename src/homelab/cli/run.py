@@ -1,4 +1,4 @@
-"""`homelab run`: list, show, retry and cancel runs; read and follow their logs."""
+"""`homelab run`: list, show, retry and cancel runs; read and follow their logs. Their files: `cli.runfiles`."""
 
 import json
 import sys
@@ -14,6 +14,7 @@ from homelab.cli import output, paging, watching
 from homelab.cli.client import Client, NoAnswerError, segment
 from homelab.cli.job import as_json, wait_for
 from homelab.cli.names import JobType, RunType, find_run
+from homelab.cli.runfiles import artefacts, fetch
 from homelab.core.errors import TimedOutError
 from homelab.core.jobs import RunState
 
@@ -23,7 +24,11 @@ _PATIENCE_S = 60.0
 
 @click.group()
 def run() -> None:
-    """List, show, retry, cancel runs; their logs. ID: a run's id, its first characters, a job's name, or `last`."""
+    """List, show, retry, cancel runs; their logs and files. ID: a run's id, its beginning, a job's name, or `last`."""
+
+
+run.add_command(artefacts)
+run.add_command(fetch)
 
 
 @run.command(cls=watching.Command)

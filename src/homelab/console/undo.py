@@ -26,6 +26,8 @@ DID = {
     "cancelled": Undo(said="Cancelled.", button="Undo: retry it", path="./retry"),
     "cancelled-ahead": Undo(said="Cancelled.", button="Undo: restore it", path="./restore", is_form=True),
     "restored": Undo(said="Restored: it starts at its instant.", button="Undo: cancel it", path="./cancel"),
+    "drained": Undo(said="Drained.", button="Undo: undrain it", path="./undrain", is_form=True),
+    "undrained": Undo(said="It takes work again.", button="Undo: drain it", path="./drain", is_form=True),
     "applied": Undo(said="Applied.", button="Undo this apply", path="/lab/undo", role="admin"),
     "undone": Undo(said="The apply is taken back.", button="Undo that", path="/lab/undo", role="admin"),
 }

@@ -52,6 +52,14 @@ MARKS: dict[str, Mark] = {
     "paused": Mark(shape="pause", word="paused", tone="idle"),
     "shadow": Mark(shape="skip", word="in shadow", tone="idle"),
     "note": Mark(shape="note", word="note", tone="idle"),
+    "draining": Mark(shape="bar", word="draining", tone="warn"),
+    "drained": Mark(shape="bar", word="drained", tone="warn"),
+    "asleep": Mark(shape="pause", word="asleep", tone="idle"),
+    "done": Mark(shape="check", word="done", tone="good"),
+    "expired": Mark(shape="bolt", word="given up", tone="bad"),
+    "removed": Mark(shape="bolt", word="given up", tone="bad"),
+    "evicted": Mark(shape="stop", word="stopped for others", tone="warn"),
+    "released": Mark(shape="skip", word="taken back", tone="idle"),
 }
 NOTHING = Mark(shape="ring", word="no runs", tone="idle")
 

@@ -4,8 +4,8 @@ One object of `Control` (`Control.fleet`), so that the API and the console ask t
 `nodes`' and `leases`'; whether something fits is `core.placement`'s.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
@@ -16,7 +16,10 @@ from homelab.control.state import Shared
 from homelab.control.store import Row
 from homelab.core.errors import InputError, NotFoundError, RefusedError
 from homelab.core.jobs import Job, Strategy
-from homelab.core.placement import Lease, QueuePlan, Rejection, Request, Room, Snapshot, place, request_of
+from homelab.core.placement import Lease, Rejection, Room, Snapshot, place, request_of
+from homelab.core.placement.choice import explain
+from homelab.core.placement.reasons import nearness, render, together
+from homelab.core.placement.requests import asking
 from homelab.db.pool import Connection
 
 Json = dict[str, Any]
@@ -24,8 +27,8 @@ RECENT = 50
 TIMELINE = timedelta(hours=6)
 
 
-def _nothing_waits() -> QueuePlan | None:
-    return None
+async def _nothing_waits() -> list[Json]:
+    return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +43,10 @@ class Standing:
 
 
 class Fleet:
-    """See the module. `waiting`: the newest plan of the queue, None when nobody asked yet."""
+    """See the module. `waiting`: what waits for room, in its order: `work`, `run`, `job`, `since`, `priority`, `node`
+    (where it is to run, if that is decided), and `reasons`, one for each node."""
 
-    def __init__(self, shared: Shared, *, waiting: Callable[[], QueuePlan | None] = _nothing_waits) -> None:
+    def __init__(self, shared: Shared, *, waiting: Callable[[], Awaitable[list[Json]]] = _nothing_waits) -> None:
         self._shared = shared
         self.waiting = waiting
 
@@ -64,21 +68,23 @@ class Fleet:
             row, room = self._find(standing, name)
             leased = await leases.of_node_lately(conn, name, limit=RECENT)
             ran = await history.on_nodes(conn, since=timedelta(days=7), node=name, limit=RECENT)
-        past = [one for one in together(leased, ran) if one["ended"] is not None][:RECENT]
+        past = [one for one in one_story(leased, ran) if one["ended"] is not None][:RECENT]
         listed = fleetview.node(row, room, version=__version__, now=self._shared.clock())
         return fleetview.whole(row, room, past, listed=listed)
 
     async def queue(self) -> list[Json]:
-        """What waits for room, in its order, with the reason on each node."""
-        plan = self.waiting()
-        return [] if plan is None else fleetview.queue(plan)
+        """What waits for room, in its order; of each the node first that is nearest to taking it."""
+        return [
+            {**one, "reasons": sorted(one["reasons"], key=lambda reason: nearness(reason["code"]))}
+            for one in await self.waiting()
+        ]
 
-    async def leases(self, since: timedelta = TIMELINE) -> list[Json]:
+    async def leases(self, since: timedelta = TIMELINE, *, limit: int = 2000) -> list[Json]:
         """What was held where, from when until when, the newest first."""
         async with self._shared.database.connection() as conn:
-            leased = await leases.history(conn, since=since)
-            ran = await history.on_nodes(conn, since=since)
-        return [fleetview.held(row) for row in together(leased, ran)]
+            leased = await leases.history(conn, since=since, limit=limit)
+            ran = await history.on_nodes(conn, since=since, limit=limit)
+        return [fleetview.held(row) for row in one_story(leased, ran)[:limit]]
 
     async def given_up(self) -> int:
         """How many leases of the last day ended because their node was not heard."""
@@ -99,13 +105,35 @@ class Fleet:
     ) -> Json:
         """Where the job (`""`: none) with these requirements above its own would go now; `placement` or `rejections`.
         NotFoundError for a job that the lab does not have, InputError for requirements that mean nothing."""
-        request = _request(self._job(job), requires, labels, strategy)
+        request = asking(self._job(job), requires, labels, strategy)
         async with self._shared.database.connection() as conn:
             standing = await self._standing(conn)
         found = place(request, standing.snapshot, self._shared.clock().timestamp())
         if isinstance(found, Rejection):
             return {"rejections": found.to_json()}
         return {"placement": found.to_json()}
+
+    async def where(self, job: str) -> list[str]:
+        """Where the job would go now, and why not elsewhere, in sentences; nothing where there is no choice."""
+        request = request_of(self._job(job), identity=job, submitted=0.0)
+        async with self._shared.database.connection() as conn:
+            snapshot = (await self._standing(conn)).snapshot
+        now = self._shared.clock().timestamp()
+        found = place(request, snapshot, now)
+        if isinstance(found, Rejection):
+            if not snapshot.rooms:
+                return []
+            near = sorted(found.reasons.values(), key=lambda reasons: nearness(reasons[0].code.value))
+            return ["no node can take it now", *_cut([together(reasons) for reasons in near])]
+        if len(snapshot.rooms) == 1:
+            return []
+        others = [explain(request, room, snapshot, now) for room in snapshot.rooms if room.node.name != found.node]
+        refused = sorted(filter(None, others), key=lambda reasons: nearness(reasons[0].code.value))
+        why = "; ".join(render(reason).removeprefix(f"{found.node}: ") for reason in found.reasons[:2])
+        return [
+            f"it would go to {found.node} now: {why}",
+            *_cut([f"not to {together(reasons)}" for reasons in refused]),
+        ]
 
     def _job(self, name: str) -> Job:
         if not name:
@@ -215,16 +243,14 @@ def unleased(going: Sequence[Row], held: Sequence[Lease], jobs: Mapping[str, Job
     return found
 
 
-def together(leased: Sequence[Row], ran: Sequence[Row]) -> list[Row]:
+def _cut(lines: list[str], most: int = 6) -> list[str]:
+    return (
+        lines if len(lines) <= most else [*lines[: most - 1], f"and {len(lines) - most + 1} more nodes cannot take it"]
+    )
+
+
+def one_story(leased: Sequence[Row], ran: Sequence[Row]) -> list[Row]:
     """One story of both, the newest first: what ran under a lease is told by the lease."""
     known = {row["work"] for row in leased}
     both = [*leased, *(row for row in ran if row["work"] not in known)]
     return sorted(both, key=lambda row: row["taken"], reverse=True)
-
-
-def _request(job: Job, requires: Mapping[str, Any], labels: Mapping[str, str], strategy: Strategy | None) -> Request:
-    """The job's own requirements, and above them the given ones."""
-    asked: dict[str, Any] = {**job.requires, **requires}
-    asked["labels"] = {**asked.get("labels", {}), **labels}
-    changed = replace(job, requires=asked, place=strategy or job.place)
-    return request_of(changed, identity=job.name or "this", submitted=0.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from homelab.control import nodewords
 from homelab.core.capacity import APP, Capacity, to_json
-from homelab.core.placement import Lease, QueuePlan, Request, Room, Usage, together, usage
+from homelab.core.placement import Lease, Room, Usage, holders, usage
 from homelab.core.times import iso
 
 Json = dict[str, Any]
@@ -33,6 +33,7 @@ def node(row: Mapping[str, Any], room: Room, *, version: str, now: datetime) -> 
         "others": _sums(bars, lambda u: u.sum("others")),
         "free": _sums(bars, lambda u: max(0, u.free)),
         "resources": [bar.to_json() for bar in bars],
+        "holders": holders(bars),
         "holds": len(room.leases),
         "version": row["version"],
         "clock_skew_s": row["skew_s"],
@@ -66,14 +67,16 @@ def _told(problem: Json) -> Json:
 def whole(row: Mapping[str, Any], room: Room, past: Iterable[Mapping[str, Any]], *, listed: Json) -> Json:
     """One node in full: `listed`, what was declared and measured, what it holds, the newest of what it held."""
     measured = room.node.measured
+    sensed: Mapping[str, Any] = row.get("sensed") or {}
     return {
         **listed,
         "declared": capacity(room.node.declared),
         "measured": None if measured is None else capacity(measured),
         "models": [{"name": m.name, "gpu_memory_bytes": m.gpu_memory, "device": m.device} for m in room.node.models],
         "apps": sorted(name.removeprefix(APP) for name, value in room.total.items() if name.startswith(APP) and value),
-        "power": row.get("power"),
-        "thermal": row.get("thermal"),
+        "power": sensed.get("power"),
+        "thermal": sensed.get("thermal"),
+        "devices": list(sensed.get("devices") or ()),
         "drained_by": row["wanted_by"] if row["wanted"] == "drained" else "",
         "drained_since": iso(row["wanted_since"]) if row["wanted"] == "drained" else None,
         "leases": [lease(one) for one in sorted(room.leases.values(), key=lambda one: (one.started, one.id))],
@@ -132,32 +135,6 @@ def held(row: Mapping[str, Any]) -> Json:
         "taken": iso(row["taken"]),
         "ended": iso(row["ended"]),
         "how": row["how"],
-    }
-
-
-def queue(plan: QueuePlan) -> list[Json]:
-    """What waits, in the order of turns, each with the reason on each node."""
-    return [_waiting(request, plan) for request in plan.waiting]
-
-
-def _waiting(request: Request, plan: QueuePlan) -> Json:
-    run, job = parts(request.id)
-    held_ = plan.reservation
-    is_next = held_ is not None and held_.request.id == request.id
-    return {
-        "work": request.id,
-        "owner": request.name or request.id,
-        "run": run,
-        "job": job,
-        "priority": request.priority,
-        "since": _seconds(request.submitted),
-        "asks": to_json(dict(request.asks)),
-        "reserved": held_.node if held_ is not None and is_next else None,
-        "starts_by": _seconds(held_.at) if held_ is not None and is_next and held_.at is not None else None,
-        "reasons": [
-            {"node": name, "code": reasons[0].code.value, "reason": together(reasons)}
-            for name, reasons in plan.reasons(request).items()
-        ],
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, cast
 
 _ID: Final = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
 _UUID: Final = re.compile(_ID)
-_OPEN: Final = re.compile(r"/api/(?:health|ready|version|admin/version|csrf-token|hello)/?")
+_OPEN: Final = re.compile(r"/api/(?:health|ready|version|admin/version|admin/storage|csrf-token|hello)/?")
 _RUN: Final = re.compile(rf"/api/flow_runs/{_ID}/?")
 _RUN_STATE: Final = re.compile(rf"/api/flow_runs/{_ID}/set_state/?")
 _RUN_INPUT: Final = re.compile(rf"/api/flow_runs/{_ID}/(?:graph|graph-v2|labels)/?")
@@ -22,6 +22,9 @@ _DEPLOYMENT: Final = re.compile(rf"/api/deployments/{_ID}/?")
 _POOL: Final = re.compile(r"/api/work_pools/([^/]+)/(get_scheduled_flow_runs|workers/heartbeat)/?")
 _STEERING: Final = ("deployment_id", "work_queue_name", "work_pool_name", "job_variables", "infrastructure_document_id")
 """What would make Prefect start something elsewhere."""
+
+_OWN_KINDS: Final = ("prefect.flow-run.", "prefect.task-run.", "prefect.artifact.")
+"""What of Prefect's a run may tell of; anything else that it names is not Prefect's."""
 
 Answer = Literal["all", "id", "flow_run_id", "due"]
 
@@ -101,6 +104,8 @@ def _of_task(method: str, path: str, body: Mapping[str, Any]) -> Demand | None:
 def _of_lab(method: str, path: str, body: Mapping[str, Any], pool: str) -> Demand | None:
     if (method == "POST" and path.rstrip("/") == "/api/flows") or (method == "GET" and _FLOW.fullmatch(path)):
         return Demand()
+    if method == "POST" and path.rstrip("/") == "/api/artifacts":
+        return _subjects(body)
     if method == "GET" and (found := _DEPLOYMENT.fullmatch(path)):
         return Demand(deployment=found[1])
     if method == "POST" and (found := _POOL.fullmatch(path)) and found[1] == pool:
@@ -113,7 +118,7 @@ def _of_lab(method: str, path: str, body: Mapping[str, Any], pool: str) -> Deman
 
 def _told(path: str, body: list[object]) -> Demand | None:
     """Events or logs, many in one call: each must name a run, and all of them count together."""
-    read = event_subjects if path.rstrip("/") == "/api/events" else _log_subjects
+    read = event_subjects if path.rstrip("/") == "/api/events" else _subjects
     runs: set[str] = set()
     tasks: dict[str, str] = {}
     for item in body:
@@ -125,7 +130,8 @@ def _told(path: str, body: list[object]) -> Demand | None:
     return Demand(runs=frozenset(runs), tasks=tasks)
 
 
-def _log_subjects(line: Mapping[str, Any]) -> Demand | None:
+def _subjects(line: Mapping[str, Any]) -> Demand | None:
+    """The run, and the task run if one is named, of a line of a log or an artifact."""
     run, task = line.get("flow_run_id"), line.get("task_run_id")
     if not _is_id(run) or not (task is None or _is_id(task)):
         return None
@@ -135,7 +141,7 @@ def _log_subjects(line: Mapping[str, Any]) -> Demand | None:
 def event_subjects(event: Mapping[str, Any]) -> Demand | None:
     """The runs and task runs that an event is about; None when it names no run, or is of another thing of Prefect's."""
     main = str(_table(event.get("resource")).get("prefect.resource.id", ""))
-    if not main or (main.startswith("prefect.") and not main.startswith(("prefect.flow-run.", "prefect.task-run."))):
+    if not main or (main.startswith("prefect.") and not main.startswith(_OWN_KINDS)):
         return None
     resources = [event.get("resource"), *_listed(event.get("related"))]
     runs: list[str] = []

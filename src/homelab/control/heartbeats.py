@@ -5,12 +5,13 @@ that nobody believes in a node that cannot be counted.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
 from homelab.control import nodes
+from homelab.control.state import Scheduled
 from homelab.core import capacity
 from homelab.core.capacity import APP, SLOTS, UNIT, Capacity
 from homelab.core.errors import InputError
@@ -171,12 +172,29 @@ def skew_s(told: Told, *, database: datetime, since_s: float) -> float | None:
     return (told.clock - database).total_seconds() + told.trip_s + since_s
 
 
-def to_sense(jobs: Sequence[Job], declared: Capacity | None) -> dict[str, list[str]]:
+class Wanted:
+    """What jobs may ask for, counted once for each lab as applied: a hundred nodes ask every ten seconds."""
+
+    def __init__(self) -> None:
+        self._flows: Mapping[str, Scheduled] | None = None
+        self._asked: frozenset[str] = frozenset()
+
+    def to_sense(self, flows: Mapping[str, Scheduled], declared: Capacity | None) -> dict[str, list[str]]:
+        """As the function. `flows`: another object when another lab was applied."""
+        if flows is not self._flows:
+            self._flows, self._asked = flows, asked(job for one in flows.values() for job in one.flow.jobs)
+        return to_sense(self._asked, declared)
+
+
+def asked(jobs: Iterable[Job]) -> frozenset[str]:
+    """The resources that some job requires."""
+    return frozenset(name for job in jobs if job.requires for name in capacity.requirements_of(job.requires).amounts)
+
+
+def to_sense(asked: Iterable[str], declared: Capacity | None) -> dict[str, list[str]]:
     """Disks and applications to look for on a node: a job asks for them, or the lab file says that it has them."""
-    asked: set[str] = set() if declared is None else set(declared.amounts)
-    for job in jobs:
-        asked |= set(capacity.requirements_of(job.requires).amounts if job.requires else ())
+    names = sorted({*asked, *(() if declared is None else declared.amounts)})
     return {
-        "disks": sorted(name.removeprefix(capacity.DISK) for name in asked if name.startswith(capacity.DISK)),
-        "apps": sorted(name.removeprefix(APP) for name in asked if name.startswith(APP)),
+        "disks": [name.removeprefix(capacity.DISK) for name in names if name.startswith(capacity.DISK)],
+        "apps": [name.removeprefix(APP) for name in names if name.startswith(APP)],
     }

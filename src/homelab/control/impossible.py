@@ -4,16 +4,16 @@ The decision is `core.labfile.fleet`'s, as when a lab file is checked; here it i
 Called for the problems of the lab and for `job why`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from homelab.control import nodes
 from homelab.control.state import Shared
+from homelab.control.store import Row
 from homelab.core.labfile import Lab
 from homelab.core.labfile.fleet import Impossible, impossible
-from homelab.core.placement import Node
-from homelab.db.pool import Connection
+from homelab.core.placement import Node, Snapshot
 
 Json = dict[str, Any]
 
@@ -28,21 +28,21 @@ class Impossibles:
         self._found: Mapping[str, tuple[Impossible, ...]] = {}
         self._told: frozenset[str] = frozenset()
 
-    async def now(self, conn: Connection) -> Mapping[str, tuple[Impossible, ...]]:
-        """Job -> why no node can ever run it. A node that is away still counts: it may come back."""
+    def now(self, rows: Iterable[Row]) -> Mapping[str, tuple[Impossible, ...]]:
+        """Job -> why no node can ever run it. `rows` of `nodes.rows`: one that is away counts, it may come back."""
         lab = self._shared.lab
-        fleet = tuple(_lasting(nodes.node_of(row, holds=False)) for row in await nodes.rows(conn))
+        fleet = tuple(_lasting(nodes.node_of(row, holds=False)) for row in rows)
         if lab is not self._lab or fleet != self._fleet:
             self._found = judged(lab, fleet)
             self._lab, self._fleet = lab, fleet
         return self._found
 
-    async def has_changed(self, conn: Connection) -> bool:
+    def has_changed(self, rows: Iterable[Row]) -> bool:
         """Whether other jobs are impossible than when this was asked last."""
-        before, self._told = self._told, frozenset(await self.now(conn))
+        before, self._told = self._told, frozenset(self.now(rows))
         return before != self._told
 
-    async def problems(self, conn: Connection) -> list[Json]:
+    def problems(self, rows: Iterable[Row]) -> list[Json]:
         return [
             {
                 "code": "impossible",
@@ -51,7 +51,7 @@ class Impossibles:
                 "message": f"{job} can never run: {one.message}",
                 "hint": one.hint,
             }
-            for job, found in (await self.now(conn)).items()
+            for job, found in self.now(rows).items()
             for one in found
         ]
 
@@ -61,9 +61,10 @@ def judged(lab: Lab | None, fleet: Sequence[Node]) -> dict[str, tuple[Impossible
     if lab is None or not fleet:
         return {}
     found: dict[str, tuple[Impossible, ...]] = {}
+    snapshot = Snapshot.of(fleet)
     for job in lab.jobs:
         asks = (job.requires, job.affinity, job.anti_affinity)
-        if any(asks) and not job.shadow and (why := impossible(job, tuple(fleet))):
+        if any(asks) and not job.shadow and (why := impossible(job, snapshot)):
             found[job.name] = why
     return found
 

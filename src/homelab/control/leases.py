@@ -196,6 +196,11 @@ async def given_up(conn: Connection, *, since: timedelta) -> int:
     return 0 if row is None else int(row["count"])
 
 
+async def prune(conn: Connection) -> None:
+    """Forget what ended long ago, as runs are forgotten."""
+    await conn.execute("delete from lease where ended < now() - interval '60 days'")
+
+
 async def give_up_node(conn: Connection, node: str) -> list[Row]:
     """End everything that a node holds, for it is removed: (work, node, token) each."""
     ended = await all_rows(

@@ -4,7 +4,7 @@ What a node is, is declared by the lab file, said when it joined, and measured b
 heartbeat says, by the database's clock. Written by `control` alone. No decisions here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -40,10 +40,16 @@ class Beat:
 
 async def declare(conn: Connection, lab: Lab) -> None:
     """The nodes of the lab file. Those that it names no more stay while something is known of them, undeclared."""
+    named = [node.name for node in lab.nodes]
+    await conn.execute(
+        "delete from node where name <> all(%s) and heartbeat is null and version = ''"
+        " and not exists (select from lease where node = node.name)",
+        (named,),
+    )
     await conn.execute(
         "update node set declared = '{}', roles = '[]', labels = '{}', address = '', sleeps = false, wake = ''"
         " where name <> all(%s)",
-        ([node.name for node in lab.nodes],),
+        (named,),
     )
     fleet = fleet_of(lab.nodes, concurrency=lab.worker.concurrency)
     rows = [
@@ -124,9 +130,9 @@ async def rows(conn: Connection) -> list[Row]:
     return await all_rows(conn, f"{_ALL} order by name")
 
 
-async def asleep(conn: Connection) -> set[str]:
+def asleep(rows: Iterable[Row]) -> set[str]:
     """The nodes that sleep: what is silent there has not failed."""
-    return {row["name"] for row in await rows(conn) if _state(row, holds=False) == "asleep"}
+    return {row["name"] for row in rows if _sleeps(row)}
 
 
 async def locked(conn: Connection, name: str) -> Row | None:
@@ -151,13 +157,26 @@ def node_of(row: Row, *, holds: bool) -> Node:
 
 
 def _state(row: Row, *, holds: bool) -> State:
-    if row["asleep"]:
-        return "asleep"
-    if row["age_s"] is None or row["age_s"] > UNREACHABLE.total_seconds():
-        return "asleep" if row["sleeps"] and row["age_s"] is not None else "unreachable"
-    if row["wanted"] == "drained":
+    is_asleep = _sleeps(row)
+    if not is_asleep and _is_silent(row):
+        return "unreachable"
+    if row["wanted"] == "drained":  # also asleep: it is not woken for anything
         return "draining" if holds else "drained"
-    return "ready"
+    return "asleep" if is_asleep else "ready"
+
+
+def _sleeps(row: Row) -> bool:
+    """It said so, or it is silent and the lab file says that this is sleep."""
+    return bool(row["asleep"] or (row["sleeps"] and row["age_s"] is not None and _is_silent(row)))
+
+
+def is_away(row: Row) -> bool:
+    """Whether it sleeps or is not heard."""
+    return _sleeps(row) or _is_silent(row)
+
+
+def _is_silent(row: Row) -> bool:
+    return row["age_s"] is None or row["age_s"] > UNREACHABLE.total_seconds()
 
 
 def record(capacity: Capacity) -> dict[str, Any]:

@@ -37,7 +37,7 @@ async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetim
         conditions = await history.open_conditions(conn)
         going = await history.going(conn)
         workers = await store.workers(conn)
-        asleep = await nodes.asleep(conn)
+        asleep = nodes.asleep(await nodes.rows(conn))
         seen = await store.last_event(conn)
         jobs = jobs_now(shared, newest, results, conditions)
         failures = [(j.failure["id"], j.name, j.failure["attempt"]) for j in jobs if j.failure and not j.paused]

@@ -201,6 +201,8 @@ def written(job: Job) -> dict[str, str]:
                 found |= _retries_text(value)
             case "expect":
                 found |= _expect_text(value)
+            case "save_required":
+                found |= {"save.required": _text(value)} if job.save else {}
             case "notify_on":
                 found["notify.on"] = "as the lab says" if value is None else ", ".join(value) or "never"
             case "notify_urls":
@@ -270,6 +272,11 @@ def _settings(lab: Lab) -> dict[str, str]:
     found["notify.throttle"] = duration_text(lab.notify.throttle_s)
     found["access.hosts"] = ", ".join(lab.access.hosts)
     found |= {f"access.tailscale.{login}": role for login, role in sorted(lab.access.tailscale.items())}
+    store = lab.artefacts
+    found["artefacts.store"] = store.store or "in HOMELAB_HOME"
+    found |= {f"artefacts.{n}": _text(getattr(store, n)) for n in ("endpoint", "region", "access_key", "secret_key")}
+    found["artefacts.keep"] = "none" if store.keep_s is None else duration_text(store.keep_s)
+    found["artefacts.max_size"] = size_text(store.max_bytes)
     for name, service in sorted(lab.services.items()):
         url = service.url or ""
         found |= {

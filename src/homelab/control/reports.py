@@ -7,12 +7,13 @@ entered in the ledger, for the scheduler to do. Called by `control.service`.
 import hashlib
 import json as jsonlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import structlog
 
 from homelab.control import leases, ledger, store
+from homelab.core.passing import Passed
 from homelab.db.pool import Connection, json
 
 log = structlog.get_logger()
@@ -103,7 +104,8 @@ async def _is_over(conn: Connection, report: Report) -> bool:
 
 
 def _event(report: Report) -> tuple[str, str, dict[str, Any]]:
-    body = {k: v for k, v in report.items() if k not in ("id", "kind", "tail", "facts", "outputs", "token")}
+    apart = ("id", "kind", "tail", "facts", "outputs", "artefacts", "token")
+    body = {k: v for k, v in report.items() if k not in apart}
     return str(report["kind"]), str(report.get("job") or report.get("flow") or ""), body
 
 
@@ -124,6 +126,7 @@ async def _enter(conn: Connection, report: Report) -> None:
             )
         case "job.finished":
             await _job_finished(conn, report)
+            await _saved(conn, report)
         case "run.finished" | "run.skipped":
             await conn.execute(
                 "update run set state = %(state)s, started = coalesce(started, %(started)s), ended = %(ended)s,"
@@ -174,6 +177,15 @@ async def _job_finished(conn: Connection, report: Report) -> None:
             "facts": json({k: v for k, v in facts.items() if k not in _STEADY}) if facts else None,
         },
     )
+
+
+async def _saved(conn: Connection, report: Report) -> None:
+    for artefact in Passed.from_json(report).artefacts:
+        await conn.execute(
+            "insert into artefact (run, job, attempt, path, sha256, bytes, node) values (%(run)s, %(job)s, %(attempt)s,"
+            " %(path)s, %(sha256)s, %(bytes)s, %(node)s) on conflict do nothing",
+            {**report, **asdict(artefact)},
+        )
 
 
 async def _run_missed(conn: Connection, report: Report) -> None:

@@ -25,6 +25,7 @@ from homelab.control import (
     leases,
     ledger,
     nodes,
+    parameters,
     preview,
     questions,
     reports,
@@ -32,6 +33,7 @@ from homelab.control import (
     store,
     versions,
 )
+from homelab.control.artefacts import Artefacts
 from homelab.control.digest import Digest
 from homelab.control.dispatch import Dispatch
 from homelab.control.fleet import Fleet
@@ -44,9 +46,9 @@ from homelab.control.recovery import Recovery
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.control.waking import Waking
-from homelab.core import labfile
+from homelab.core import dag, labfile
 from homelab.core.errors import InputError, NotFoundError, RefusedError
-from homelab.core.jobs import Flow, RunState
+from homelab.core.jobs import RunState
 from homelab.db.migrate import migrate
 from homelab.db.pool import AWAY, UNFIT, Connection, Database
 from homelab.flows import records
@@ -61,8 +63,6 @@ log = structlog.get_logger()
 
 Json = dict[str, Any]
 WAKE_S = 25.0
-PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-PARAMS_BYTES = 256 * 1024
 RUN_PREFIX = re.compile(r"[0-9a-f-]{4,35}")
 
 
@@ -76,12 +76,14 @@ class Control:
         self._scheduler = Scheduler(shared)
         self._clocks = heartbeats.Clocks()
         self._reader = roster.Reader(shared)
+        self._wanted = heartbeats.Wanted()
         self._impossibles = Impossibles(shared)
         self.waking = Waking(shared)
         self.dispatch = Dispatch(shared, self._reader, self.waking)
         self.waiting = Queue(shared, self.dispatch)
         self._recovery = Recovery(shared, self.dispatch, self.waiting, watcher)
-        self.fleet = Fleet(shared, waiting=self.waiting.standing)
+        self.fleet = Fleet(shared, waiting=self.queue)
+        self.artefacts = Artefacts(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find, queue=self.queue)
 
     @classmethod
@@ -175,7 +177,7 @@ class Control:
                     told = await store.last_event(conn) != before
                 async with self._shared.database.connection() as conn:
                     told |= await self.digest.tick(conn, self._shared.clock())
-                    told |= await self._impossibles.has_changed(conn)
+                    told |= self._impossibles.has_changed(await nodes.rows(conn))
                 if told:
                     self._shared.tell()
                 self._shared.notes.pop("watch-broken", None)
@@ -195,6 +197,8 @@ class Control:
             try:
                 async with self._shared.database.connection() as conn:
                     await store.prune(conn)
+                    await leases.prune(conn)
+                await self.artefacts.prune()
             except AWAY as error:
                 log.warning("prune.waits", error=str(error).strip())
             await asyncio.sleep(3600)
@@ -204,7 +208,7 @@ class Control:
     async def lab(self) -> Json:
         """The name of the lab, its nodes as its workers tell, and what is wrong."""
         async with self._shared.database.connection() as conn:
-            workers, asleep = await store.workers(conn), await nodes.asleep(conn)
+            workers, asleep = await store.workers(conn), nodes.asleep(await nodes.rows(conn))
         name = None if self._shared.lab is None else self._shared.lab.name
         shadow = [job.name for s in self._shared.flows.values() for job in s.flow.jobs if job.shadow]
         return {
@@ -295,14 +299,14 @@ class Control:
     async def run_job(self, name: str, *, params: Mapping[str, str], only: bool = False, by: str) -> Json:
         """Start a job now, with what it needs before it and what needs it after it; `only`: nothing else."""
         scheduled = self._find(name)
-        _check_params(params)
-        jobs = [name] if only else closure(scheduled.flow, name)
-        parameters: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
+        parameters.check(params)
+        jobs = [name] if only else dag.around(scheduled.flow, name)
+        given: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
         if len(jobs) < len(scheduled.flow.jobs):
-            parameters["only"] = jobs
+            given["only"] = jobs
         now = self._shared.clock()
         run = await self._shared.prefect.create_run(
-            scheduled.deployment, name=f"{name} by hand", due=now, idempotency_key=None, parameters=parameters
+            scheduled.deployment, name=f"{name} by hand", due=now, idempotency_key=None, parameters=given
         )
         async with self._shared.database.connection() as conn:
             new = store.NewRun(id=run, flow=scheduled.flow, due=None, trigger="manual", jobs=jobs, by=by, params=params)
@@ -459,13 +463,13 @@ class Control:
         if told.slept_s:
             await store.add_events(conn, [("node.slept", told.beat.name, {"seconds": told.slept_s})])
             self._shared.tell()
-        jobs = [job for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs]
         tokens = [int(token) for token in body.get("leases", ())]
         kept = await leases.renew(conn, told.beat.name, epoch, tokens) if tokens else set[int]()
         lost = [token for token in tokens if token not in kept]
         gone = await store.gone(conn, told.beat.name, runs) if (runs := _runs_of(body)) else []
         await self._recovery.revive(conn, told.beat.name, _jobs_of(body))
-        return {"epoch": epoch, "lost": lost, "gone": gone, "sense": heartbeats.to_sense(jobs, declared)}
+        sense = self._wanted.to_sense(self._shared.flows, declared)
+        return {"epoch": epoch, "lost": lost, "gone": gone, "sense": sense}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
         """The commands for a worker, as soon as there are some; after 25 s, none."""
@@ -502,11 +506,14 @@ class Control:
     async def why(self, job: str) -> Json:
         scheduled = self._find(job)
         async with self._shared.database.connection() as conn:
-            never = (await self._impossibles.now(conn)).get(job, ())
+            never = self._impossibles.now(await nodes.rows(conn)).get(job, ())
         impossible = [one.message for one in never]
-        waiting = await self.queue()
+        waiting = [one for one in await self.fleet.queue() if one["job"] == job]
         now = self._shared.clock()
-        return await questions.why(self._shared, scheduled, job, now, impossible=impossible, waiting=waiting)
+        found = await questions.why(self._shared, scheduled, job, now, impossible=impossible, waiting=waiting)
+        if not impossible and not waiting:
+            found["reasons"] += await self.fleet.where(job)
+        return found
 
     async def graph(self) -> Json:
         return questions.graph(self._shared)
@@ -547,10 +554,14 @@ class Control:
     async def problems(self) -> list[Json]:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
-            workers, asleep = await store.workers(conn), await nodes.asleep(conn)
-            never = await self._impossibles.problems(conn)
-        found = questions.problems(self._shared, workers, asleep) + await self.fleet.problems()
-        return found + never + self.waking.problems() + told
+            workers, fleet = await store.workers(conn), await nodes.rows(conn)
+        never = self._impossibles.problems(fleet)
+        of_nodes = await self.fleet.problems()
+        gone = {one["node"] for one in of_nodes if one["code"] == "node-unreachable"}
+        silent = {worker["name"] for worker in workers if worker["node"] in gone}  # its machine says it already
+        found = questions.problems(self._shared, workers, nodes.asleep(fleet))
+        kept = [one for one in found if one["code"] != "worker-silent" or one["subject"] not in silent]
+        return kept + of_nodes + never + self.waking.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:
@@ -570,28 +581,3 @@ def _runs_of(body: Json) -> list[str]:
 def _jobs_of(body: Json) -> dict[str, list[str]]:
     """Run -> the jobs of it that a heartbeat says run."""
     return {str(one["run"]): [str(job) for job in one["jobs"]] for one in body.get("running", ()) if one.get("jobs")}
-
-
-def closure(flow: Flow, name: str) -> list[str]:
-    """`name` with all it needs and all that needs it, in the flow's order."""
-    up, down = {name}, {name}
-    for job in reversed(flow.jobs):
-        if job.name in up:
-            up |= {need.job for need in job.needs}
-    for job in flow.jobs:
-        if any(need.job in down for need in job.needs):
-            down.add(job.name)
-    return [job.name for job in flow.jobs if job.name in up | down]
-
-
-def _check_params(params: Mapping[str, str]) -> None:
-    for name, value in params.items():
-        if not PARAM_NAME.fullmatch(name):
-            raise InputError(
-                f"{name[:60]!r} is not the name of a parameter",
-                hint="Names are letters, digits and underscores, and do not begin with a digit.",
-            )
-        if "\0" in value:
-            raise InputError(f"the value of parameter {name} holds a NUL byte, which no environment can carry")
-    if sum(len(value.encode()) for value in params.values()) > PARAMS_BYTES:
-        raise InputError(f"the parameters are longer than {PARAMS_BYTES // 1024} KiB", hint="Pass the name of a file.")

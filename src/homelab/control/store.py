@@ -7,7 +7,7 @@ run; jobs of a run that have not begun have the run's own state. Called by the p
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from homelab.core.jobs import Flow
 from homelab.db.pool import Connection, json
@@ -392,7 +392,8 @@ async def last_ends(conn: Connection, jobs: Sequence[str]) -> dict[str, tuple[da
 async def beat(conn: Connection, body: Mapping[str, Any]) -> Row | None:
     """Take a heartbeat. A row when another worker of this name is alive: that one. One that was heard lately is, unless
     the new one says which it `replaces`: it holds the lock of the same home, so that one has ended."""
-    replaced: Mapping[str, Any] = body.get("replaces") or {}
+    raw: object = body.get("replaces")
+    replaced: Mapping[str, Any] = cast("Mapping[str, Any]", raw) if isinstance(raw, Mapping) else dict[str, Any]()
     other = await one_row(
         conn,
         "select name, pid, node from worker where name = %(worker)s and (pid, date_trunc('milliseconds', started)) is"

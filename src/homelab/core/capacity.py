@@ -8,7 +8,7 @@ Names of resources: `cpu`, `memory`, `gpu_memory`, `slots`, `disk:PATH`, `app:NA
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -99,6 +99,31 @@ def said(resource: str, value: int) -> str:
     return f"{text(resource, value)} {name.removesuffix('s') if value == UNIT and not is_bytes(resource) else name}"
 
 
+_TELLING: Final = (GPU_MEMORY, MEMORY, CPU, SLOTS)
+
+
+def telling(amounts: Mapping[str, int], *, most: int = 2) -> str:
+    """The amounts that tell most of a piece of work, in words: GPU memory first, then memory, cores."""
+    order = sorted(amounts, key=lambda name: (_TELLING.index(name) if name in _TELLING else len(_TELLING), name))
+    return ", ".join(said(name, amounts[name]) for name in order[:most])
+
+
+def cells(amounts: Sequence[float], total: float, wide: int) -> list[int]:
+    """How many of the `wide` cells of a bar each amount takes, in their order. What is there at all has one while there
+    are any; together they never take more than all."""
+    left, found = wide, list[int]()
+    for amount_ in amounts:
+        share = min(1.0, amount_ / total) if total > 0 else 0.0
+        found.append(min(left, max(1, round(share * wide))) if amount_ > 0 and total > 0 else 0)
+        left -= found[-1]
+    for n in range(len(found) - 1, 0, -1):
+        # A small one at the end of a full bar is seen all the same: a larger one before it gives way.
+        if amounts[n] > 0 and total > 0 and found[n] == 0 and max(found) > 1:
+            found[found.index(max(found))] -= 1
+            found[n] = 1
+    return found
+
+
 def _decimal(value: int, unit: int, *, up: bool) -> str:
     tenths = -(-value * 10 // unit) if up else value * 10 // unit
     whole, rest = divmod(tenths, 10)
@@ -108,6 +133,11 @@ def _decimal(value: int, unit: int, *, up: bool) -> str:
 def number(resource: str, value: int) -> int | float:
     """An amount for JSON: bytes, or units."""
     return value if is_bytes(resource) else value / UNIT
+
+
+def of_number(resource: str, value: float) -> int:
+    """The opposite of `number`."""
+    return round(value if is_bytes(resource) else value * UNIT)
 
 
 def to_json(amounts: Amounts) -> dict[str, int | float]:

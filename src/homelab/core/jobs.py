@@ -138,6 +138,10 @@ class Job:
     """Higher is first; waiting counts as priority too (`core.placement`)."""
     restartable: bool = False
     """It may be stopped and started anew for work of higher priority."""
+    save: tuple[str, ...] = ()
+    """Patterns of files below its working folder that are kept after it succeeded."""
+    save_required: bool = False
+    """It has failed when a pattern finds nothing, or a file cannot be kept."""
     expect: Expected = NOTHING_EXPECTED
     """What is usual for it, where a person knows better than its history. Not part of the flow's digest."""
     source: str = ""
@@ -197,6 +201,7 @@ class Flow:
 
 _LATER: Mapping[str, object] = {
     "shadow": False, "affinity": (), "anti_affinity": (), "place": "auto", "priority": 0, "restartable": False,
+    "save": (), "save_required": False,
 }  # fmt: skip
 """Fields that a digest has only when they say something: definitions made before there were any keep theirs."""
 
@@ -211,7 +216,7 @@ def _job_from(raw: Mapping[str, Any]) -> Job:
     values["needs"] = tuple(Need(**_known(Need, n)) for n in raw.get("needs", ()))
     values["expect"] = Expected(**_known(Expected, raw.get("expect", {})))
     values["retries"] = Retries(**_known(Retries, raw.get("retries", {})))
-    for name in ("exclusive", "tags", "notify_urls"):
+    for name in ("exclusive", "tags", "notify_urls", "save"):
         values[name] = tuple(raw.get(name, ()))
     for name in ("affinity", "anti_affinity"):
         values[name] = tuple(Affinity(**_known(Affinity, a)) for a in raw.get(name, ()))

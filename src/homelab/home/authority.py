@@ -33,11 +33,13 @@ class Authority:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerCertificate:
-    """`path`: the certificate and its key, in one file of mode 0600. `names`: those that it is for."""
+    """`path`: the certificate and its key, in one file of mode 0600. `names`: those that it is for. `serial` tells it
+    from its predecessor."""
 
     path: Path
     names: tuple[str, ...]
     ends: datetime
+    serial: int
 
     def is_due(self, names: Iterable[str], now: datetime) -> bool:
         """Whether another is to be made: it ends soon, or is not for these names."""
@@ -84,7 +86,12 @@ def _read(home: Home, path: Path) -> ServerCertificate | None:
         names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (OSError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return None
-    return ServerCertificate(path=path, names=tuple(str(n.value) for n in names), ends=found.not_valid_after_utc)
+    return ServerCertificate(
+        path=path,
+        names=tuple(str(n.value) for n in names),
+        ends=found.not_valid_after_utc,
+        serial=found.serial_number,
+    )
 
 
 def _self_signed(now: datetime) -> tuple[str, str]:

@@ -52,12 +52,22 @@ class Home:
         return self.root / "definitions"
 
     @property
+    def artefacts(self) -> Path:
+        """Files that jobs save, by what is in them (`home.objects`): the lab's own on the machine of control, and the
+        copies that are needed on a node."""
+        return self.root / "artefacts"
+
+    @property
     def postgres(self) -> Path:
         return self.root / "postgres"
 
     @property
     def supervisor_socket(self) -> Path:
         return self.run / "supervisor.sock"
+
+    def is_node(self) -> bool:
+        """Whether this is the home of a node that joined a lab on another machine: `node.json` says so."""
+        return (self.root / "node.json").exists()
 
     def run_folder(self, run_id: str) -> Path:
         return self.runs / run_id[:2] / run_id

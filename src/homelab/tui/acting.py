@@ -19,10 +19,16 @@ def again(door: Door, target: Target) -> Asked:
 
 
 def cancel(door: Door, target: Target) -> Asked:
+    if target.node:
+        return None
     return asking.cancel(_run(door, target)) if target.run else "It has not run yet: there is nothing to cancel."
 
 
 def pause(door: Door, target: Target) -> Asked:
+    if target.node:
+        node = door.get(f"/api/v1/nodes/{part(target.node)}")["node"]
+        action = "undrain" if node["drained_since"] else "drain"
+        return asking.drain(node, door.get(f"/api/v1/nodes/{part(target.node)}/preview", {"action": action}))
     return asking.pause(_job(door, target), _graph(door)) if target.job else None
 
 

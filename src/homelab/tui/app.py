@@ -340,8 +340,11 @@ class Top(App[int]):
         target = self._target()
         if target is not None and target.run:
             self.go(Place(view="log", run=target.run, job=target.job))
-        elif target is not None:
+        elif target is not None and target.job:
             self.say("It has not run yet: there is no log.", "warn")
+
+    def action_machines(self) -> None:
+        self.go(Place(view="nodes"))
 
     def action_describe(self) -> None:
         target = self._target()

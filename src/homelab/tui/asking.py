@@ -107,6 +107,19 @@ def _is(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
+def drain(node: Json, preview: Json) -> Question:
+    """Drain, or undrain what is drained. `preview`: what the API says it would do."""
+    name, action = words.short(node["name"]), str(preview["action"])
+    choice = Choice(
+        key="y",
+        label=action,
+        path=f"/api/v1/nodes/{part(node['name'])}/{action}",
+        done=f"{name} is drained" if action == "drain" else f"{name} takes work again",
+    )
+    will = tuple(words.stamps(sentence) for sentence in preview["will"])
+    return Question(title=f"{action.capitalize()} {name}?", will=will, choices=(choice,))
+
+
 def pause(job: Json, graph: Json) -> Question:
     """Pause, or resume what is paused."""
     name = words.short(job["name"])

@@ -95,7 +95,7 @@ def _node(node: dict[str, Any], frame: Frame) -> Row:
 
 VIEW = View(
     name="lab",
-    aliases=("services", "nodes"),
+    aliases=("services",),
     about="services, machines, what is wrong with the lab",
     load=load,
     draw=draw,

@@ -33,6 +33,7 @@ class Target:
 
     job: str = ""
     run: str = ""
+    node: str = ""
     again: Literal["run", "retry"] = "run"
     opens: Place | None = None
     """Where Enter leads."""

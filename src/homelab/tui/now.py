@@ -56,7 +56,8 @@ def summary(answer: Json) -> Line:
 def _entry(entry: dict[str, Any], number: int, frame: Frame) -> list[Line]:
     job, run = str(entry.get("job") or ""), str(entry.get("run") or "")
     actions: list[str] = entry["actions"]
-    opens = Place(view="run", run=run, job=job) if run else Place(view="job", job=job) if job else Place(view="lab")
+    elsewhere = Place(view="nodes" if entry.get("node") else "lab")
+    opens = Place(view="run", run=run, job=job) if run else Place(view="job", job=job) if job else elsewhere
     target = Target(job=job, run=run, again="run" if "run" in actions else "retry" if run else "run", opens=opens)
     key = f"!{entry['kind']} {entry['subject']} {number if not job else ''}"
     since = marks.ago(entry.get("since"), frame.now) if entry.get("since") else ""

@@ -1,6 +1,6 @@
 """The views, in the order in which `?` and the command bar list them. A new one is its file and its line here."""
 
-from homelab.tui import job, jobs, lab, log, notifications, now, run, runs
+from homelab.tui import job, jobs, lab, log, nodes, notifications, now, run, runs
 from homelab.tui.layout import Place
 from homelab.tui.view import View
 
@@ -11,6 +11,7 @@ VIEWS: tuple[View, ...] = (
     run.VIEW,
     job.VIEW,
     log.VIEW,
+    nodes.VIEW,
     lab.VIEW,
     notifications.VIEW,
 )

@@ -38,7 +38,9 @@ MAX_VARIABLES = 200
 _REMEMBERED = 1000
 _PATIENCE_S = 2.0
 """How long the end of an attempt waits for its command to have been read."""
-_OF_THE_RUN = frozenset({"HOMELAB_RUN_ID", "HOMELAB_DUE", "HOMELAB_ATTEMPT", "HOMELAB_JOB", "HOMELAB_OUTPUT"})
+_OF_THE_RUN = frozenset(
+    {"HOMELAB_RUN_ID", "HOMELAB_DUE", "HOMELAB_ATTEMPT", "HOMELAB_JOB", "HOMELAB_OUTPUT", "HOMELAB_INPUTS"}
+)
 _SIGKILL = 9
 _USUAL_FOLDERS = (
     "/opt/homebrew/bin", "/opt/homebrew/sbin", "/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin",

@@ -6,7 +6,8 @@ dies; `control` drops those it has seen. Called by `worker.loop`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import httpx
@@ -64,8 +65,17 @@ class ControlLink:
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def call(self, method: str, path: str, body: Any = None, *, timeout_s: float = 15.0) -> Any:
-        """The decoded JSON answer. ControlUnavailable: try again later; ControlRefused: it will not be different."""
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        content: bytes | AsyncIterable[bytes] | None = None,
+        timeout_s: float = 15.0,
+    ) -> Any:
+        """The decoded JSON answer to `body` (as JSON), or to bytes as they are. ControlUnavailable: try again later;
+        ControlRefused: it will not be different."""
         self._url = self._url or self._reach.control
         if self._url is None:
             raise ControlUnavailable("control has no address yet")
@@ -73,17 +83,31 @@ class ControlLink:
             answer = await self._client.request(
                 method,
                 self._url + path,
-                content=None if body is None else orjson.dumps(body),
+                content=content if content is not None else None if body is None else orjson.dumps(body),
+                headers=None if content is None else {"content-type": "application/octet-stream"},
                 timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
             )
         except httpx.HTTPError as error:
             self._url = None
             raise ControlUnavailable(reach.trouble(error)) from error
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise ControlUnavailable(f"HTTP {answer.status_code}")
-        if answer.status_code >= 400:
-            raise ControlRefused(answer.status_code, *_error_of(answer))
+        _raise_for(answer)
         return orjson.loads(answer.content) if answer.content else None
+
+    @asynccontextmanager
+    async def download(self, path: str) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """The answer's bytes as they come. Raises as `call` does, also in the middle of them."""
+        self._url = self._url or self._reach.control
+        if self._url is None:
+            raise ControlUnavailable("control has no address yet")
+        try:
+            async with self._client.stream("GET", self._url + path) as answer:
+                if answer.status_code != 200:
+                    await answer.aread()
+                    _raise_for(answer)
+                yield answer.aiter_bytes()
+        except httpx.HTTPError as error:
+            self._url = None
+            raise ControlUnavailable(reach.trouble(error)) from error
 
     async def definition(self, digest: str) -> Flow:
         """The flow of that digest: from the cache on disk, else from `control` (and then cached; it never changes)."""
@@ -101,6 +125,13 @@ class ControlLink:
         except OSError as error:  # a full disk costs the cache, not the run
             log.warning("definition.cache_failed", digest=digest, error=str(error))
         return Flow.from_json(text)
+
+
+def _raise_for(answer: httpx.Response) -> None:
+    if answer.status_code >= 500 or answer.status_code == 429:
+        raise ControlUnavailable(f"HTTP {answer.status_code}: {_error_of(answer)[0]}")
+    if answer.status_code >= 400:
+        raise ControlRefused(answer.status_code, *_error_of(answer))
 
 
 def _error_of(answer: httpx.Response) -> tuple[str, str]:

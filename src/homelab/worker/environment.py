@@ -50,6 +50,7 @@ def environment_of(
     due: datetime | None,
     home: str = "",
     output: str = "",
+    inputs: str = "",
     passed: Mapping[str, str] | None = None,
     params: Mapping[str, str] | None = None,
     secrets: Mapping[str, str] | None = None,
@@ -57,15 +58,18 @@ def environment_of(
     """All variables of one attempt. Later ones win: cron's, the job's, defaults of parameters, what needed jobs
     `passed` on, parameters given for this run, secrets (values), the run's facts.
 
-    `output`: the file in which it may pass on variables itself (`worker.outputs`). HOMELAB_DUE is the instant as ISO
-    8601 UTC, empty for a run started by hand. InputError: a parameter has a name that is no variable's, or that would
-    change what runs, or a value that no program can be given.
+    `output`: the file in which it may pass on variables itself (`worker.outputs`). `inputs`: the folder of the files
+    that needed jobs saved. HOMELAB_DUE is the instant as ISO 8601 UTC, empty for a run started by hand. InputError: a
+    parameter, or what was passed, has a name that is no variable's, or that would change what runs, or a value that no
+    program can be given.
     """
     environment = {"SHELL": job.shell, "PATH": DEFAULT_PATH, "HOME": account.home, "USER": account.name}
     environment |= dict(job.environment)
     environment["LOGNAME"] = account.name
     for name in {**job.params, **(params or {})}:
         _check_param(job, name)
+    for name in passed or {}:
+        _check_passed(job, name)
     environment |= {**job.params, **(passed or {}), **(params or {})}
     environment |= dict(secrets or {})
     if home:
@@ -76,6 +80,8 @@ def environment_of(
     environment["HOMELAB_ATTEMPT"] = str(attempt)
     if output:
         environment["HOMELAB_OUTPUT"] = output
+    if inputs:
+        environment["HOMELAB_INPUTS"] = inputs
     for name, value in environment.items():
         _check(job, name, value)
     return environment
@@ -109,6 +115,12 @@ def _check_param(job: Job, name: str) -> None:
             f"parameter '{name}' could change what job '{job.name}' runs",
             hint=f"If that is wanted, declare it in the lab file: [jobs.{job.name}] params.{name} = ...",
         )
+
+
+def _check_passed(job: Job, name: str) -> None:
+    """As it was checked where it was written: that may have been another machine."""
+    if not _NAME.fullmatch(name) or is_steering(name):
+        raise InputError(f"the variable {name!r}, which was passed to job '{job.name}', could change what it runs")
 
 
 def _check(job: Job, name: str, value: str) -> None:

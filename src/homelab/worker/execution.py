@@ -29,6 +29,7 @@ from homelab.worker.control_link import Reports
 from homelab.worker.facts import RunFacts
 from homelab.worker.journal import InFlight, Journal
 from homelab.worker.leasing import Ask, Leasing, Place, asks_little
+from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.process import Outcome
 from homelab.worker.record import Gate, Record
@@ -53,6 +54,7 @@ class Node:
     gate: Gate
     reports: Reports
     shipping: LogShipping
+    copies: LogCopies
     admission: Admission
     leasing: Leasing
     launcher: launch.Launcher
@@ -321,6 +323,8 @@ class Execution:
                 path, run_id=self.facts.id, task_run_id=records.task_run_id(self.facts.id, job.name)
             )
 
+            self._node.copies.follow(path)
+
             def on_start(pid: int, started: datetime) -> None:
                 self.running[job.name] = pid
                 self._since.pop(job.name, None)
@@ -341,6 +345,7 @@ class Execution:
             finally:
                 self.running.pop(job.name, None)
                 self._node.shipping.end(shipment)
+                self._node.copies.end(path)
             evicted = self._evicted.pop(job.name, "")
             if evicted and outcome.state is RunState.CANCELLED and not self._cancelled.is_set():
                 self._settle_eviction(job, attempt, outcome, path, place)

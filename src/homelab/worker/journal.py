@@ -27,7 +27,7 @@ from homelab.core.jobs import Flow, RunState
 from homelab.core.passing import NOTHING, Passed
 from homelab.core.times import iso
 from homelab.home.paths import Home
-from homelab.worker import runlog, survivors
+from homelab.worker import log_copies, runlog, survivors
 from homelab.worker.facts import RunFacts
 
 KEEP_DAYS = 30
@@ -418,7 +418,7 @@ def prune(home: Home, *, keep_days: float = KEEP_DAYS, max_bytes: int = MAX_BYTE
     """Remove folders of ended runs, those older than `keep_days` and then the oldest until all take `max_bytes` at
     most. Returns how many. Blocks: call it in a thread."""
     moment = clock.time() if now is None else now
-    open_ids = {p.name for p in _children(home.runs / "open")}
+    open_ids = {p.name for p in _children(home.runs / "open")} | log_copies.waiting(home)
     kept: list[tuple[float, int, Path]] = []
     gone = 0
     for shelf in _children(home.runs):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from homelab.core.capacity import requirements_of
 from homelab.core.errors import InputError
 from homelab.core.jobs import Job, RunState
 from homelab.core.passing import NOTHING, Passed, variables_of
@@ -18,22 +19,31 @@ from homelab.flows.pyrunner import PythonRunner, PythonSpec
 from homelab.home import references
 from homelab.home.paths import Home
 from homelab.worker import environment, handing, process, python, runlog
+from homelab.worker.artefacts import Artefacts
 from homelab.worker.circumstances import Observer
 from homelab.worker.facts import RunFacts
 from homelab.worker.process import Outcome
 from homelab.worker.redaction import Redactor, too_short
 from homelab.worker.runlog import Writer
+from homelab.worker.sensors import own
 
 
 class Launcher:
     """Starts the attempts of one worker."""
 
-    def __init__(self, home: Home, *, prefect: Mapping[str, str] | None = None) -> None:
+    def __init__(self, home: Home, artefacts: Artefacts, *, prefect: Mapping[str, str] | None = None) -> None:
         """`prefect`: the variables by which a Python flow finds the lab's Prefect server."""
         self._home = home
+        self._artefacts = artefacts
         self.prefect = dict(prefect or {})
         self.runner = PythonRunner()
         self._observer = Observer(home)
+        self._ended: list[own.Job] = []
+
+    def ended(self) -> list[own.Job]:
+        """The attempts that ended since this was asked last, as the sensors count them."""
+        found, self._ended = self._ended, []
+        return found
 
     async def run(
         self,
@@ -57,7 +67,7 @@ class Launcher:
         passed = variables_of(handed)
         try:
             account = process.account_of(job.user)
-            exchange = handing.prepare(log_path, account)
+            exchange = handing.prepare(log_path, account, has_inputs=handing.has_inputs(job, facts.flow))
         except InputError as error:
             return self._not_started(job, log_path, redactor, error)
         try:
@@ -78,15 +88,24 @@ class Launcher:
                 self._observer.read_beside(spec, began)
 
         try:
-            outcome = await process.run(
-                spec, writer, cancel=cancel, start=start, on_start=started, cancel_reason=cancel_reason
-            )
+            why = await handing.bring(exchange, handed, self._artefacts, writer, cancel)
+            if why:
+                outcome = Outcome.not_started(RunState.FAILED, f"not started: {why}", datetime.now(UTC))
+            else:
+                outcome = await process.run(
+                    spec, writer, cancel=cancel, start=start, on_start=started, cancel_reason=cancel_reason
+                )
             passed_on = NOTHING
             if outcome.state is RunState.SUCCEEDED:
-                passed_on = handing.collect(exchange, account, redactor, writer)
+                passed_on, why = await handing.collect(exchange, job, Path(spec.cwd), self._artefacts, redactor, writer)
+                if why:
+                    passed_on, outcome = NOTHING, replace(outcome, state=RunState.FAILED, reason=f"not saved: {why}")
         finally:
             exchange.close()
             writer.close(time.time())
+        if job.requires and outcome.pid is not None and outcome.cpu_s is not None:
+            promised = requirements_of(job.requires).amounts
+            self._ended.append(own.Job(session=outcome.pid, promised=promised, ended_cpu_s=outcome.cpu_s))
         tail = [] if outcome.exit_code not in (126, 127) else list(map(runlog.text, runlog.tail(log_path, 20)))
         seen = await self._observer.end(spec, began, outcome, tail, redactor)
         outcome = replace(outcome, reason=redactor.text(outcome.reason), facts=seen, passed=passed_on)
@@ -117,6 +136,7 @@ class Launcher:
             due=facts.due,
             home=str(self._home.root),
             output=str(exchange.output),
+            inputs=str(exchange.inputs or ""),
             passed=passed,
             params=facts.params,
             secrets=values,

@@ -5,12 +5,13 @@ the server to start a command it has claimed. Entry point: `main`, called by `ho
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import signal
 import socket
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TextIO, cast
 
@@ -29,6 +30,7 @@ from homelab.home.paths import Home
 from homelab.worker import journal as journals
 from homelab.worker import process, reach, registration
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
+from homelab.worker.artefacts import Artefacts
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
@@ -37,10 +39,11 @@ from homelab.worker.holding import Holding
 from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
 from homelab.worker.leasing import Leasing
+from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.reach import Reach
 from homelab.worker.record import Gate
-from homelab.worker.sensors import own
+from homelab.worker.sensors import logind, own
 from homelab.worker.sensors.sensing import Sensors
 
 log = structlog.get_logger()
@@ -54,6 +57,8 @@ ASK_S = 8.0
 """So long `control` may take to say what there is to do."""
 HEARTBEAT_S = 10.0
 BEAT_AGAIN_S = 1.0
+SLEEP_TOLD_S = 3.0
+"""The machine waits no longer than five seconds before it sleeps."""
 PREFECT_HEARTBEAT_S = 30.0
 GAP_S = 30.0
 """A loop step this much later than planned means the machine slept or the process was stopped."""
@@ -76,7 +81,8 @@ class Worker:
         self.leasing = Leasing(link, node)
         self._active: dict[str, Execution | None] = {}
         self.holding = Holding(self.leasing, self._active, is_remote=link.is_remote)
-        self.launcher = Launcher(home, prefect=prefect)
+        self.artefacts = Artefacts(home, link)
+        self.launcher = Launcher(home, self.artefacts, prefect=prefect)
         self.shared = Node(
             home=home,
             worker=name,
@@ -85,6 +91,7 @@ class Worker:
             gate=Gate(4),
             reports=Reports(link),
             shipping=LogShipping(api),
+            copies=LogCopies(home, link),
             admission=self.admission,
             leasing=self.leasing,
             launcher=self.launcher,
@@ -114,23 +121,17 @@ class Worker:
         await self._register()
         async with asyncio.TaskGroup() as group:
             self._group = group
-            loops: list[Coroutine[Any, Any, None]] = [
-                self.shared.reports.serve(),
-                self.shared.shipping.serve(),
-                self.leasing.serve(),
-                self._heartbeats(),
-                self._prefect_heartbeats(),
-                self._listen(),
-                self._poll(group),
-                self._prune(),
-            ]
+            telling = [self.shared.reports, self.shared.shipping, self.shared.copies, self.artefacts, self.leasing]
+            tells = [group.create_task(one.serve(), name=type(one).__name__) for one in telling]
+            self._hear_of_sleep()
             self._recover(group)
-            tasks = [group.create_task(loop, name=loop.__qualname__) for loop in loops]
+            loops = [self._heartbeats, self._prefect_heartbeats, self._listen, lambda: self._poll(group), self._prune]
+            looks = [group.create_task(loop()) for loop in loops]
             await self._stop.wait()
-            for task in tasks[3:]:
+            for task in looks:
                 task.cancel()
             await self._drain()
-            for task in tasks[:3]:
+            for task in tells:
                 task.cancel()
         await self.launcher.aclose()
 
@@ -198,6 +199,7 @@ class Worker:
         journal.close()
 
     def _redeliver(self, journal: Journal) -> None:
+        self.shared.copies.recovered(journal.run_id)
         for report in journal.state.undelivered():
             self.shared.reports.add(report, lambda report=report: journal.delivered(report["id"]))
 
@@ -208,7 +210,7 @@ class Worker:
         for execution in self._executions():
             execution.stop("the lab was stopped while it ran")
         deadline = time.monotonic() + 15.0
-        while (self._active or self.shared.reports.unsent) and time.monotonic() < deadline:
+        while (self._active or self.shared.reports.unsent or self.shared.copies.unsent) and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
 
     def _executions(self) -> list[Execution]:
@@ -457,13 +459,30 @@ class Worker:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
             self.admission.configure(limits)
 
+    def _hear_of_sleep(self) -> None:
+        """From now on the machine's going to sleep, and its waking, are told to control at once."""
+        loop = asyncio.get_running_loop()
+
+        def tell(is_going: bool) -> None:
+            with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended, or control does not answer
+                asyncio.run_coroutine_threadsafe(self._tell_sleep(is_going), loop).result(SLEEP_TOLD_S)
+
+        logind.start(tell)
+
+    async def _tell_sleep(self, is_going: bool) -> None:
+        self.sensors.is_asleep = is_going
+        with contextlib.suppress(ControlUnavailable, RefusedError):
+            await self._beat()
+
     def _held(self) -> list[own.Job]:
-        """The jobs that run, each with the session that its command began and what placement counts for it."""
-        return [
+        """The jobs that run, or ended since the last heartbeat, each with the session that its command began and what
+        placement counts for it."""
+        running = [
             own.Job(session=pid, promised=requirements_of(e.facts.flow.job(job).requires).amounts)
             for e in self._executions()
             for job, pid in e.running.items()
         ]
+        return [*running, *self.launcher.ended()]
 
     def _compare(self, control: str) -> None:
         """Whether control and this worker can work together; said once when that changes."""
@@ -489,6 +508,7 @@ class Worker:
         while True:
             await asyncio.sleep(PRUNE_S)
             await asyncio.to_thread(journals.prune, self.home)
+            await asyncio.to_thread(self.artefacts.prune, time.time())
 
 
 def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:

@@ -78,7 +78,7 @@ class Writer:
         self._unterminated = {"out": False, "err": False}
         self._tail: _Tail | None = None
         self._tail_bytes = tail_bytes
-        self._spill_path = _spill_of(path)
+        self._spill_path = spill_of(path)
         self._spilled_at = 0.0
 
     def write(self, stream: Literal["out", "err"], chunk: bytes, time: float) -> None:
@@ -259,7 +259,7 @@ class _File:
 
 def recover(path: Path) -> None:
     """Complete the log of an attempt whose writer died: cut a torn record, add the tail that was set aside."""
-    spill = _spill_of(path)
+    spill = spill_of(path)
     with suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
@@ -346,7 +346,8 @@ def _size(size: int) -> str:
     return f"{size} bytes"
 
 
-def _spill_of(path: Path) -> Path:
+def spill_of(path: Path) -> Path:
+    """Where the newest output of a log is while it is over its limit and its attempt runs."""
     return path.with_name(path.name + ".tail")
 
 
@@ -362,7 +363,7 @@ def read(path: Path, *, start: int = 0) -> Iterator[Record]:
         yield record
     if start == 0:
         with suppress(OSError):
-            for record, _ in read_from(_spill_of(path), 0):
+            for record, _ in read_from(spill_of(path), 0):
                 yield record
 
 
@@ -382,7 +383,7 @@ def read_from(path: Path, start: int) -> Iterator[tuple[Record, int]]:
 
 def tail(path: Path, n: int) -> list[Record]:
     """The last `n` records (fewer when there are fewer), of a running job too. Empty when there is no such log."""
-    records = _tail_of(_spill_of(path), n)
+    records = _tail_of(spill_of(path), n)
     if len(records) < n:
         records = _tail_of(path, n - len(records)) + records
     return records

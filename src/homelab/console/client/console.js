@@ -128,7 +128,7 @@ customElements.define("live-state", LiveState);
 
 // -- keys: / finds, j k Enter x move in a table ---------------------------------------------------------------------------
 
-const GO = { n: "/", j: "/jobs", g: "/graph", r: "/runs", l: "/lab" };
+const GO = { n: "/", j: "/jobs", g: "/graph", r: "/runs", m: "/nodes", l: "/lab" };
 let leader = 0;
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) {

@@ -13,13 +13,13 @@ from homelab.console.picture import Edge, Node, folded, states, svg
 from homelab.console.rendering import fragment, respond, url_part
 from homelab.console.screen import Parts, Screen, change, look
 from homelab.control.api.answers import HttpError
-from homelab.control.api.routes_jobs import check_param
 from homelab.control.api.routing import Asked, Site
 from homelab.core.errors import HomelabError, RefusedError
 from homelab.core.times import iso
 
 HERE = "Jobs"
 SHOWN = 30
+NEWEST_FILES = 10
 TOLD = ("run", "flow", "schedule", "timezone", "needs", "description", "paused")
 """Settings that a job's page has a place of its own for."""
 
@@ -148,6 +148,7 @@ async def show_job(asked: Asked) -> Response:
         "pick": False,
         "filtered": False,
         "took": durations(runs, usual_s(job)),
+        "files": await control.artefacts.of_job(name, limit=NEWEST_FILES),
         "calendar": calendar(await looking.days(name), today=now.date(), link=f"/runs?job={url_part(name)}&day="),
         "needed_by": [e["to"] for e in graph["edges"] if e["from"] == name],
         "settings": [pair for pair in job["settings"].items() if pair[0] not in TOLD and pair[1]],
@@ -204,8 +205,6 @@ async def run_now(asked: Asked) -> Response:
     params = {key.strip(): value.replace("\r\n", "\n") for key, value in pairs if key.strip()}
 
     async def action() -> str:
-        for key, value in params.items():
-            check_param(key, value)
         await _refuse_stale(asked, name, fields.get("made", [""])[0])
         made = await asked.site.control.run_job(name, params=params, only=bool(fields.get("only")), by=asked.by)
         return f"/runs/{url_part(made['run']['id'])}?job={url_part(name)}&did=started"

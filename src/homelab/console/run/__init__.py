@@ -70,13 +70,14 @@ def picture_of(run: dict[str, Any], chosen: str) -> Any:
     return svg(nodes, edges, selected=chosen, title="Jobs of this run")
 
 
-def told(run: dict[str, Any], wanted: str | None, now: datetime) -> dict[str, Any]:
+def told(run: dict[str, Any], files: Sequence[dict[str, Any]], wanted: str | None, now: datetime) -> dict[str, Any]:
     """All of a run's page but its log."""
     chosen = selected(run, wanted)
     whole_s, bars = timeline(run, now)
     usual = {job["job"]: job["usual_s"] for job in run["jobs"]}
     return {
         "run": run,
+        "files": files,
         "chosen": chosen,
         "cause": next((job for job in run["jobs"] if RunState(job["state"]).is_failure and job["attempt"]), None),
         "is_open": not RunState(run["state"]).is_final,
@@ -92,8 +93,10 @@ def told(run: dict[str, Any], wanted: str | None, now: datetime) -> dict[str, An
 async def parts(site: Site, topic: str) -> Parts:
     run_id, _, wanted = topic.partition(" ")
     run = (await site.control.looking.run(run_id))["run"]
-    found = told(run, wanted, datetime.now(UTC))
-    made = {name: str(fragment(f"run/{name}.html", **found)) for name in ("head", "members", "outcome", "passed")}
+    found = told(run, await site.control.artefacts.of_run(run["id"]), wanted, datetime.now(UTC))
+    made = {
+        name: str(fragment(f"run/{name}.html", **found)) for name in ("head", "members", "outcome", "passed", "files")
+    }
     if found["picture"] is not None:
         made["graph"] = str(fragment("jobs/picture.html", picture=found["picture"]))
     return made
@@ -110,7 +113,7 @@ async def show(asked: Asked) -> Response:
     if not run["jobs"]:
         raise NotFoundError("that run has no jobs")
     now = datetime.now(UTC)
-    found = told(run, query.get("job"), now)
+    found = told(run, await asked.site.control.artefacts.of_run(run["id"]), query.get("job"), now)
     chosen = found["chosen"]
     attempt = query.get("attempt", "")
     log = await run_in_threadpool(

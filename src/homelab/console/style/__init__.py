@@ -1,10 +1,12 @@
 """The style page: every token and every element of the console, alive, in the theme one looks at."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from starlette.responses import Response
 
 from homelab.console.charts import calendar, durations
+from homelab.console.nodes import bars, timeline
 from homelab.console.picture import Edge, Node, svg
 from homelab.console.rendering import respond
 from homelab.console.screen import Screen, look
@@ -24,6 +26,29 @@ RUNS = [
 """Made up, to show how long runs took; the newest first."""
 
 
+OWNERS = ("train", "render", "index", "backup", "embed", "scan", "tidy", "report")
+MEMORY: dict[str, Any] = {
+    "resource": "memory", "device": None, "total": 64 << 30, "free": 8 << 30,
+    "held": [*({"owner": name, "kind": "lease", "amount": (n + 2) << 30} for n, name in enumerate(OWNERS)),
+             {"owner": "a-model", "kind": "model", "amount": 4 << 30},
+             {"owner": "other programs", "kind": "others", "amount": 6 << 30}],
+}  # fmt: skip
+"""Made up, as the API tells of one resource of a machine."""
+
+
+def stretches(now: datetime) -> list[dict[str, object]]:
+    """Made up, as the API tells of leases: some that follow each other, one that was given up, one of many runs."""
+
+    def one(owner: str, began: int, ended: int | None, how: str = "done") -> dict[str, object]:
+        at = [None if m is None else (now - timedelta(minutes=m)).isoformat() for m in (began, ended)]
+        run = {"work": f"{owner} {began}", "owner": owner, "run": "1", "job": owner, "node": "a-node"}
+        return {**run, "taken": at[0], "ended": at[1], "how": how if ended is not None else ""}
+
+    named = [one(name, 340 - 40 * n, 310 - 40 * n) for n, name in enumerate(OWNERS)]
+    often = [one("every-minute", minute, minute) for minute in range(300, 60, -1)]
+    return [*named, *often, one("given-up", 200, 120, "expired"), one("goes-on", 50, None)]
+
+
 ANSI = ("black", "red", "green", "yellow", "blue", "magenta", "cyan", "white")
 
 
@@ -39,9 +64,15 @@ async def show(asked: Asked) -> Response:
     nodes.append(Node(name="a-group", state="succeeded", link="/style", folded=12))
     edges = [Edge(source="succeeded-job", target="failed-job"), Edge(source="failed-job", target="blocked-job"),
              Edge(source="succeeded-job", target="running-job", dashed=True)]  # fmt: skip
+    colours = bars.hues([*OWNERS, "a-model"], ["every-minute", "given-up", "goes-on"])
+    over = timeline.window(now, 6)
     return respond(
         asked,
         "style/style.html",
+        share=bars.bar(MEMORY, colours, high=14),
+        legend=[(bars.look(one, colours), one["owner"]) for one in MEMORY["held"]],
+        axis=timeline.axis(over),
+        lanes=timeline.row("a-node", stretches(now), over, colours),
         title="Style",
         colours=COLOURS,
         marks=MARKS,

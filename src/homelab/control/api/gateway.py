@@ -192,8 +192,8 @@ class Gateway:
     # -- events as they happen --------------------------------------------------------------------------------------
 
     async def socket(self, client: WebSocket, identity: Identity | None) -> None:
-        """Events of a Python flow, one a message: each is looked at as those of a call are; the first that is about
-        another's run ends the connection."""
+        """Events of a Python flow, one a message: each is looked at as those of a call are. One that is of no run goes
+        no further; the first that is about another's ends the connection."""
         if identity is None or identity.node is None or client.url.path.rstrip("/") != "/prefect/api/events/in":
             await client.close(1008)
             return
@@ -222,12 +222,14 @@ class Gateway:
             except orjson.JSONDecodeError:
                 return
             asks = event_subjects(cast("dict[str, Any]", event)) if isinstance(event, dict) else None
-            why = "an event without a run" if asks is None else await self._refused(asks, node)
-            if why:
-                await self._record(f"node {node}", str(client.client and client.client.host), "/api/events/in", why)
+            why = "an event of no run" if asks is None else await self._refused(asks, node)
+            if not why:
+                await server.send(text)
+                continue
+            await self._record(f"node {node}", str(client.client and client.client.host), "/api/events/in", why)
+            if asks is not None:
                 await client.close(1008)
                 return
-            await server.send(text)
 
     # -- the audit --------------------------------------------------------------------------------------------------
 

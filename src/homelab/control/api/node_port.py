@@ -26,7 +26,7 @@ from starlette.websockets import WebSocket
 
 from homelab.control import joining
 from homelab.control.access import Access, Identity
-from homelab.control.api import auth, routes_nodes, routes_worker
+from homelab.control.api import auth, routes_nodes, routes_passing, routes_worker
 from homelab.control.api.answers import HttpError
 from homelab.control.api.app import is_database_away, mounted, server
 from homelab.control.api.gateway import Gateway, Seldom
@@ -46,7 +46,7 @@ LOOK_S = 30.0
 OPEN_WITHIN_S = 15.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WILD = ("0.0.0.0", "::")  # noqa: S104 - compared
-NODE_ROUTES: tuple[Route, ...] = (*routes_worker.ROUTES, *routes_nodes.NODE_ROUTES)
+NODE_ROUTES: tuple[Route, ...] = (*routes_worker.ROUTES, *routes_passing.ROUTES, *routes_nodes.NODE_ROUTES)
 """All that the port serves besides Prefect's API for a node's own runs."""
 
 
@@ -107,7 +107,7 @@ class Listening:
     names: set[str]
     web: uvicorn.Server
     task: "asyncio.Task[None]"
-    ends: datetime
+    serial: int
 
 
 class NodePort:
@@ -205,7 +205,7 @@ class NodePort:
         known = {name.lower() for name in names}
         web = server(self._app(known, self.url(chosen)), host=host, port=chosen, certificate=str(certificate.path))
         task = asyncio.create_task(web.serve(sockets=[bound]), name="node port")
-        self._listening = Listening(host, chosen, known, web, task, certificate.ends)
+        self._listening = Listening(host, chosen, known, web, task, certificate.serial)
         while not web.started and not task.done():
             await asyncio.sleep(0.01)
         if task.done():
@@ -217,9 +217,9 @@ class NodePort:
         """New connections get the new certificate; those that are open go on."""
         names = self._names()
         certificate = server_certificate(self._home, names, datetime.now(UTC))
-        if certificate.ends != listening.ends and listening.web.config.ssl is not None:
+        if certificate.serial != listening.serial and listening.web.config.ssl is not None:
             listening.web.config.ssl.load_cert_chain(certificate.path)
-            listening.ends = certificate.ends
+            listening.serial = certificate.serial
             log.info("nodes.certificate", ends=str(certificate.ends))
         listening.names.clear()
         listening.names.update(name.lower() for name in names)

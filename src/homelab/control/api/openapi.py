@@ -11,7 +11,7 @@ from homelab import __version__
 from homelab.control.api import shapes, shapes_access, shapes_around, shapes_fleet, shapes_lab, shapes_nodes
 from homelab.control.api.routing import Query, Route
 
-_NAMED_PART = re.compile(r"{([a-z_]+)(?::path)?}")
+_NAMED_PART = re.compile(r"{([a-z_][a-z0-9_]*)(?::path)?}")
 _REF = "#/components/schemas/{model}"
 _SHAPES = (shapes, shapes_access, shapes_around, shapes_fleet, shapes_lab, shapes_nodes)
 _TELLS = {
@@ -28,6 +28,7 @@ _TELLS = {
     429: "too many; `Retry-After` says when to come back",
     500: "a fault of control, of which its log tells",
     503: "what is needed does not answer now; `Retry-After` says when to come back",
+    507: "there is no room for it on the disk of control",
     504: "it did not happen in the time allowed",
 }
 
@@ -124,6 +125,8 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.takes is not None:
         schema = schema_of(route.takes)
         operation["requestBody"] = {"required": _needs_body(route), "content": {"application/json": {"schema": schema}}}
+    if route.takes_bytes:
+        operation["requestBody"] = {"required": False, "content": {"application/octet-stream": {"schema": {}}}}
     return operation
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
+from homelab.control.artefacts import Artefacts
 from homelab.control.digest import Digest
 from homelab.control.dispatch import Dispatch
 from homelab.control.fleet import Fleet
@@ -29,6 +30,7 @@ class Control(Protocol):
     dispatch: Dispatch
     waiting: Queue
     waking: Waking
+    artefacts: Artefacts
 
     async def lab(self) -> Any: ...
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Any: ...

@@ -110,7 +110,14 @@ async def readyz(asked: Asked) -> Response:
 
 
 async def metrics(asked: Asked) -> Response:
-    sample = await exposition.read(asked.site.access.pool)
+    fleet = asked.site.control.fleet
+    told = exposition.Fleet(
+        nodes=await fleet.nodes(),
+        waiting=await fleet.queue(),
+        given_up=await fleet.given_up(),
+        now=datetime.now(UTC),
+    )
+    sample = await exposition.read(asked.site.access.pool, told)
     return Response(exposition.text(sample), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

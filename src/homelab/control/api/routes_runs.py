@@ -3,9 +3,12 @@
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from homelab.control import logcopies
 from homelab.control.api import live, logs, shapes
 from homelab.control.api.answers import HttpError, answer, flag, number, read_json, text_field
 from homelab.control.api.routes_jobs import wrapped
@@ -102,7 +105,9 @@ async def log(asked: Asked) -> Response:
 
         async def has_ended() -> bool:
             with contextlib.suppress(Exception):  # a database that is away for a moment must not cut a log short
-                return state_is_final(await asked.site.control.run(run_id))
+                found = await asked.site.control.run(run_id)
+                on_its_way = await run_in_threadpool(logcopies.may_arrive, folder, jobs_of(found), datetime.now(UTC))
+                return state_is_final(found) and not on_its_way
             return False
 
         return live.stream(asked, media, _chunks(logs.follow(folder, task, tail=tail, has_ended=has_ended), write))
@@ -127,6 +132,10 @@ def run_id_of(found: object) -> str:
     if not logs.is_run_id(run_id):
         raise HttpError(404, "not_found", "that run has no log")
     return run_id
+
+
+def jobs_of(found: object) -> list[dict[str, Any]]:
+    return wrapped("run", found)["run"].get("jobs") or []
 
 
 def state_is_final(found: object) -> bool:

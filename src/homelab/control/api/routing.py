@@ -106,9 +106,9 @@ def switch(text: str) -> Query:
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """One row of the table. `parameters` maps a query parameter to its description; `takes` is the shape of the JSON
-    body, `gives` that of the answer (`shapes`), or `media` its type when it is no JSON; `status` that of success;
-    `refuses` statuses beyond those that every route has. `page` routes answer in HTML, and a missing sign-in there is a
-    page, not JSON. `audited` changes are recorded."""
+    body (`takes_bytes`: it is bytes of any kind), `gives` that of the answer (`shapes`), or `media` its type when it is
+    no JSON; `status` that of success; `refuses` statuses beyond those that every route has. `page` routes answer in
+    HTML, and a missing sign-in there is a page, not JSON. `audited` changes are recorded."""
 
     method: Literal["GET", "POST", "DELETE", "PATCH", "PUT"]
     path: str
@@ -117,6 +117,7 @@ class Route:
     summary: str
     parameters: Mapping[str, str | Query] = field(default_factory=dict[str, str | Query])
     takes: Any = None
+    takes_bytes: bool = False
     gives: Any = None
     media: tuple[str, ...] = ("application/json",)
     status: int = 200

@@ -449,6 +449,39 @@ class Reports(TypedDict):
     reports: Annotated[list[dict[str, Any]], Field(description="each with an id")]
 
 
+class Artefact(TypedDict):
+    run: str
+    job: str
+    attempt: int
+    path: Annotated[str, Field(description="below the working folder of the job")]
+    sha256: str
+    bytes: int
+    node: Annotated[str | None, Field(description="where it was made")]
+    saved: datetime
+    is_here: Annotated[bool, Field(description="false: it is on its way from its node")]
+
+
+class Artefacts(TypedDict):
+    artefacts: list[Artefact]
+
+
+class Objects(TypedDict):
+    objects: Annotated[dict[str, int], Field(description="sizes by SHA-256", min_length=1, max_length=1000)]
+
+
+class Missing(TypedDict):
+    missing: list[str]
+
+
+class Stored(TypedDict):
+    sha256: str
+
+
+class HeldLog(TypedDict):
+    bytes: Annotated[int, Field(description="the length of the copy; what was sent was taken when it grew by that")]
+    is_whole: Annotated[bool, Field(description="it is complete, and equal")]
+
+
 class Taken(TypedDict):
     taken: int
 

@@ -27,6 +27,12 @@ class Resource(TypedDict):
     held: list[Holding]
 
 
+class Holder(TypedDict):
+    owner: str
+    kind: Literal["lease", "model", "others"]
+    amounts: Amounts
+
+
 class NodeTrouble(TypedDict):
     code: str
     message: str
@@ -47,6 +53,7 @@ class FleetNode(TypedDict):
     others: Annotated[Amounts, Field(description="of `used`: by programs outside the lab")]
     free: Amounts
     resources: list[Resource]
+    holders: Annotated[list[Holder], Field(description="the same by owner: leases, models, other programs")]
     holds: Annotated[int, Field(description="pieces of work on it")]
     version: str
     clock_skew_s: Annotated[float | None, Field(description="its clock less the lab's; None: unknown")]
@@ -107,8 +114,9 @@ class WholeNode(FleetNode):
     measured: dict[str, Any] | None
     models: list[LoadedModel]
     apps: list[str]
-    power: Any
-    thermal: Any
+    power: dict[str, Any] | None
+    thermal: dict[str, Any] | None
+    devices: Annotated[list[str], Field(description="names of its GPUs")]
     drained_by: str
     drained_since: datetime | None
     leases: Annotated[list[HeldLease], Field(description="what is on it now, the oldest first")]
@@ -127,17 +135,12 @@ class NodeReason(TypedDict):
 
 class Waiting(TypedDict):
     work: str
-    owner: str
     run: str | None
-    job: str | None
+    job: str
     priority: int
     since: datetime
-    asks: Amounts
-    reserved: Annotated[str | None, Field(description="the node that is kept for it: it is the next to start")]
-    starts_by: Annotated[
-        datetime | None, Field(description="there, at the latest, if work ends when it is expected to")
-    ]
-    reasons: Annotated[list[NodeReason], Field(description="why it does not start, node by node")]
+    node: Annotated[str | None, Field(description="where it is to run, if that is decided")]
+    reasons: Annotated[list[NodeReason], Field(description="why it does not start, machine by machine")]
 
 
 class Queue(TypedDict):

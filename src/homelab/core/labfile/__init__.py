@@ -3,6 +3,7 @@
 from homelab.core.labfile.model import (
     EVENTS,
     AccessSettings,
+    ArtefactSettings,
     Lab,
     Node,
     NotifySettings,
@@ -16,6 +17,7 @@ from homelab.core.labfile.problems import Problem
 __all__ = [
     "EVENTS",
     "AccessSettings",
+    "ArtefactSettings",
     "Lab",
     "Node",
     "NotifySettings",

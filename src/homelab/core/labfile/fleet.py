@@ -9,7 +9,7 @@ from homelab.core.jobs import Job
 from homelab.core.labfile.graph import Placed
 from homelab.core.labfile.model import Node as Declared
 from homelab.core.labfile.problems import At, shown
-from homelab.core.placement import Code, Node, Reason, Request, Room, Snapshot, lacks, render, request_of
+from homelab.core.placement import Code, Node, Reason, Request, Snapshot, lacks, render, request_of
 
 MEASURED_LABELS: Final = ("os", "arch")
 """Labels that a node tells of itself: of one that was not heard, they are not known."""
@@ -35,7 +35,7 @@ def fleet_of(nodes: Iterable[Declared], *, concurrency: int) -> tuple[Node, ...]
     return tuple(found)
 
 
-def impossible(job: Job, fleet: tuple[Node, ...]) -> tuple[Impossible, ...]:
+def impossible(job: Job, fleet: Snapshot) -> tuple[Impossible, ...]:
     """Why no node can ever take the job, by what is declared and measured of each; empty when one may, or when there
     are none. What is unknown (the models of a node, a capacity that nobody told) does not speak against a node here."""
     request = request_of(job, identity=job.name, submitted=0.0)
@@ -61,10 +61,10 @@ def impossible(job: Job, fleet: tuple[Node, ...]) -> tuple[Impossible, ...]:
     return tuple(found)
 
 
-def _refused(request: Request, fleet: Iterable[Node]) -> dict[str, tuple[Reason, ...]]:
+def _refused(request: Request, fleet: Snapshot) -> dict[str, tuple[Reason, ...]]:
     """Node -> why it can never take the request; empty when one may."""
     refused: dict[str, tuple[Reason, ...]] = {}
-    for room in Snapshot.of(fleet).rooms:
+    for room in fleet.rooms:
         found = tuple(r for r in lacks(request, room) if not _is_unsure(r, room.node))
         if not found:
             return {}
@@ -83,10 +83,10 @@ def check_requirements(placed: Mapping[str, Placed], fleet: tuple[Node, ...], de
     machine, of which nothing is known before it runs. `defaults`: file -> its [defaults], where that says it."""
     if not fleet:
         return
-    names = [node.name for node in fleet]
+    names, snapshot = [node.name for node in fleet], Snapshot.of(fleet)
     for one in placed.values():
         _check_nodes(one, names)
-        for found in impossible(one.job, fleet):
+        for found in impossible(one.job, snapshot):
             _place(one, found.setting, defaults).error("impossible", found.message, found.hint)
 
 
@@ -103,9 +103,9 @@ def _check_nodes(one: Placed, names: list[str]) -> None:
                 )
 
 
-def _largest(request: Request, resource: str, fleet: Iterable[Node]) -> str:
+def _largest(request: Request, resource: str, fleet: Snapshot) -> str:
     """`no node has 200 GiB memory; the largest is mac4 with 64 GiB`."""
-    best = max((Room(node) for node in fleet), key=lambda room: room.total.get(resource, 0))
+    best = max(fleet.rooms, key=lambda room: room.total.get(resource, 0))
     asked = dict(request.unified_asks if best.unified else request.asks).get(resource, 0)
     noun, most = capacity.noun(resource), best.total.get(resource, 0)
     if most == 0:

@@ -79,6 +79,20 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArtefactSettings:
+    """`store`: a folder, `s3://BUCKET/PREFIX`, or "" for the folder in HOMELAB_HOME. `access_key`, `secret_key`:
+    references. Files are kept for `keep_s` seconds (None: for ever), and no more than `max_bytes` in all."""
+
+    store: str = ""
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key: str | None = None
+    secret_key: str | None = None
+    keep_s: float | None = 30 * 86400.0
+    max_bytes: int = 20 * 1024**3
+
+
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """A machine of the lab. `capacity` and `labels` as written. `sleeps`: its silence is sleep. `wake`: the MAC address
     that wakes it, with where to send it, as written."""
@@ -110,6 +124,7 @@ class Lab:
     worker: WorkerSettings = WorkerSettings()
     notify: NotifySettings = NotifySettings()
     access: AccessSettings = AccessSettings()
+    artefacts: ArtefactSettings = ArtefactSettings()
     services: Mapping[str, ServiceSettings] = field(default_factory=dict[str, ServiceSettings])
     secrets: tuple[SecretUse, ...] = field(default=(), compare=False)
 

@@ -24,6 +24,7 @@ from homelab.core.labfile.model import (
     WorkerSettings,
 )
 from homelab.core.labfile.problems import At, Collector, Problem, nearest, shown
+from homelab.core.labfile.saving import settings_of
 from homelab.core.labfile.settings import DEFAULTS, INCLUDABLE, JOB, NAMED_TABLES, SINGLE_TABLES, TOP
 from homelab.core.labfile.source import Source, read_source
 from homelab.core.usual import Expected
@@ -376,6 +377,7 @@ class _Reader:
             worker=worker,
             notify=NotifySettings(**notify),
             access=AccessSettings(**self.single.get("access", {})),
+            artefacts=settings_of(self.single.get("artefacts", {})),
             secrets=tuple(self.collector.secrets),
             services={
                 name: ServiceSettings(**self.single.get(name, {})) for name in ("postgres", "prefect", "control")
@@ -384,7 +386,9 @@ class _Reader:
 
 
 def _made(name: str, settings: dict[str, Any], expression: str | None, timezone: str, source: str) -> Job:
-    values = {k: v for k, v in settings.items() if k not in ("imported", "notify", "needs", "retries", "expect")}
+    values = {
+        k: v for k, v in settings.items() if k not in ("imported", "notify", "needs", "retries", "expect", "save")
+    }
     for written, field in (
         ("timeout", "timeout_s"),
         ("grace", "grace_s"),
@@ -410,6 +414,8 @@ def _made(name: str, settings: dict[str, Any], expression: str | None, timezone:
     )
     fields = {"duration": "duration_s", "output": "output_bytes", "late": "late_s"}
     values["expect"] = Expected(**{fields[k]: v for k, v in settings.get("expect", {}).items()})
+    saved = settings.get("save", {})
+    values |= {"save": saved.get("paths", ()), "save_required": saved.get("required", False)}
     values |= {"schedule": expression, "timezone": timezone, "needs": needs, "source": source}
     return Job(name=name, retries=Retries(**retries), **values)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from homelab.core.labfile.amounts import AFFINITY, CAPACITY, REQUIRES
 from homelab.core.labfile.kinds import Setting, Table
+from homelab.core.labfile.saving import ARTEFACTS, SAVE
 from homelab.core.labfile.settings import (
     ACCESS,
     CONTROL,
@@ -33,8 +34,8 @@ from homelab.core.labfile.settings import (
 )
 
 SECTIONS: Final[tuple[Table, ...]] = (
-    LAB, JOB, NEED, RETRIES, EXPECT, JOB_NOTIFY, REQUIRES, AFFINITY, DEFAULTS, QUEUE, WORKER, NOTIFY, POSTGRES, PREFECT,
-    CONTROL, ACCESS, NODE, CAPACITY,
+    LAB, JOB, NEED, RETRIES, EXPECT, JOB_NOTIFY, SAVE, REQUIRES, AFFINITY, DEFAULTS, QUEUE, WORKER, NOTIFY,
+    POSTGRES, PREFECT, CONTROL, ACCESS, ARTEFACTS, NODE, CAPACITY,
 )  # fmt: skip
 
 _DEFS: Final[dict[str, Any]] = {

@@ -35,6 +35,7 @@ from homelab.core.labfile.kinds import (
 from homelab.core.labfile.listening import LISTEN
 from homelab.core.labfile.model import EVENTS, NotifySettings, WorkerSettings
 from homelab.core.labfile.problems import At
+from homelab.core.labfile.saving import ARTEFACTS, SAVE_KIND
 from homelab.core.labfile.waking import WAKE
 from homelab.core.placement import AGEING_S
 
@@ -314,6 +315,12 @@ JOB: Final = Table(
             "The jobs that must come first. On another schedule: their last success must be recent.",
         ),
         setting("description", TEXT, '""', "What the job is for; shown in lists and alerts."),
+        setting(
+            "save",
+            SAVE_KIND,
+            "[]",
+            "Files that are kept after it succeeded, for people and the jobs that need it; see [save](#save-of-a-job).",
+        ),
         *DEFAULTS.settings,
         setting(
             "imported",
@@ -497,6 +504,7 @@ SINGLE_TABLES: Final = {
     "control": CONTROL,
     "notify": NOTIFY,
     "access": ACCESS,
+    "artefacts": ARTEFACTS,
 }
 TOP: Final = (
     "lab",
@@ -509,6 +517,7 @@ TOP: Final = (
     "prefect",
     "control",
     "access",
+    "artefacts",
     "nodes",
     "agents",
 )

@@ -10,9 +10,9 @@ from homelab.core.placement.feasibility import fits, lacks
 from homelab.core.placement.nodes import Lease, Model, Node, Room, Snapshot, State
 from homelab.core.placement.preemption import Eviction
 from homelab.core.placement.queue import QueuePlan, Reservation, plan_queue
-from homelab.core.placement.reasons import Code, Reason, render, together
+from homelab.core.placement.reasons import Code, Reason, render
 from homelab.core.placement.requests import AGEING_S, Request, request_of
-from homelab.core.placement.usage import Holding, Usage, usage
+from homelab.core.placement.usage import Holding, Usage, holders, usage
 
 __all__ = [
     "AGEING_S",
@@ -34,11 +34,11 @@ __all__ = [
     "Usage",
     "ahead",
     "fits",
+    "holders",
     "lacks",
     "place",
     "plan_queue",
     "render",
     "request_of",
-    "together",
     "usage",
 ]

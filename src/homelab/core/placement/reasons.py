@@ -83,6 +83,14 @@ def render(reason: Reason) -> str:
     return f"{reason.node}: {_words(reason)}" if reason.node else _words(reason)
 
 
+_NEAR = (Code.SHORT, Code.RESERVED, Code.EXCLUSIVE, Code.NOT_READY, Code.UNKNOWN)
+
+
+def nearness(code: str) -> int:
+    """For ordering: reasons that pass by themselves come before those that never will."""
+    return _NEAR.index(Code(code)) if code in _NEAR else len(_NEAR)
+
+
 def together(reasons: Sequence[Reason]) -> str:
     """All reasons of one node in one line: `mac4: ...; also, ...`."""
     return "; also, ".join(render(one).removeprefix(f"{one.node}: " if n else "") for n, one in enumerate(reasons))

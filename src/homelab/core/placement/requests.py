@@ -1,9 +1,9 @@
 """What asks for a place: a request, from a job or from anything else that runs on a node."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from homelab.core.capacity import GPU_MEMORY, MEMORY, SLOTS, UNIT, Amounts, requirements_of
 from homelab.core.jobs import Affinity, Job, Strategy
@@ -140,3 +140,11 @@ def request_of(job: Job, *, identity: str, submitted: float) -> Request:
         expected_s=job.expect.duration_s,
         restartable=job.restartable,
     )
+
+
+def asking(job: Job, requires: Mapping[str, Any], labels: Mapping[str, str], strategy: Strategy | None) -> Request:
+    """What somebody asks about: the job's own requirements, and above them these."""
+    asked: dict[str, Any] = {**job.requires, **requires}
+    asked["labels"] = {**asked.get("labels", {}), **labels}
+    changed = replace(job, requires=asked, place=strategy or job.place)
+    return request_of(changed, identity=job.name or "this", submitted=0.0)

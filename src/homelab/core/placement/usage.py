@@ -1,14 +1,15 @@
 """Who holds what of a node, resource by resource: what a bar of its capacity shows. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from homelab.core.capacity import APP, CPU, DISK, GPU_MEMORY, MEMORY, SLOTS, number
+from homelab.core.capacity import APP, CPU, DISK, GPU_MEMORY, MEMORY, SLOTS, number, to_json
 from homelab.core.placement.nodes import Room
 from homelab.core.placement.reasons import OTHERS
 
 Kind = Literal["lease", "model", "others"]
+KINDS: tuple[Kind, ...] = ("lease", "model", "others")
 _FIRST = {CPU: 0, MEMORY: 1, GPU_MEMORY: 2, SLOTS: 3}
 
 
@@ -67,6 +68,19 @@ def usage(room: Room) -> tuple[Usage, ...]:
     return tuple(found)
 
 
+def holders(found: Iterable[Usage]) -> list[dict[str, Any]]:
+    """Who holds anything, and what of each resource: the owners of leases by name, models, other programs last."""
+    sums: dict[tuple[Kind, str], dict[str, int]] = {}
+    for one in found:
+        for held in one.held:
+            amounts = sums.setdefault((held.kind, held.owner), {})
+            amounts[one.resource] = amounts.get(one.resource, 0) + held.amount
+    return [
+        {"owner": owner, "kind": kind, "amounts": to_json(sums[kind, owner])}
+        for kind, owner in sorted(sums, key=lambda key: (KINDS.index(key[0]), key[1]))
+    ]
+
+
 def _order(resource: str) -> tuple[int, str]:
     later = 5 if resource.startswith(DISK) else 4 if resource.startswith(APP) else 6
     return (_FIRST.get(resource, later), resource)
@@ -78,8 +92,7 @@ def _held(room: Room, resource: str, *, device: int = 0) -> tuple[Holding, ...]:
         if amount > 0:
             sums[kind, owner] = sums.get((kind, owner), 0) + amount
     made = [Holding(owner=owner, kind=kind, amount=amount) for (kind, owner), amount in sums.items()]
-    kinds = ("lease", "model", "others")
-    return tuple(sorted(made, key=lambda one: (kinds.index(one.kind), -one.amount, one.owner)))
+    return tuple(sorted(made, key=lambda one: (KINDS.index(one.kind), -one.amount, one.owner)))
 
 
 def _parts(room: Room, resource: str, device: int) -> Iterator[tuple[Kind, str, int]]:

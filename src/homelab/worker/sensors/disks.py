@@ -12,9 +12,9 @@ def disk(*, block: int, blocks: int, available: int) -> Share:
 
 
 def read(path: str) -> Share | None:
-    """Blocking, as long as the disk does."""
+    """Blocking, as long as the disk does. `~/` is the home folder of the worker's user."""
     try:
-        found = os.statvfs(path)
+        found = os.statvfs(os.path.expanduser(path) if path.startswith("~/") else path)  # noqa: PTH111
     except (FileNotFoundError, NotADirectoryError):
         return Share(total=0, free=0)
     except (OSError, ValueError):

@@ -16,10 +16,12 @@ from homelab.core.capacity import CPU, GPU_MEMORY, MEMORY, UNIT, Amounts
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A running job: its session (the pid of its command), and what placement counts for it."""
+    """A job of this worker: its session (the pid of its command), and what placement counts for it. `ended_cpu_s`: it
+    has ended since the last look and used so much in all; None while it runs."""
 
     session: int
     promised: Amounts
+    ended_cpu_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +40,25 @@ def own(
     *,
     took_s: float,
     on_gpu: Mapping[int, Mapping[int, int]] | None = None,
+    is_unified: bool = False,
 ) -> list[tuple[int | None, str, int]]:
-    """(device, resource, amount) that running jobs use of what was promised to them. `on_gpu`: device -> pid -> bytes.
+    """(device, resource, amount) that jobs use of what was promised to them. Of those that have ended meanwhile the
+    cores that they had until then: short jobs would be other programs' else. `on_gpu`: device -> pid -> bytes.
+    `is_unified`: what is promised of the GPU is held in memory.
 
     What cannot be read of a job is not taken off, so that it counts as used by others: less is placed, never more.
     """
     found: list[tuple[int | None, str, int]] = []
     for job in jobs:
-        use = after.get(job.session)
+        use = after.get(job.session) if job.ended_cpu_s is None else Use(cpu_s=job.ended_cpu_s)
         if use is None:
             continue
         began = before.get(job.session, Use()).cpu_s
         rate = round(UNIT * max(0.0, use.cpu_s - began) / took_s) if took_s > 0 else 0
         found.append((None, CPU, min(rate, job.promised.get(CPU, 0))))
-        found.append((None, MEMORY, min(use.memory, job.promised.get(MEMORY, 0))))
         left = job.promised.get(GPU_MEMORY, 0)
+        most = job.promised.get(MEMORY, 0) + (left if is_unified else 0)
+        found.append((None, MEMORY, min(use.memory, most)))
         for device, by_pid in sorted((on_gpu or {}).items()):
             there = min(left, sum(size for pid, size in by_pid.items() if pid in use.pids))
             left -= there

@@ -31,6 +31,7 @@ from homelab.worker.sensors import (
     telling,
     thermal,
 )
+from homelab.worker.sensors.devices import Gpus
 from homelab.worker.sensors.shares import Share
 from homelab.worker.sensors.watching import Watch, refresh
 
@@ -65,13 +66,15 @@ class Sensors:
         self._apps = Watch("apps", lambda: apps.read(()), every_s=SELDOM_S)
         self._power = Watch("power", power.read, every_s=SELDOM_S)
         self._thermal = Watch("thermal", thermal.read, every_s=SELDOM_S)
+        self.is_asleep = False
+        """It is about to sleep; set by whoever hears that."""
         self.round_trip_s = 0.0
         """How long the last heartbeat was answered; half of it is how old `clock` is when control reads it."""
         self.look_at(())
 
     def look_at(self, paths: Iterable[str]) -> None:
         """The disks to watch: those that the lab names, and that of the home."""
-        wanted = dict.fromkeys((self._home, *(p for p in paths if p.startswith("/"))))
+        wanted = dict.fromkeys((self._home, *(p for p in paths if p.startswith(("/", "~/")))))
         kept = [path for path in wanted if len(path) <= LONGEST][:MOST]
         self._disks = {
             path: self._disks.get(path) or Watch(path, lambda path=path: disks.read(path), every_s=EVERY_S)
@@ -89,19 +92,22 @@ class Sensors:
                 self._apps = Watch("apps", lambda: apps.read(names), every_s=SELDOM_S)
 
     async def told(self, running: Collection[own.Job] = ()) -> dict[str, Any]:
-        """The fields of a heartbeat. `clock` is last: it is the moment of sending."""
+        """The fields of a heartbeat. `running`: the lab's own jobs, those too that ended since the last one. `clock` is
+        last: it is the moment of sending."""
         try:
             fields = await self._fields(running)
         except Exception as error:  # a heartbeat without them still says that the node is alive
             log.error("sensors.broken", exc_info=error)
             fields = {}
+        if self.is_asleep:
+            fields["asleep"] = True
         return {**fields, "version": __version__, "rtt_s": self.round_trip_s, "clock": iso(datetime.now(UTC))}
 
     async def _fields(self, running: Collection[own.Job]) -> dict[str, Any]:
         await refresh(self._watches(), within_s=WAIT_S)
         now = time.monotonic()
         took_s, self._at = now - self._at, now
-        use = own.read({job.session for job in running})
+        use = own.read({job.session for job in running if job.ended_cpu_s is None})
         limit = cores.read_limit()
         seen = telling.Seen(
             core_limit=limit,
@@ -115,8 +121,9 @@ class Sensors:
             thermal=self._thermal.value,
             labels=self._labels,
         )
-        on_gpu = {} if seen.gpus is None else {n: device.by_pid for n, device in enumerate(seen.gpus.devices)}
-        mine = own.own(running, self._own, use, took_s=took_s, on_gpu=on_gpu)
+        cards = Gpus() if seen.gpus is None else seen.gpus
+        on_gpu = {number: device.by_pid for number, device in enumerate(cards.devices)}
+        mine = own.own(running, self._own, use, took_s=took_s, on_gpu=on_gpu, is_unified=cards.unified)
         self._own = use
         return {**telling.fields(seen), "used": self._smoothed(telling.in_use(seen, mine), took_s), **self._slept()}
 
@@ -130,7 +137,10 @@ class Sensors:
     def _slept(self) -> dict[str, float]:
         before, self._clocks = self._clocks, sleep.read()
         slept_s = sleep.slept_s(before, self._clocks)
-        return {} if slept_s is None else {"slept_s": round(slept_s, 1)}
+        if slept_s is None:
+            return {}
+        self.is_asleep = False
+        return {"slept_s": round(slept_s, 1)}
 
     def _watches(self) -> Sequence[Watch[Any]]:
         slow = [self._gpus, self._models, self._apps, self._power, self._thermal]

@@ -1,0 +1,427 @@
+"""The port for nodes: who gets in, what a node may, and that it may nothing else. Real TLS, Postgres and Prefect."""
+
+import asyncio
+import json
+import secrets
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+from tests.service import prefect_site
+from tests.service.node_site import FLOW, Site, node_site
+
+from homelab.console.site import Console
+from homelab.control import joining
+from homelab.control.api.app import ROUTES
+from homelab.core.jobs import RunState
+from homelab.flows import records
+from homelab.flows.api import PrefectApi
+from homelab.home.authority import authority
+from homelab.home.paths import Home
+from homelab.home.secrets import read_or_create
+
+
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[prefect_site.Site]:
+    with prefect_site.site(tmp_path_factory.mktemp("prefect")) as made:
+        yield made
+
+
+@pytest.fixture
+async def site(prefect: prefect_site.Site, tmp_path: Path) -> AsyncIterator[Site]:
+    async with node_site(prefect, tmp_path) as made:
+        yield made
+
+
+def name() -> str:
+    return f"n-{secrets.token_hex(4)}"
+
+
+def heartbeat(node: str, **more: Any) -> dict[str, Any]:
+    started = "2026-05-01T00:00:00.000Z"
+    return {"worker": node, "node": node, "pid": 7, "started": started, "slots": 4, "running": [], **more}
+
+
+# -- getting in ------------------------------------------------------------------------------------------------------
+
+
+async def test_of_two_machines_that_hold_one_token_one_gets_in_and_may_ask_again(site: Site) -> None:
+    secret, own = await site.token(name()), [secrets.token_urlsafe(32) for _ in range(6)]
+    got = await asyncio.gather(*(site.join(secret, own=one) for one in own))
+    assert sorted(g.status_code for g in got) == [201, *[401] * 5]
+    winner = own[[g.status_code for g in got].index(201)]
+    assert (await site.join(secret, own=winner)).status_code == 201
+    async with site.client(winner) as http:
+        assert (await http.get("/api/v1/node")).status_code == 200
+
+
+async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same_and_the_audit_has_one_line(site: Site) -> None:
+    used = await site.token(name())
+    assert (await site.join(used)).status_code == 201
+    expired = await site.token(name(), ttl_s=0.001)
+    withdrawn_name = name()
+    withdrawn = await site.token(withdrawn_name)
+    await joining.revoke(site.access, withdrawn_name)
+    before = len(await site.audit())
+    answers = [await site.join(secret) for secret in (used, expired, withdrawn, "hlj_forged", "")]
+    assert {(a.status_code, a.text) for a in answers} == {(401, answers[0].text)}
+    lines = (await site.audit())[: len(await site.audit()) - before]
+    assert [(e["action"], e["result"]) for e in lines] == [("node.join", "unauthorized")] * 5
+    assert {e["body"]["reason"] for e in lines} == {"used", "expired", "unknown"}
+
+
+async def test_a_name_is_one_node_s_until_it_is_taken_out_and_a_refused_token_stays_good(site: Site) -> None:
+    taken, other = name(), name()
+    first = await site.node(taken)
+    secret = await site.token(other)
+    refused = await site.join(secret, name=taken)
+    assert refused.status_code == 409
+    assert f"there is a node '{taken}' already" in refused.json()["error"]["message"]
+    assert await joining.revoke(site.access, taken)
+    async with site.client(first) as http:
+        assert (await http.get("/api/v1/node")).status_code == 401
+    assert (await site.join(secret, name=taken)).status_code == 201
+    assert await joining.has_joined(site.access, taken)
+
+
+async def test_a_token_that_was_revoked_does_not_come_back_by_its_old_joining(site: Site) -> None:
+    mine, own = name(), secrets.token_urlsafe(32)
+    secret = await site.token(mine)
+    assert (await site.join(secret, own=own)).status_code == 201
+    await joining.revoke(site.access, mine)
+    assert (await site.join(secret, own=own)).status_code == 401
+
+
+async def test_only_tokens_that_name_their_node_open_the_port_and_each_refusal_is_noted_once(site: Site) -> None:
+    await site.access.register("worker of this home", "node", read_or_create(site.home, "token-node"))
+    made = [(await site.access.create_token("t", scope))["token"] for scope in ("read", "operate", "admin", "node")]
+    before = len(await site.audit())
+    useless = [*made, read_or_create(site.home, "token-node"), "forged", "x" * 5000]
+    for token in useless:
+        async with site.client(token) as http:
+            for _ in range(3):
+                assert (await http.get("/api/v1/node")).status_code == 401
+    assert len(await site.audit()) - before == len(useless)
+
+
+async def test_no_secret_of_a_joining_is_stored(site: Site) -> None:
+    secret, own = await site.token(name()), secrets.token_urlsafe(32)
+    await site.join(secret, own=own)
+    async with site.access.pool.connection() as conn:
+        stored = ""
+        for table in (b"token", b"join_token", b"audit", b"node"):
+            stored += str(await (await conn.execute(b"select * from " + table)).fetchall())
+    assert secret not in stored
+    assert own not in stored
+
+
+# -- the port itself -------------------------------------------------------------------------------------------------
+
+
+async def test_whoever_trusts_another_authority_does_not_connect(site: Site, tmp_path: Path) -> None:
+    foreign = ssl.create_default_context(cadata=authority(Home(tmp_path / "other").ensure()).pem)
+    for trust in (foreign, ssl.create_default_context()):
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            async with site.client(verify=trust) as http:
+                await http.get("/api/v1/node/authority")
+
+
+async def test_what_is_not_tls_gets_no_answer(site: Site) -> None:
+    with pytest.raises(httpx.TransportError):
+        async with httpx.AsyncClient(trust_env=False) as http:
+            await http.get(site.url.replace("https:", "http:") + "/api/v1/node/authority")
+
+
+async def test_a_certificate_that_is_made_anew_counts_for_new_connections_at_once(site: Site) -> None:
+    address = ("127.0.0.1", int(site.url.rpartition(":")[2]))
+
+    def serial() -> str:
+        with (
+            socket.create_connection(address) as plain,
+            site.trust.wrap_socket(plain, server_hostname="127.0.0.1") as tls,
+        ):
+            return str((tls.getpeercert() or {})["serialNumber"])
+
+    before = await asyncio.to_thread(serial)
+    (site.home.secrets / "node-port.pem").unlink()
+    await site.port.open()
+    assert await asyncio.to_thread(serial) != before
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "mac1:7443"])
+async def test_a_host_name_that_is_not_the_port_s_is_misdirected(site: Site, host: str) -> None:
+    async with site.client(await site.node(name())) as http:
+        got = await http.get("/api/v1/node", headers={"Host": host})
+    assert got.status_code in (400, 421)
+
+
+async def test_everything_else_of_the_lab_is_not_there(site: Site) -> None:
+    token = await site.node(name())
+    async with site.client(token) as http:
+        for route in (*ROUTES, *Console().routes):
+            if route.scope == "node":
+                continue
+            path = route.path.replace("{", "").replace("}", "")
+            got = await http.request(route.method, path)
+            assert got.status_code in (403, 404, 405), (route.method, path, got.status_code)
+        for path in ("/prefect/", "/prefect/api/../admin", "/prefect/api/%2e%2e/x", "/prefect/dashboard", "/docs"):
+            assert (await http.get(path)).status_code in (400, 403, 404), path
+        assert "CONNECT" not in (await http.options("/api/v1/node")).headers.get("allow", "")
+
+
+async def test_a_body_that_is_too_long_is_refused_before_it_is_read(site: Site) -> None:
+    token = await site.node(name())
+    async with site.client(token) as http:
+        got = await http.post("/api/v1/node/join", content=b" " * 70_000, headers={"Content-Type": "application/json"})
+        assert got.status_code == 413
+        got = await http.post("/prefect/api/logs/", content=b"[" + b" " * (9 * 2**20))
+        assert got.status_code == 413
+        got = await http.post("/prefect/api/logs/", content=b"{not json")
+        assert got.status_code == 400
+
+
+# -- its own runs and no others --------------------------------------------------------------------------------------
+
+
+async def test_a_node_reads_and_reports_its_own_run(site: Site) -> None:
+    mine = name()
+    token, run = await site.node(mine), await site.run(node=mine)
+    async with PrefectApi(f"{site.url}/prefect/api", f"{mine}:{token}", trust=site.trust) as api:
+        seen = await api.read_run(run)
+        assert seen is not None
+        assert (await api.propose(run, records.proposal(RunState.PENDING, "mine"))).accepted
+        assert (await api.set_state(run, records.proposal(RunState.RUNNING, ""))).accepted
+        made = records.task_run_event(
+            run_id=run, flow=FLOW, job=FLOW.jobs[0], state=RunState.RUNNING, time=datetime.now(UTC), attempt=1
+        )
+        await api.send_events([made, records.heartbeat_event(run, now=datetime.now(UTC))])
+        from homelab.flows.api import LogLine
+
+        task = records.task_run_id(run, "far")
+        line = LogLine(time=datetime.now(UTC), level=20, message="hello", run_id=run, task_run_id=task)
+        await api.send_logs([line])
+        await api.worker_heartbeat("homelab", mine)
+        assert [r.id for r in await api.read_runs([run])] == [run]
+    assert await _within(lambda: site.prefect.logs(run)) == ["hello"]
+    async with site.client(token) as http:
+        assert (await http.post("/api/v1/worker/heartbeat", json=heartbeat(mine))).status_code == 200
+        assert (await http.get(f"/api/v1/definitions/{FLOW.digest}")).json()["name"] == "far"
+        told = {"id": str(uuid.uuid4()), "kind": "run.started", "run": run, "flow": "far", "due": None}
+        told |= {"time": "2026-05-01T00:00:00Z", "worker": mine, "node": mine}
+        assert (await http.post("/api/v1/worker/reports", json={"reports": [told]})).status_code == 200
+
+
+async def _within(ask: Any) -> Any:
+    for _ in range(100):
+        if found := await ask():
+            return found
+        await asyncio.sleep(0.1)
+    return []
+
+
+async def test_what_is_about_another_node_s_run_is_refused_whole_and_noted(site: Site) -> None:
+    mine, other = name(), name()
+    token = await site.node(mine)
+    await site.node(other)
+    own, foreign, nobody_s = await site.run(node=mine), await site.run(node=other), await site.run()
+    task = records.task_run_id(foreign, "far")
+    at = datetime.now(UTC).isoformat()
+
+    def line(run: str, task_run: str | None = None) -> dict[str, Any]:
+        told = {"name": "x", "level": 20, "message": "forged", "timestamp": at, "flow_run_id": run}
+        return {**told, "task_run_id": task_run}
+
+    def event(run: str, about: str) -> dict[str, Any]:
+        related = [{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]
+        resource = {"prefect.resource.id": about}
+        return {"id": str(uuid.uuid4()), "occurred": at, "event": "x", "resource": resource, "related": related}
+
+    report = {"id": str(uuid.uuid4()), "kind": "run.finished", "run": foreign, "flow": "far", "due": None}
+    report |= {"state": "failed", "started": at, "ended": at, "reason": "forged"}
+    failed = {"state": {"type": "FAILED", "name": "Failed"}, "force": True}
+    attempts: list[tuple[str, str, Any]] = [
+        ("GET", f"/prefect/api/flow_runs/{foreign}", None),
+        ("GET", f"/prefect/api/flow_runs/{nobody_s}", None),
+        ("POST", f"/prefect/api/flow_runs/{foreign}/set_state", failed),
+        ("POST", f"/prefect/api/flow_runs/{nobody_s}/set_state", failed),
+        ("PATCH", f"/prefect/api/flow_runs/{foreign}", {"name": "forged"}),
+        ("POST", "/prefect/api/logs/", [line(own), line(foreign)]),
+        ("POST", "/prefect/api/logs/", [line(own, task)]),
+        ("POST", "/prefect/api/events", [event(own, f"prefect.flow-run.{own}"), event(foreign, "forged")]),
+        ("POST", "/prefect/api/events", [event(own, f"prefect.task-run.{task}")]),
+        ("GET", f"/prefect/api/task_runs/{task}", None),
+        ("POST", f"/prefect/api/task_runs/{task}/set_state", failed),
+        ("POST", "/prefect/api/work_pools/homelab/workers/heartbeat", {"name": other}),
+        ("POST", "/prefect/api/deployments/", {"name": "x"}),
+        ("POST", "/api/v1/worker/reports", {"reports": [report]}),
+        ("POST", "/api/v1/worker/reports", {"reports": [{**report, "run": own, "node": other}]}),
+        ("POST", "/api/v1/worker/heartbeat", heartbeat(other)),
+        ("POST", "/api/v1/worker/heartbeat", {**heartbeat(mine), "node": other}),
+        ("GET", f"/api/v1/worker/wake?worker={other}", None),
+        ("GET", f"/api/v1/definitions/{'a' * 64}", None),
+    ]  # fmt: skip
+    before = len(await site.audit())
+    async with site.client(token) as http:
+        for method, path, body in attempts:
+            got = await http.request(method, path, json=body)
+            assert got.status_code == 403, (method, path, got.status_code, got.text)
+        lists = await http.post("/prefect/api/flow_runs/filter", json={})
+        assert [run["id"] for run in lists.json()] == [own]
+    lines = (await site.audit())[: len(await site.audit()) - before]
+    assert len(lines) == len(attempts)
+    assert {(e["who"], e["result"]) for e in lines} == {(f"node {mine}", "forbidden")}
+    assert await site.prefect.logs(own) == []
+    for run in (own, foreign, nobody_s):
+        seen = await site.prefect.read_run(run)
+        assert seen is not None
+        assert (seen.state_type, seen.name) == ("SCHEDULED", "far")
+
+
+async def test_of_nodes_that_want_one_run_one_gets_it(site: Site) -> None:
+    names = [name() for _ in range(4)]
+    tokens = [await site.node(one) for one in names]
+    run = await site.run()
+
+    async def claim(node: str, token: str) -> bool:
+        async with PrefectApi(f"{site.url}/prefect/api", f"{node}:{token}", trust=site.trust) as api:
+            return (await api.propose(run, records.proposal(RunState.PENDING, f"claimed by {node}"))).accepted
+
+    won = await asyncio.gather(*(claim(node, token) for node, token in zip(names, tokens, strict=True)))
+    assert sum(won) == 1
+    assert (await site.control.node_runs.nodes_of([run]))[run] == names[won.index(True)]
+
+
+# -- two of one name -------------------------------------------------------------------------------------------------
+
+
+async def test_a_second_daemon_of_a_node_is_refused_and_a_successor_that_says_so_is_not(site: Site) -> None:
+    mine = name()
+    async with site.client(await site.node(mine)) as http:
+        assert (await http.post("/api/v1/worker/heartbeat", json=heartbeat(mine))).status_code == 200
+        second = heartbeat(mine, pid=8, started="2026-05-01T00:01:00.000Z")
+        refused = await http.post("/api/v1/worker/heartbeat", json=second)
+        assert refused.status_code == 409
+        assert f"'{mine}' is already at work (pid 7" in refused.json()["error"]["message"]
+        wrong = {**second, "replaces": {"pid": 9, "started": "2026-05-01T00:00:00.000Z"}}
+        assert (await http.post("/api/v1/worker/heartbeat", json=wrong)).status_code == 409
+        right = {**second, "replaces": {"pid": 7, "started": "2026-05-01T00:00:00.000Z"}}
+        assert (await http.post("/api/v1/worker/heartbeat", json=right)).status_code == 200
+        assert (await http.post("/api/v1/worker/heartbeat", json=heartbeat(mine))).status_code == 409
+
+
+async def test_a_worker_of_control_s_machine_cannot_have_the_name_of_a_node(site: Site) -> None:
+    from homelab.core.errors import RefusedError
+
+    mine = name()
+    await site.node(mine)
+    with pytest.raises(RefusedError, match="on another machine"):
+        await site.control.heartbeat(heartbeat(mine))
+
+
+# -- Prefect's own client --------------------------------------------------------------------------------------------
+
+PROGRAM = """
+    from prefect import flow, task, get_run_logger
+    from prefect.client.orchestration import get_client
+    from prefect.artifacts import create_markdown_artifact
+    from prefect.events import emit_event
+    import sys
+
+    @task
+    def double(x):
+        get_run_logger().info("doubling %s", x)
+        return 2 * x
+
+    @flow(log_prints=True)
+    def inner(x):
+        return double(x)
+
+    @flow(log_prints=True, name="outer-of-a-node")
+    def outer():
+        print("it speaks")
+        create_markdown_artifact("# told", key="told")
+        emit_event("homelab.test", resource={"prefect.resource.id": "custom.thing"})
+        return [double(1), double.submit(2).result(), inner(3)]
+
+    print(outer())
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_flow_run(sys.argv[1])
+        except Exception as error:
+            print("refused", type(error).__name__, getattr(getattr(error, "response", None), "status_code", ""))
+"""
+
+
+async def test_a_flow_of_prefect_s_own_client_runs_through_the_port_and_sees_no_other_run(
+    site: Site, tmp_path: Path
+) -> None:
+    mine = name()
+    token, foreign = await site.node(mine), await site.run()
+    ca = tmp_path / "ca.pem"
+    ca.write_text(authority(site.home).pem)
+    environment = {
+        "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_API_URL": f"{site.url}/prefect/api", "PREFECT_API_AUTH_STRING": f"{mine}:{token}",
+        "PREFECT_API_SSL_CERT_FILE": str(ca),
+    }  # fmt: skip
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM))
+    before = len(await site.audit())
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, program, foreign], env=environment, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert "[2, 4, 6]" in done.stdout, done.stdout + done.stderr
+    assert "refused" in done.stdout
+    assert "403" in done.stdout, done.stdout
+    lines = (await site.audit())[: len(await site.audit()) - before]
+    assert [e["subject"] for e in lines] == [f"GET /api/flow_runs/{foreign}"], lines
+    async with site.access.pool.connection() as conn:
+        found = await (await conn.execute(b"select id from node_flow_run where node = %s", (mine,))).fetchall()
+    runs = [str(row[0]) for row in found]
+    assert len(runs) == 2
+    states = {(await site.prefect.read_run(run)).state_type for run in runs}  # type: ignore[union-attr]
+    assert states == {"COMPLETED"}
+
+    async def tasks() -> list[Any] | None:
+        found = [t for run in runs for t in await site.prefect.task_runs(run)]
+        return found if len([t for t in found if t["state_type"] == "COMPLETED"]) >= 3 else None
+
+    assert await _within(tasks), "the task runs that Prefect's client told by events"
+    said = [m for run in runs for m in await site.prefect.logs(run)]
+    assert any("it speaks" in m for m in said)
+    assert sum("doubling" in m for m in said) == 3
+
+
+async def test_an_event_about_another_s_run_ends_the_socket_of_a_node(site: Site) -> None:
+    mine = name()
+    token, own, foreign = await site.node(mine), await site.run(node=mine), await site.run()
+    url = "wss" + site.url.removeprefix("https") + "/prefect/api/events/in"
+    bearer = {"Authorization": f"Bearer {token}"}
+
+    def event(run: str) -> str:
+        resource = {"prefect.resource.id": f"prefect.flow-run.{run}"}
+        at = datetime.now(UTC).isoformat()
+        return json.dumps({"id": str(uuid.uuid4()), "occurred": at, "event": "x", "resource": resource, "related": []})
+
+    options: dict[str, Any] = {"ssl": site.trust, "subprotocols": ["prefect"], "proxy": None}
+    async with websockets.connect(url, additional_headers=bearer, **options) as ws:
+        await ws.send(json.dumps({"type": "auth", "token": "anything"}))
+        assert json.loads(await ws.recv())["type"] == "auth_success"
+        await ws.send(event(own))
+        await ws.send(event(foreign))
+        with pytest.raises(websockets.ConnectionClosed):
+            await asyncio.wait_for(ws.recv(), 10)
+    for headers, path in (({}, url), (bearer, url.replace("/in", "/out")), ({"Authorization": "Bearer x"}, url)):
+        with pytest.raises(websockets.InvalidStatus):
+            await websockets.connect(path, additional_headers=headers, **options)
