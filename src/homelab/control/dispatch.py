@@ -16,6 +16,7 @@ import structlog
 
 from homelab.control import lost, roster, store
 from homelab.control.assigning import Due, assign, requests_of_run
+from homelab.control.passed import passed_of
 from homelab.control.roster import Roster
 from homelab.control.state import Shared
 from homelab.control.waking import Waking
@@ -184,12 +185,9 @@ class Dispatch:
             if row is None:
                 raise NotFoundError(f"there is no run '{run[:80]}'")
             attempts = await store.attempts(conn, run)
+            handed = await passed_of(conn, run)
         found = lost.progress_of(attempts, lost.Round.of(row["round"]))
-        passed = {
-            one["job"]: {"outputs": one["outputs"]}
-            for one in attempts
-            if one["state"] == "succeeded" and one["outputs"] and one["job"] in found.kept
-        }
+        passed = {job: one.to_json() for job, one in handed.items() if job in found.kept}
         return {**found.to_json(), "passed": passed}
 
     # -- looking --------------------------------------------------------------------------------------------------
