@@ -132,7 +132,7 @@ async def rows(conn: Connection) -> list[Row]:
 
 def asleep(rows: Iterable[Row]) -> set[str]:
     """The nodes that sleep: what is silent there has not failed."""
-    return {row["name"] for row in rows if _state(row, holds=False) == "asleep"}
+    return {row["name"] for row in rows if _sleeps(row)}
 
 
 async def locked(conn: Connection, name: str) -> Row | None:
@@ -157,13 +157,26 @@ def node_of(row: Row, *, holds: bool) -> Node:
 
 
 def _state(row: Row, *, holds: bool) -> State:
-    if row["asleep"]:
-        return "asleep"
-    if row["age_s"] is None or row["age_s"] > UNREACHABLE.total_seconds():
-        return "asleep" if row["sleeps"] and row["age_s"] is not None else "unreachable"
-    if row["wanted"] == "drained":
+    is_asleep = _sleeps(row)
+    if not is_asleep and _is_silent(row):
+        return "unreachable"
+    if row["wanted"] == "drained":  # also asleep: it is not woken for anything
         return "draining" if holds else "drained"
-    return "ready"
+    return "asleep" if is_asleep else "ready"
+
+
+def _sleeps(row: Row) -> bool:
+    """It said so, or it is silent and the lab file says that this is sleep."""
+    return bool(row["asleep"] or (row["sleeps"] and row["age_s"] is not None and _is_silent(row)))
+
+
+def is_away(row: Row) -> bool:
+    """Whether it sleeps or is not heard."""
+    return _sleeps(row) or _is_silent(row)
+
+
+def _is_silent(row: Row) -> bool:
+    return row["age_s"] is None or row["age_s"] > UNREACHABLE.total_seconds()
 
 
 def record(capacity: Capacity) -> dict[str, Any]:

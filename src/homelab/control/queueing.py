@@ -190,23 +190,6 @@ class Queue:
             if not one.ask.is_running
         ]
 
-    def standing(self) -> QueuePlan | None:
-        """The newest decision with all that waits in it, also for a node: None when nothing waits."""
-        apart = sorted(self._dispatch.waiting.values(), key=lambda w: w.request.turn)
-        if not apart:
-            return self.plan
-        if self.plan is not None:
-            return replace(self.plan, waiting=(*(w.request for w in apart), *self.plan.waiting))
-        last = apart[-1].rejection
-        return QueuePlan(
-            starts=(),
-            waiting=tuple(w.request for w in apart),
-            evictions=(),
-            reservation=None,
-            snapshot=last.snapshot,
-            now=last.now,
-        )
-
     # -- deciding -------------------------------------------------------------------------------------------------
 
     async def serve(self) -> None:

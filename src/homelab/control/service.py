@@ -26,6 +26,7 @@ from homelab.control import (
     leases,
     ledger,
     nodes,
+    parameters,
     preview,
     questions,
     reports,
@@ -45,9 +46,9 @@ from homelab.control.queueing import Queue
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.control.waking import Waking
-from homelab.core import labfile
+from homelab.core import dag, labfile
 from homelab.core.errors import InputError, NotFoundError, RefusedError
-from homelab.core.jobs import Flow, RunState
+from homelab.core.jobs import RunState
 from homelab.db.migrate import migrate
 from homelab.db.pool import AWAY, UNFIT, Connection, Database
 from homelab.flows import records
@@ -62,8 +63,6 @@ log = structlog.get_logger()
 
 Json = dict[str, Any]
 WAKE_S = 25.0
-PARAM_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-PARAMS_BYTES = 256 * 1024
 RUN_PREFIX = re.compile(r"[0-9a-f-]{4,35}")
 
 
@@ -299,14 +298,14 @@ class Control:
     async def run_job(self, name: str, *, params: Mapping[str, str], only: bool = False, by: str) -> Json:
         """Start a job now, with what it needs before it and what needs it after it; `only`: nothing else."""
         scheduled = self._find(name)
-        _check_params(params)
-        jobs = [name] if only else closure(scheduled.flow, name)
-        parameters: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
+        parameters.check(params)
+        jobs = [name] if only else dag.around(scheduled.flow, name)
+        given: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
         if len(jobs) < len(scheduled.flow.jobs):
-            parameters["only"] = jobs
+            given["only"] = jobs
         now = self._shared.clock()
         run = await self._shared.prefect.create_run(
-            scheduled.deployment, name=f"{name} by hand", due=now, idempotency_key=None, parameters=parameters
+            scheduled.deployment, name=f"{name} by hand", due=now, idempotency_key=None, parameters=given
         )
         async with self._shared.database.connection() as conn:
             new = store.NewRun(id=run, flow=scheduled.flow, due=None, trigger="manual", jobs=jobs, by=by, params=params)
@@ -505,10 +504,11 @@ class Control:
         async with self._shared.database.connection() as conn:
             never = self._impossibles.now(await nodes.rows(conn)).get(job, ())
         impossible = [one.message for one in never]
-        waiting = await self.queue()
+        waiting = [one for one in await self.fleet.queue() if one["job"] == job]
         now = self._shared.clock()
         found = await questions.why(self._shared, scheduled, job, now, impossible=impossible, waiting=waiting)
-        found["reasons"] += [] if impossible else await self.fleet.where(job)
+        if not impossible and not waiting:
+            found["reasons"] += await self.fleet.where(job)
         return found
 
     async def graph(self) -> Json:
@@ -551,12 +551,13 @@ class Control:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
             workers, fleet = await store.workers(conn), await nodes.rows(conn)
+        never = self._impossibles.problems(fleet)
         of_nodes = await self.fleet.problems()
         gone = {one["node"] for one in of_nodes if one["code"] == "node-unreachable"}
         silent = {worker["name"] for worker in workers if worker["node"] in gone}  # its machine says it already
         found = questions.problems(self._shared, workers, nodes.asleep(fleet))
         kept = [one for one in found if one["code"] != "worker-silent" or one["subject"] not in silent]
-        return kept + of_nodes + self._impossibles.problems(fleet) + self.waking.problems() + told
+        return kept + of_nodes + never + self.waking.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:
@@ -566,28 +567,3 @@ class Control:
         del by  # the API keeps the audit
         async with self._shared.database.connection() as conn:
             return await self._watcher.test(conn, self._shared.clock())
-
-
-def closure(flow: Flow, name: str) -> list[str]:
-    """`name` with all it needs and all that needs it, in the flow's order."""
-    up, down = {name}, {name}
-    for job in reversed(flow.jobs):
-        if job.name in up:
-            up |= {need.job for need in job.needs}
-    for job in flow.jobs:
-        if any(need.job in down for need in job.needs):
-            down.add(job.name)
-    return [job.name for job in flow.jobs if job.name in up | down]
-
-
-def _check_params(params: Mapping[str, str]) -> None:
-    for name, value in params.items():
-        if not PARAM_NAME.fullmatch(name):
-            raise InputError(
-                f"{name[:60]!r} is not the name of a parameter",
-                hint="Names are letters, digits and underscores, and do not begin with a digit.",
-            )
-        if "\0" in value:
-            raise InputError(f"the value of parameter {name} holds a NUL byte, which no environment can carry")
-    if sum(len(value.encode()) for value in params.values()) > PARAMS_BYTES:
-        raise InputError(f"the parameters are longer than {PARAMS_BYTES // 1024} KiB", hint="Pass the name of a file.")

@@ -76,9 +76,8 @@ class Waking:
         told to wait. NotFoundError: no such node; RefusedError: it cannot be woken, or the message cannot be sent."""
         async with self._shared.database.connection() as conn:
             row = await self._row(conn, node)
-            state = nodes.node_of(row, holds=False).state
-            if state not in ("asleep", "unreachable"):
-                return {"node": node, "sent": False, "tries": 0, "message": f"{node} is awake: it is {state}"}
+            if not nodes.is_away(row):
+                return {"node": node, "sent": False, "tries": 0, "message": f"{node} is awake"}
             wake = wake_of(row["wake"])
             if wake is None:
                 raise RefusedError(

@@ -88,6 +88,16 @@ def onward(flow: Flow, name: str) -> list[JobName]:
     return found
 
 
+def around(flow: Flow, name: str) -> list[JobName]:
+    """The job with all it needs and all that needs it, in the flow's order."""
+    before = {name}
+    for job in reversed(flow.jobs):
+        if job.name in before:
+            before |= {need.job for need in job.needs}
+    after = set(onward(flow, name))
+    return [JobName(job.name) for job in flow.jobs if job.name in before | after]
+
+
 def ready(flow: Flow, progress: Progress, now: datetime) -> list[JobName]:
     """Jobs to start at `now`, in the flow's order: those whose needs all allow it, and those whose retry is due."""
     names: list[JobName] = []

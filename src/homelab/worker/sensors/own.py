@@ -40,9 +40,11 @@ def own(
     *,
     took_s: float,
     on_gpu: Mapping[int, Mapping[int, int]] | None = None,
+    is_unified: bool = False,
 ) -> list[tuple[int | None, str, int]]:
-    """(device, resource, amount) that jobs use of what was promised to them. `on_gpu`: device -> pid -> bytes. Of those
-    that have ended meanwhile the cores that they had until then: short jobs would be other programs' else.
+    """(device, resource, amount) that jobs use of what was promised to them. Of those that have ended meanwhile the
+    cores that they had until then: short jobs would be other programs' else. `on_gpu`: device -> pid -> bytes.
+    `is_unified`: what is promised of the GPU is held in memory.
 
     What cannot be read of a job is not taken off, so that it counts as used by others: less is placed, never more.
     """
@@ -54,8 +56,9 @@ def own(
         began = before.get(job.session, Use()).cpu_s
         rate = round(UNIT * max(0.0, use.cpu_s - began) / took_s) if took_s > 0 else 0
         found.append((None, CPU, min(rate, job.promised.get(CPU, 0))))
-        found.append((None, MEMORY, min(use.memory, job.promised.get(MEMORY, 0))))
         left = job.promised.get(GPU_MEMORY, 0)
+        most = job.promised.get(MEMORY, 0) + (left if is_unified else 0)
+        found.append((None, MEMORY, min(use.memory, most)))
         for device, by_pid in sorted((on_gpu or {}).items()):
             there = min(left, sum(size for pid, size in by_pid.items() if pid in use.pids))
             left -= there

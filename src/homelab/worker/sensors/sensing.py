@@ -31,6 +31,7 @@ from homelab.worker.sensors import (
     telling,
     thermal,
 )
+from homelab.worker.sensors.devices import Gpus
 from homelab.worker.sensors.shares import Share
 from homelab.worker.sensors.watching import Watch, refresh
 
@@ -120,8 +121,9 @@ class Sensors:
             thermal=self._thermal.value,
             labels=self._labels,
         )
-        on_gpu = {} if seen.gpus is None else {n: device.by_pid for n, device in enumerate(seen.gpus.devices)}
-        mine = own.own(running, self._own, use, took_s=took_s, on_gpu=on_gpu)
+        cards = Gpus() if seen.gpus is None else seen.gpus
+        on_gpu = {number: device.by_pid for number, device in enumerate(cards.devices)}
+        mine = own.own(running, self._own, use, took_s=took_s, on_gpu=on_gpu, is_unified=cards.unified)
         self._own = use
         return {**telling.fields(seen), "used": self._smoothed(telling.in_use(seen, mine), took_s), **self._slept()}
 

@@ -18,8 +18,16 @@ STALE = 3.0
 class Watch(Generic[T]):
     """One thing that is read every `every_s`. Touched by one event loop; `read` runs elsewhere and may block."""
 
-    def __init__(self, name: str, read: Callable[[], T | None], *, every_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[], T | None],
+        *,
+        every_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
+        self._clock = clock
         self._read = read
         self._every_s = every_s
         self._began = float("-inf")
@@ -33,7 +41,7 @@ class Watch(Generic[T]):
 
     def begin(self) -> asyncio.Event | None:
         """Start a reading when it is time for one; what is set when it has ended. None: nothing was started."""
-        now = time.monotonic()
+        now = self._clock()
         if self.is_reading or now - self._began < self._every_s * 0.9:
             return None
         self._began = now
@@ -53,7 +61,7 @@ class Watch(Generic[T]):
             return
 
     def _take(self, value: T | None) -> None:
-        self._value, self._ended = value, time.monotonic()
+        self._value, self._ended = value, self._clock()
         done, self._done = self._done, None
         if done is not None:
             done.set()
@@ -61,7 +69,7 @@ class Watch(Generic[T]):
     @property
     def value(self) -> T | None:
         """What was read last; None when that could not be read, or is old because reading hangs."""
-        if time.monotonic() - self._ended > self._every_s * STALE:
+        if self._clock() - self._ended > self._every_s * STALE:
             return None
         return self._value
 
