@@ -148,3 +148,24 @@ def test_a_daemon_that_was_killed_is_back_at_once(fleet: Fleet) -> None:
     until(lambda: two.json("status")["nodes"][0]["state"] == "ready" or None, timeout=15, what="ready again")
     two.start()
     assert two.service("worker")["restarts"] <= 1
+
+
+def test_a_machine_that_is_drained_takes_nothing_and_one_that_is_removed_is_let_in_no_more(fleet: Fleet) -> None:
+    lab, three = fleet.lab, fleet.nodes["three"]
+    assert lab.json("place", "--job", "far")["placement"]["node"] == "two"
+    assert lab.json("node", "drain", "two", "--wait", "--timeout", "60")["node"]["state"] == "drained"
+    try:
+        refused = {r["node"]: r["reason"] for r in lab.json("place", "--job", "far", ok=(1,))["rejections"]}
+        assert refused["two"] == "two: it is drained"
+        assert "two: it is drained" in str(lab.json("job", "why", "far")["reasons"])
+    finally:
+        assert lab.json("node", "undrain", "two")["node"]["state"] == "ready"
+    assert "it would be back at once" in lab.homelab("node", "remove", OWN, ok=(5,)).stderr
+    assert lab.json("node", "remove", "three") == {"node": "three", "given_up": []}
+    until(
+        lambda: "homelab node join" in three.homelab("status", ok=(0, 3, 5)).stderr or three.json("status")["problems"],
+        timeout=40,
+        what="the machine learns that it is no node any more",
+    )
+    assert [n["name"] for n in lab.json("node", "ls")["nodes"]] == sorted([OWN, "two"])
+    assert "three" not in {n["name"] for n in lab.json("status")["nodes"]}
