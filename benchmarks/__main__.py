@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import command_line, console, placement, running_lab, simulation, soak, understanding
+from benchmarks import command_line, console, fleet, placement, running_lab, simulation, soak, understanding
 from benchmarks.measuring import Row
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Row]]] = {
     "console": console.pages,
     "placement": placement.decisions,
     "simulate": simulation.waits,
+    "fleet": fleet.hundred_nodes,
     "lab": running_lab.forty_six_jobs,
     "cost": running_lab.cost_of_a_run,
     "burst": running_lab.five_hundred_at_once,

@@ -10,6 +10,8 @@ import pytest
 from tests.fleet import OWN, Fleet, here
 from tests.lab import until
 
+from homelab.core.jointoken import JoinToken, parse
+
 LAB = """
 [nodes.own]
 [nodes.three]
@@ -65,6 +67,14 @@ def test_each_home_is_a_node_and_says_so(fleet: Fleet) -> None:
     unit = fleet.nodes["two"].homelab("service", "print").stdout
     assert str(fleet.nodes["two"].home) in unit
     assert "HOMELAB_LAB" not in unit
+
+
+def test_nothing_of_the_lab_listens_beyond_this_machine_unless_the_lab_file_says_so(fleet: Fleet) -> None:
+    pids = [int(s["pid"]) for machine in (fleet.lab, *fleet.nodes.values()) for s in machine.json("status")["services"]]
+    family = {p for pid in pids for p in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))}
+    listening = {c.laddr.ip for p in family for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+    assert listening <= {"127.0.0.1", "::1"}
+    assert listening
 
 
 def test_what_a_lab_is_asked_elsewhere_is_said_to_be_elsewhere(fleet: Fleet) -> None:
@@ -150,6 +160,53 @@ def test_a_daemon_that_was_killed_is_back_at_once(fleet: Fleet) -> None:
     assert two.service("worker")["restarts"] <= 1
 
 
+def test_a_supervisor_that_is_new_takes_over_the_daemon_that_runs(fleet: Fleet) -> None:
+    """As an upgrade does it, or a unit that is restarted."""
+    three = fleet.nodes["three"]
+    worker = three.pid("worker")
+    psutil.Process(int((three.home / "run" / "supervisor.lock").read_text())).kill()
+    until(lambda: three.homelab("status", ok=(0, 3)).returncode == 3 or None, timeout=20, what="its end")
+    three.start()
+    assert three.pid("worker") == worker
+
+
+def test_a_node_whose_token_is_no_good_any_more_is_told_so(fleet: Fleet) -> None:
+    eight = fleet.machine("eight")
+    fleet.nodes["eight"] = eight
+    eight.join(fleet.token("eight")["join"], "--no-start")
+    copy = fleet.machine("copy-of-eight")
+    shutil.copytree(eight.home, copy.home)
+    copy.homelab("node", "leave")
+    refused = eight.homelab("up", "-d", ok=(5,), timeout=60)
+    assert "does not take this node's token any more" in refused.stderr
+    assert "homelab node leave" in refused.stderr
+    assert eight.homelab("doctor", ok=(1,)).returncode == 1
+
+
+def test_a_token_of_another_lab_or_for_another_address_lets_nobody_know_anything(fleet: Fleet) -> None:
+    made = fleet.token("nine")
+    given = parse(made["token"])
+    foreign = JoinToken(url=given.url, fingerprint="0" * 64, secret=given.secret).text()
+    nine = fleet.machine("nine")
+    refused = nine.homelab("node", "join", made["url"], "--token", foreign, ok=(5,))
+    assert "is not the one that made this token" in refused.stderr
+    forged = JoinToken(url=given.url, fingerprint=given.fingerprint, secret="hlj_forged").text()
+    assert "lets nobody in" in nine.homelab("node", "join", "--token", forged, ok=(5,)).stderr
+    assert nine.homelab("node", "join", made["url"], "--token", "garbage", ok=(2,)).returncode == 2
+    assert not (nine.home / "node.json").exists()
+
+
+def test_a_node_whose_cable_is_cut_says_so_and_is_there_again_when_it_is_mended(fleet: Fleet) -> None:
+    ten = fleet.join("ten", cable=True)
+    worker = ten.pid("worker")
+    fleet.cables["ten"].cut()
+    told = until(lambda: ten.json("status")["problems"], timeout=20, what="a problem")
+    assert "no lab answers at https://127.0.0.1:" in told[0]["message"]
+    fleet.cables["ten"].mend()
+    until(lambda: ten.json("status")["problems"] == [] or None, timeout=20, what="no problem")
+    assert ten.pid("worker") == worker
+
+
 def test_a_machine_that_is_drained_takes_nothing_and_one_that_is_removed_is_let_in_no_more(fleet: Fleet) -> None:
     lab, three = fleet.lab, fleet.nodes["three"]
     assert lab.json("place", "--job", "far")["placement"]["node"] == "two"
@@ -167,5 +224,7 @@ def test_a_machine_that_is_drained_takes_nothing_and_one_that_is_removed_is_let_
         timeout=40,
         what="the machine learns that it is no node any more",
     )
-    assert [n["name"] for n in lab.json("node", "ls")["nodes"]] == sorted([OWN, "two"])
+    names = {n["name"] for n in lab.json("node", "ls")["nodes"]}
+    assert {OWN, "two"} <= names
+    assert "three" not in names
     assert "three" not in {n["name"] for n in lab.json("status")["nodes"]}

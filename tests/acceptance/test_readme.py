@@ -1,12 +1,17 @@
 """The first ten minutes of the README, line by line, as a new user would type them."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from tests.lab import HOMELAB, Lab
+
+from homelab.home.paths import Home
+from homelab.stack.postgres import place_of
 
 README = Path(__file__).parents[2] / "README.md"
 CRONTAB = """# a small life
@@ -87,3 +92,34 @@ def _name(said: dict[str, str]) -> str:
     """The job that the reader would pick: the first one listed."""
     listed = next((text for line, text in said.items() if "job ls" in line), "")
     return listed.split("\t")[0].split()[0] if listed else "NAME"
+
+
+def test_three_machines_are_one_lab_as_the_readme_says(tmp_path: Path) -> None:
+    section = README.read_text().split("## Three machines")[1].split("\n## ")[0]
+    start, stop = [part.splitlines() for part in re.findall(r"(?:^    .+\n)+", section, re.MULTILINE)]
+    shutil.copytree(README.parent / "examples", tmp_path / "examples")
+    homes = [Home(tmp_path / "fleet" / name) for name in ("mac1", "mac3", "mac4")]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HOMELAB", "PREFECT"))}
+    environment["PATH"] = f"{HOMELAB.parent}:{environment['PATH']}"
+
+    def typed(*lines: str) -> str:
+        done = subprocess.run(
+            ["/bin/sh", "-ec", "\n".join(line.strip() for line in lines)],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{lines}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    try:
+        assert "ready" in typed(*start)
+        told = json.loads(typed("homelab --home fleet/mac1 status --json"))
+        assert {n["name"]: n["state"] for n in told["nodes"]} == dict.fromkeys(("mac1", "mac3", "mac4"), "ready")
+        typed(*stop)
+        assert not any((home.run / "supervisor.sock").exists() for home in homes)
+    finally:
+        for home in reversed(homes):
+            typed(f"homelab --home {home.root} down --now || true")
+        data = place_of(homes[0]).data
+        if tmp_path not in data.parents:
+            shutil.rmtree(data.parent, ignore_errors=True)

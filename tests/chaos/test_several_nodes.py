@@ -136,6 +136,8 @@ def test_on_one_node_what_does_not_fit_beside_the_others_waits_and_says_for_what
         timeout=10, what=lambda: f"why it waits: {lab.json('job', 'why', 'large')} {lab.judge()}\n{lab.logs()}",
     )  # fmt: skip
     assert "one: 2 GiB memory free of 6 GiB asked; large holds 6 GiB" in why
+    shown = [job["reason"] for run in runs for job in lab.json("run", "show", run)["run"]["jobs"]]
+    assert why in "; ".join(shown)
     for run in runs:
         lab.until_state(run, "large", "succeeded", timeout=30)
     assert len(lab.judge("large")) == 6

@@ -40,8 +40,8 @@ class Site:
 
     def client(self, token: str = "", **more: Any) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        options: dict[str, Any] = {"headers": headers, "trust_env": False, "timeout": 20, "verify": self.trust, **more}
-        return httpx.AsyncClient(base_url=self.url, **options)
+        options: dict[str, Any] = {"base_url": self.url, "trust_env": False, "timeout": 20, "verify": self.trust}
+        return httpx.AsyncClient(headers=headers, **{**options, **more})
 
     async def token(self, name: str, *, ttl_s: float | None = None) -> str:
         """The secret of a new joining token."""

@@ -1,7 +1,7 @@
 """A real control over HTTP and homes of nodes that speak to it: Postgres and server are real, Prefect is not there."""
 
 import contextlib
-import json
+import shutil
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 from tests.service.serving import listening, served
 
@@ -19,7 +20,8 @@ from homelab.control.api.app import app
 from homelab.control.service import Control
 from homelab.core.jobs import Flow, Job
 from homelab.flows.api import PrefectApi
-from homelab.home import endpoints
+from homelab.home import endpoints, membership
+from homelab.home.authority import authority
 from homelab.home.paths import Home
 from homelab.home.secrets import read_or_create
 from homelab.worker.control_link import ControlLink
@@ -54,7 +56,10 @@ class Site:
     async def node(self, name: str) -> Home:
         """The home of a node of that name, whose worker finds this control."""
         home = Home(self.folder / name).ensure()
-        (home.root / "node.json").write_text(json.dumps({"name": name, "url": self.url, "lab": "x"}))
+        lab = authority(self.home)
+        joined = membership.Membership(name=name, url=self.url, lab=lab.fingerprint)
+        membership.write(home, joined, lab.pem)
+        shutil.copy(certifi.where(), home.root / "ca.pem")  # loopback here is plain: no certificate is asked for
         endpoints.write(home, {"control": self.url})
         token = read_or_create(home, "token-node")
         await self.access.register(f"node {name}", "node", token)
@@ -100,9 +105,20 @@ async def running(database: str, folder: Path) -> AsyncIterator[Site]:
                 yield Site(url, home, folder, control, access, http, {"Authorization": f"Bearer {token}"})
 
 
+class Cable(httpx.AsyncHTTPTransport):
+    """The way from a node to control; nothing gets through while it `is_cut`."""
+
+    is_cut = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self.is_cut:
+            raise httpx.ConnectError("the cable is cut")
+        return await super().handle_async_request(request)
+
+
 @contextlib.asynccontextmanager
-async def link_of(home: Home) -> AsyncIterator[ControlLink]:
-    link = ControlLink(home)
+async def link_of(home: Home, cable: Cable | None = None) -> AsyncIterator[ControlLink]:
+    link = ControlLink(home, transport=cable)
     try:
         yield link
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service.passing_site import Site, link_of, running
+from tests.service.passing_site import Cable, Site, link_of, running
 from tests.service.postgres_site import postgres
 from tests.service.s3_site import KEY, S3, SECRET, s3
 
@@ -57,9 +57,9 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 
 @contextlib.asynccontextmanager
-async def worker(home: Home) -> AsyncIterator[tuple[Launcher, Artefacts]]:
+async def worker(home: Home, cable: Cable | None = None) -> AsyncIterator[tuple[Launcher, Artefacts]]:
     """What runs attempts on a node, with the task that hands in."""
-    async with link_of(home) as link:
+    async with link_of(home, cable) as link:
         artefacts = Artefacts(home, link)
         task = asyncio.create_task(artefacts.serve())
         try:
@@ -211,14 +211,14 @@ async def test_while_the_store_is_away_files_wait_on_their_node_and_the_lab_says
 async def test_what_was_saved_in_an_outage_of_control_is_handed_in_by_the_next_worker(site: Site) -> None:
     await forget(site)
     far, run = await site.node("far"), await site.run(node="far")
-    endpoints.write(far, {"control": "http://127.0.0.1:1"})
+    cable = Cable()
+    cable.is_cut = True
     work = site.folder / "work"
     work.mkdir()
-    async with worker(far) as (launcher, _):
+    async with worker(far, cable) as (launcher, _):
         outcome, _ = await attempt(launcher, far, run, MAKE, folder=work)
     await report(site, run, "make", outcome.passed)
     assert [f["is_here"] for f in await site.control.artefacts.of_run(run)] == [False, False]
-    endpoints.write(far, {"control": site.url})
     async with worker(far):
         await until_here(site, run, 2)
     assert list((far.artefacts / "pending").iterdir()) == []

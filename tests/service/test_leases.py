@@ -167,6 +167,7 @@ async def test_what_is_not_renewed_is_given_up_and_the_node_is_fenced(url: str) 
     assert isinstance(old, Held)
     assert isinstance(kept, Held)
     async with transaction(url) as conn:
+        await conn.execute("update node set heartbeat = now() - interval '41 s' where name = 'mac4'")
         assert [(r["work"], r["node"], r["token"]) for r in await leases.give_up(conn)] == [
             ("backup", "mac4", old.token)
         ]
@@ -184,6 +185,19 @@ async def test_what_is_not_renewed_is_given_up_and_the_node_is_fenced(url: str) 
     again = await take(url, wants("third", memory=GIB), "mac4")
     assert isinstance(again, Held)
     assert again.epoch == epoch + 1
+
+
+async def test_a_lease_that_its_node_does_not_name_runs_out_and_harms_no_other(url: str) -> None:
+    epoch = await heard(url, "mac4")
+    forgotten = await take(url, wants("forgotten"), "mac4", timedelta())
+    kept = await take(url, wants("kept"), "mac4")
+    assert isinstance(forgotten, Held)
+    assert isinstance(kept, Held)
+    async with transaction(url) as conn:
+        assert [r["work"] for r in await leases.give_up(conn)] == ["forgotten"]
+    assert await heard(url, "mac4") == epoch
+    async with transaction(url) as conn:
+        assert await leases.renew(conn, "mac4", epoch, [kept.token]) == {kept.token}
 
 
 async def test_renewing_and_giving_up_at_once_agree(url: str) -> None:

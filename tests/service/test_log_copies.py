@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.service.passing_site import Site, link_of, running
+from tests.service.passing_site import Cable, Site, link_of, running
 from tests.service.postgres_site import postgres
 
-from homelab.home import endpoints
 from homelab.home.paths import Home
 from homelab.worker import journal, runlog
 from homelab.worker.control_link import ControlLink
@@ -92,14 +91,14 @@ async def test_a_log_is_seen_at_control_while_it_is_written_and_equal_afterwards
 
 async def test_what_is_written_in_an_outage_arrives_after_it_in_order_and_once(site: Site) -> None:
     home, run = await site.node("far"), await site.run(node="far")
-    async with link_of(home) as link, copying(home, link) as copies:
+    cable = Cable()
+    async with link_of(home, cable) as link, copying(home, link) as copies:
         path, other = path_of(home, run), path_of(home, run, "use", 2)
         copies.follow(path)
         writer = runlog.Writer(path)
         writer.write("out", b"before\n", time.time())
         await until(lambda: path_of(site.home, run).exists(), "nothing came")
-        endpoints.write(home, {"control": "http://127.0.0.1:1"})
-        link._url = None  # type: ignore[attr-defined]  # as after any failure
+        cable.is_cut = True
         for n in range(3000):
             writer.write("out", b"%d " % n + b"x" * 900 + b"\n", time.time())
         copies.follow(other)
@@ -110,7 +109,7 @@ async def test_what_is_written_in_an_outage_arrives_after_it_in_order_and_once(s
         writer.close(time.time())
         copies.end(path)
         await until(lambda: copies.unsent == 0, "the outage is not noticed")
-        endpoints.write(home, {"control": site.url})
+        cable.is_cut = False
         await whole(site, home, run)
         await whole(site, home, run, job="use", attempt=2)
 

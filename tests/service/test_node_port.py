@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import typing
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -23,12 +24,17 @@ from tests.service.node_site import FLOW, Site, node_site
 from homelab.console.site import Console
 from homelab.control import joining
 from homelab.control.api.app import ROUTES
+from homelab.control.api.node_port import NODE_ROUTES
+from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
 from homelab.flows import records
 from homelab.flows.api import PrefectApi
+from homelab.home import membership
 from homelab.home.authority import authority
+from homelab.home.membership import Membership
 from homelab.home.paths import Home
 from homelab.home.secrets import read_or_create
+from homelab.worker.control_link import ControlLink, ControlUnavailable
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +162,53 @@ async def test_a_certificate_that_is_made_anew_counts_for_new_connections_at_onc
     (site.home.secrets / "node-port.pem").unlink()
     await site.port.open()
     assert await asyncio.to_thread(serial) != before
+
+
+async def test_the_lab_file_moves_the_port_while_the_lab_runs(site: Site) -> None:
+    token = await site.node(name())
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        other = free.getsockname()[1]
+    before = site.url
+    text = f'[lab]\nname = "moved"\n[control]\nnodes = "127.0.0.1:{other}"\nnode_names = ["localhost"]\n'
+    try:
+        plan = await site.control.apply({"lab.toml": text}, "lab.toml", by="test")
+        assert list(plan["restarts"]) == []
+        site.url, _ = await site.port.open()
+        assert site.url == f"https://localhost:{other}"
+        async with site.client(token) as http:
+            assert (await http.get("/api/v1/node")).json()["lab_name"] == "moved"
+        async with site.client(token, base_url=before) as http:
+            with pytest.raises(httpx.ConnectError):
+                await http.get("/api/v1/node")
+    finally:  # the database is that of all tests here
+        await site.control.apply({"lab.toml": '[lab]\nname = "moved"\n'}, "lab.toml", by="test")
+
+
+async def test_a_port_that_nodes_know_is_not_left_for_another_and_that_it_is_taken_is_said(
+    prefect: prefect_site.Site, tmp_path: Path
+) -> None:
+    async with node_site(prefect, tmp_path) as first:
+        port = int(first.url.rpartition(":")[2])
+        await first.node(name())
+    refused = pytest.raises(RefusedError, match=f"port {port} for nodes is taken by")
+    with socket.create_server(("127.0.0.1", port)), refused:
+        async with node_site(prefect, tmp_path):
+            pass
+    async with node_site(prefect, tmp_path) as again:
+        assert again.url == first.url
+
+
+async def test_a_lab_whose_authority_was_made_anew_is_not_the_one_that_a_node_joined(
+    site: Site, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "node").ensure()
+    other = authority(Home(tmp_path / "before").ensure())
+    mine = name()
+    membership.write(home, Membership(name=mine, url=site.url, lab=other.fingerprint), other.pem)
+    link = ControlLink(home)
+    with pytest.raises(ControlUnavailable, match=r"not the one that this node joined.*node leave"):
+        await link.call("GET", "/api/v1/node")
+    await link.aclose()
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "mac1:7443"])
@@ -287,6 +340,21 @@ async def test_what_is_about_another_node_s_run_is_refused_whole_and_noted(site:
         assert (seen.state_type, seen.name) == ("SCHEDULED", "far")
 
 
+async def test_no_route_takes_the_name_of_another_node(site: Site) -> None:
+    mine, other = name(), name()
+    token = await site.node(mine)
+    await site.node(other)
+    named = [route for route in NODE_ROUTES if route.scope == "node" and route.method == "POST" and route.takes]
+    assert len(named) >= 2
+    async with site.client(token) as http:
+        for route in named:
+            body: dict[str, Any] = {field: [] for field in typing.get_type_hints(route.takes)}
+            for field in {"worker", "node"} & set(body):
+                told = {**body, **heartbeat(mine), field: other}
+                got = await http.post(route.path, json=told)
+                assert got.status_code == 403, (route.path, field, got.text)
+
+
 async def test_of_nodes_that_want_one_run_one_gets_it(site: Site) -> None:
     names = [name() for _ in range(4)]
     tokens = [await site.node(one) for one in names]
@@ -320,8 +388,6 @@ async def test_a_second_daemon_of_a_node_is_refused_and_a_successor_that_says_so
 
 
 async def test_a_worker_of_control_s_machine_cannot_have_the_name_of_a_node(site: Site) -> None:
-    from homelab.core.errors import RefusedError
-
     mine = name()
     await site.node(mine)
     with pytest.raises(RefusedError, match="on another machine"):
@@ -386,9 +452,8 @@ async def test_a_flow_of_prefect_s_own_client_runs_through_the_port_and_sees_no_
     assert "403" in done.stdout, done.stdout
     lines = (await site.audit())[: len(await site.audit()) - before]
     assert [e["subject"] for e in lines] == [f"GET /api/flow_runs/{foreign}"], lines
-    async with site.access.pool.connection() as conn:
-        found = await (await conn.execute(b"select id from node_flow_run where node = %s", (mine,))).fetchall()
-    runs = [str(row[0]) for row in found]
+    async with site.client(token) as http:
+        runs = [str(run["id"]) for run in (await http.post("/prefect/api/flow_runs/filter", json={})).json()]
     assert len(runs) == 2
     states = {(await site.prefect.read_run(run)).state_type for run in runs}  # type: ignore[union-attr]
     assert states == {"COMPLETED"}
@@ -401,6 +466,27 @@ async def test_a_flow_of_prefect_s_own_client_runs_through_the_port_and_sees_no_
     said = [m for run in runs for m in await site.prefect.logs(run)]
     assert any("it speaks" in m for m in said)
     assert sum("doubling" in m for m in said) == 3
+
+
+async def test_a_run_that_is_there_already_is_not_had_by_asking_for_it_anew(site: Site) -> None:
+    mine = name()
+    token, key = await site.node(mine), secrets.token_hex(8)
+    await site.prefect.ensure_pool("homelab")
+    deployment = await site.prefect.put_deployment(FLOW, pool="homelab")
+    foreign = await site.prefect.create_run(
+        deployment, name="far", due=datetime.now(UTC), idempotency_key=key, parameters={}
+    )
+    async with site.client(token) as http:
+        flow = (await http.get("/prefect/api/flows/name/far")).json()["id"]
+        body = {"flow_id": flow, "state": {"type": "PENDING"}}
+        got = await http.post("/prefect/api/flow_runs/", json={**body, "idempotency_key": key})
+        assert got.status_code in (201, 403)
+        assert foreign not in got.text
+        assert (await http.get(f"/prefect/api/flow_runs/{foreign}")).status_code == 403
+        made = await http.post("/prefect/api/flow_runs/", json={**body, "idempotency_key": f"{key}-new"})
+        again = await http.post("/prefect/api/flow_runs/", json={**body, "idempotency_key": f"{key}-new"})
+        assert (made.status_code, again.status_code) == (201, 200)
+        assert made.json()["id"] == again.json()["id"]
 
 
 async def test_an_event_about_another_s_run_ends_the_socket_of_a_node(site: Site) -> None:
@@ -425,3 +511,21 @@ async def test_an_event_about_another_s_run_ends_the_socket_of_a_node(site: Site
     for headers, path in (({}, url), (bearer, url.replace("/in", "/out")), ({"Authorization": "Bearer x"}, url)):
         with pytest.raises(websockets.InvalidStatus):
             await websockets.connect(path, additional_headers=headers, **options)
+
+
+async def test_a_socket_ends_with_the_token_that_opened_it(site: Site) -> None:
+    mine = name()
+    token = await site.node(mine)
+    own = await site.run(node=mine)
+    url = "wss" + site.url.removeprefix("https") + "/prefect/api/events/in"
+    resource = {"prefect.resource.id": f"prefect.flow-run.{own}"}
+    event = {"id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": "x", "resource": resource}
+    options: dict[str, Any] = {"ssl": site.trust, "subprotocols": ["prefect"], "proxy": None}
+    async with websockets.connect(url, additional_headers={"Authorization": f"Bearer {token}"}, **options) as ws:
+        await ws.send(json.dumps({"type": "auth", "token": "anything"}))
+        assert json.loads(await ws.recv())["type"] == "auth_success"
+        await ws.send(json.dumps({**event, "related": []}))
+        await joining.revoke(site.access, mine)
+        await ws.send(json.dumps({**event, "related": []}))
+        with pytest.raises(websockets.ConnectionClosed):
+            await asyncio.wait_for(ws.recv(), 10)

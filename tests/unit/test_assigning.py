@@ -47,20 +47,31 @@ def test_what_no_node_can_ever_take_waits_with_the_reason_of_each() -> None:
     assert [r.code for r in made.waiting["r"].reasons["a"]] == ["too-small"]
 
 
-def test_a_run_asks_for_the_most_of_each_of_its_first_jobs_and_of_no_later_one() -> None:
+def test_a_run_asks_for_a_node_for_all_its_jobs_then_for_its_first_ones_then_for_the_first_of_them() -> None:
     jobs = [
         Job(name="one", run="-", requires={"memory": "2GiB", "cpu": 1}, exclusive=("disk",)),
         Job(name="two", run="-", requires={"memory": "1GiB", "labels": {"gpu": "yes"}}, priority=5),
-        Job(name="three", run="-", needs=(Need(job="one"), Need(job="two")), requires={"memory": "64GiB"}),
+        Job(name="three", run="-", needs=(Need(job="one"), Need(job="two")), requires={"memory": "64GiB"}, priority=9),
     ]
     (flow,) = flows_of(jobs)
-    both, least = requests_of_run(flow, run="r", submitted=NOW)
-    assert both.amounts == {SLOTS: UNIT, MEMORY: 2 * GIB, "cpu": UNIT}
-    assert (both.labels, both.priority, both.exclusive) == ({"gpu": "yes"}, 5, ())
-    assert least.amounts == {SLOTS: UNIT, MEMORY: 2 * GIB, "cpu": UNIT}
+    whole, both, least = requests_of_run(flow, run="r", submitted=NOW)
+    assert whole.amounts == {SLOTS: UNIT, MEMORY: 64 * GIB, "cpu": UNIT}
+    assert both.amounts == least.amounts == {SLOTS: UNIT, MEMORY: 2 * GIB, "cpu": UNIT}
+    assert [(r.labels, r.priority, r.exclusive) for r in (whole, both)] == [({"gpu": "yes"}, 5, ())] * 2
     assert least.labels == {}
     (only,) = requests_of_run(flow, run="r", submitted=NOW, only=["three"])
     assert only.amounts[MEMORY] == 64 * GIB
+
+
+def test_a_run_goes_where_its_later_jobs_can_run_too() -> None:
+    jobs = [
+        Job(name="one", run="-"),
+        Job(name="two", run="-", needs=(Need(job="one"),), requires={"memory": "8GiB"}),
+    ]
+    (flow,) = flows_of(jobs)
+    due = Due(run="r", requests=requests_of_run(flow, run="r", submitted=NOW))
+    assert homes([due], node("a", slots=9, memory=4), node("b", slots=1, memory=16)) == {"r": "b"}
+    assert homes([due], node("a", slots=9, memory=4), node("b", slots=1, memory=4)) == {"r": "a"}
 
 
 def test_first_jobs_that_no_node_could_take_together_follow_the_first_of_them() -> None:

@@ -1,5 +1,6 @@
 """Joining a lab, as far as it is decided by values: tokens, versions, addresses, and what a node may ask of Prefect."""
 
+import asyncio
 import stat
 import string
 import uuid
@@ -7,23 +8,29 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homelab import __version__
 from homelab.control.api.auth import basic_password
 from homelab.control.api.node_port import names_of
 from homelab.control.gateway import Demand, demand
+from homelab.core import labfile
 from homelab.core.errors import InputError
 from homelab.core.jointoken import JoinToken, parse
 from homelab.core.labfile.listening import address
 from homelab.core.labfile.model import ServiceSettings
 from homelab.core.versions import apart
 from homelab.flows import records
-from homelab.home import authority, membership
+from homelab.flows.api import PrefectApi
+from homelab.home import authority, endpoints, membership
 from homelab.home.membership import Membership
 from homelab.home.paths import Home
 from homelab.worker import reach, registration
+from homelab.worker.control_link import ControlLink
+from homelab.worker.loop import Worker
 
 MINE = "0190a000-0000-7000-8000-000000000001"
 OTHER = "0190a000-0000-7000-8000-000000000002"
@@ -74,6 +81,34 @@ def test_it_says_which_of_the_two_to_upgrade() -> None:
     assert "Upgrade the machine of control" in apart(control="0.2.0", node="0.4.0")
 
 
+async def test_a_worker_begins_nothing_new_for_a_control_of_another_release(tmp_path: Path) -> None:
+    home = Home(tmp_path).ensure()
+    endpoints.write(home, {"control": "http://control", "prefect": "http://prefect/api"})
+    told: dict[str, Any] = {"ok": True, "runs": [], "cancelling": [], "alone": True}
+    asked_for: list[str] = []
+
+    def control(request: httpx.Request) -> httpx.Response:
+        asked_for.extend([] if request.url.path.endswith("/heartbeat") else [request.url.path])
+        return httpx.Response(200, json=told)
+
+    def prefect(request: httpx.Request) -> httpx.Response:
+        asked_for.append(request.url.path)
+        return httpx.Response(200, json=[])
+
+    link = ControlLink(home, transport=httpx.MockTransport(control))
+    async with PrefectApi("http://prefect/api", None, transport=httpx.MockTransport(prefect)) as api:
+        worker = Worker(home, name="own", node="own", api=api, link=link, prefect={})
+        for version, polls in (("99.0.0", False), (__version__, True)):
+            told["version"] = version
+            await worker._beat()
+            async with asyncio.TaskGroup() as group:
+                polling = group.create_task(worker._poll(group))
+                await asyncio.sleep(0.05)
+                polling.cancel()
+            assert bool(asked_for) == polls, version
+    await link.aclose()
+
+
 # -- where it listens ------------------------------------------------------------------------------------------------
 
 
@@ -96,6 +131,19 @@ def test_the_port_is_known_by_this_machine_alone_until_the_lab_file_says_more() 
     assert {"mac1.local", "10.0.0.5", "127.0.0.1"} < set(everywhere)
     named = names_of(ServiceSettings(nodes="0.0.0.0", node_names=("mac1.tail1.ts.net",)), machine="mac1", addresses=())
     assert named[0] == "mac1.tail1.ts.net"
+
+
+@pytest.mark.parametrize(
+    ("setting", "is_good"),
+    [
+        ('nodes = "0.0.0.0:7443"', True), ('nodes = "[::]:7443"', True), ('nodes = "mac1:99999"', False),
+        ("nodes = 7443", False), ('node_names = ["mac1.lan", "10.0.0.5", "fd7a::1"]', True),
+        ('node_names = "mac1"', True), ('node_names = ["https://mac1"]', False), ('node_names = ["a b"]', False),
+    ],
+)  # fmt: skip
+def test_the_lab_file_says_where_nodes_come_in(setting: str, is_good: bool) -> None:
+    lab, problems = labfile.parse({"lab.toml": f'[lab]\nname = "x"\n[control]\n{setting}\n'}, main="lab.toml")
+    assert (lab is not None) == is_good, problems
 
 
 # -- the authority ---------------------------------------------------------------------------------------------------

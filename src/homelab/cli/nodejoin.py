@@ -148,7 +148,7 @@ def _authority(asked: JoinToken) -> str:
 @click.option("--forget", is_flag=True, help="Even when the lab does not answer: it still knows the node then.")
 @as_json
 def leave(forget: bool, as_json: bool) -> None:
-    """Stop this machine's daemon and be a node no more. What its runs left stays in the home."""
+    """Be a node no more, once the daemon is stopped (homelab down). What its runs left stays in the home."""
     from homelab.cli import nodeup, output
     from homelab.cli.daemon import running_in
 

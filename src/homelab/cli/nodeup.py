@@ -10,7 +10,7 @@ import click
 
 from homelab import __version__
 from homelab.cli import daemon
-from homelab.cli.client import Client
+from homelab.cli.client import Client, NoAnswerError
 from homelab.core import versions
 from homelab.core.errors import HomelabError, RefusedError, TimedOutError
 from homelab.home import membership
@@ -123,8 +123,13 @@ def trouble_of(home: Home, member: Membership) -> str:
     try:
         told = client(home, member).get("/api/v1/node")
     except HomelabError as error:
-        return f"{error.message}. {error.hint}".rstrip(". ")
+        return _why(error)
     return versions.apart(control=str(told.get("version", "")), node=__version__)
+
+
+def _why(error: HomelabError) -> str:
+    """The error with its hint; not with that of a lab that does not answer, which is about this machine."""
+    return error.message if isinstance(error, NoAnswerError) else f"{error.message}. {error.hint}".rstrip(". ")
 
 
 def told_of(home: Home, member: Membership) -> dict[str, Any]:
@@ -135,7 +140,7 @@ def told_of(home: Home, member: Membership) -> dict[str, Any]:
         answer = client(home, member).get("/api/v1/node")
         why = versions.apart(control=str(answer.get("version", "")), node=__version__)
     except HomelabError as error:
-        why = f"{error.message}. {error.hint}".rstrip(". ")
+        why = _why(error)
     age = answer.get("heartbeat_age_s")
     state = "ready" if age is not None and age < FRESH_S else "unreachable"
     node = {"name": member.name, "url": member.url, "state": state, "heartbeat_age_s": age}

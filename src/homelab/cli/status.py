@@ -7,6 +7,8 @@ import click
 from homelab.cli import output, watching
 from homelab.cli.job import as_json
 from homelab.core.errors import HomelabError
+from homelab.home import membership
+from homelab.home.membership import Membership
 from homelab.home.paths import Home
 
 
@@ -24,7 +26,8 @@ def _draw(as_json: bool) -> None:
 
     home = Home.default()
     services = control_socket.ask(home, {"do": "status"}, timeout_s=20)["services"]
-    lab, nodes, problems, shadow, jobs = _told(home)
+    member = membership.read(home)
+    lab, nodes, problems, shadow, jobs = _told(home, member)
     problems += [
         {
             "code": f"service-{s['state']}",
@@ -42,6 +45,8 @@ def _draw(as_json: bool) -> None:
         output.json_document({**told, "attention": jobs})
         return
     is_terminal = output.is_terminal()
+    if member is not None:
+        output.line(output.safe(f"node {member.name} of {lab or 'a lab'} at {member.url}: {nodes[0]['state']}"))
     rows = [
         [s["name"], output.state(s["state"]), str(s["pid"] or "-"), _size(s["memory_bytes"]), str(s["restarts"]),
          output.safe(_shown_url(s["url"]) if is_terminal else s["url"] or "-"), output.safe(s["message"])]
@@ -67,7 +72,7 @@ def _draw(as_json: bool) -> None:
             f"{many} in shadow: cron runs them, the lab notes when it would have (homelab cron compare)",
             colour="2",
         )
-    if not problems and not jobs:
+    if not problems and not jobs and member is None:
         output.hint("homelab job ls, homelab run ls; in the browser: homelab open")
 
 
@@ -76,13 +81,14 @@ def _shown_url(url: str | None) -> str:
     return (url or "-").partition("?")[0]
 
 
-def _told(home: Home) -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str], list[dict[str, Any]]]:
+def _told(
+    home: Home, member: Membership | None
+) -> tuple[str | None, list[dict[str, Any]], list[dict[str, Any]], list[str], list[dict[str, Any]]]:
     """What control says of the lab: name, nodes, problems, jobs in shadow, jobs that need a look (worst first). When it
     is silent, that is what is wrong."""
     from homelab.cli.client import Client
-    from homelab.home import membership
 
-    if member := membership.read(home):
+    if member is not None:
         from homelab.cli import nodeup
 
         told = nodeup.told_of(home, member)

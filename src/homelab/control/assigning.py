@@ -43,16 +43,20 @@ class Assignments:
 def requests_of_run(
     flow: Flow, *, run: str, submitted: float, only: Collection[str] | None = None, skip: Collection[str] = ()
 ) -> tuple[Request, ...]:
-    """What a run asks for when it is assigned: what its first jobs ask for, those that need nothing before them.
+    """What a run asks for when it is assigned, the best first: a node that suits all its jobs, since they stay on the
+    node of their run; else its first jobs, those that need nothing before them; else the first of these.
 
-    Several first jobs start together, but nobody says that they must share a node: of each resource the largest amount
-    is asked, all labels, models and affinities, the highest priority. A second request, that of the first of them
-    alone, is for the case that no node has all of that. Exclusive groups are left to the leases of the jobs.
+    Of several jobs the largest amount of each resource is asked, for they need not run at once, all labels, models and
+    affinities, and the highest priority of the first ones. Exclusive groups are left to the leases of the jobs.
     """
     progress = dag.start(flow, only=only, skip=skip)
-    first = [flow.job(name) for name in dag.ready(flow, progress, _LATEST)] or list(flow.jobs[:1])
-    requests = [_alone(job, run=run, submitted=submitted) for job in first]
-    return (requests[0],) if len(requests) == 1 else (_together(requests), requests[0])
+    ready = dag.ready(flow, progress, _LATEST)
+    first = [flow.job(name) for name in ready] or list(flow.jobs[:1])
+    later = [job for job in flow.jobs if job not in first and not progress[job.name].excluded]
+    asks = [_alone(job, run=run, submitted=submitted) for job in (*first, *later)]
+    whole = replace(_together(asks), priority=max(r.priority for r in asks[: len(first)]))
+    found = (whole, _together(asks[: len(first)]), asks[0])
+    return tuple(one for n, one in enumerate(found) if one not in found[:n])
 
 
 def _alone(job: Job, *, run: str, submitted: float) -> Request:
@@ -60,6 +64,8 @@ def _alone(job: Job, *, run: str, submitted: float) -> Request:
 
 
 def _together(requests: Sequence[Request]) -> Request:
+    if len(requests) == 1:
+        return requests[0]
     amounts: dict[str, int] = {}
     labels: dict[str, str] = {}
     for request in reversed(requests):  # of two that disagree, the first job's counts

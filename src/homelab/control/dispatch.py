@@ -14,17 +14,19 @@ from typing import Any, cast
 
 import structlog
 
-from homelab.control import roster, store
+from homelab.control import lost, roster, store
 from homelab.control.assigning import Due, assign, requests_of_run
 from homelab.control.roster import Roster
 from homelab.control.state import Shared
 from homelab.control.waking import Waking
+from homelab.core import dag
 from homelab.core.capacity import SLOTS, UNIT
 from homelab.core.errors import NotFoundError, RefusedError
-from homelab.core.jobs import Flow
+from homelab.core.jobs import Flow, RunState
 from homelab.core.placement import Lease, Placement, Rejection, Request, render
 from homelab.core.times import iso
-from homelab.db.pool import AWAY
+from homelab.db.pool import AWAY, Connection
+from homelab.flows import records
 from homelab.flows.api import DUE_RUNS, DueRun, PrefectUnavailable
 from homelab.flows.records import StateProposal
 from homelab.worker.admission import overlap_of
@@ -42,6 +44,8 @@ SOON = timedelta(seconds=12)
 FORGOTTEN_S = 600.0
 """A run that was assigned so long ago and of which nobody has said anything counts for nothing any more."""
 MOST_PAGES = 10
+MOST_SAID = 10
+"""Reasons in one line of the log."""
 KEPT_FLOWS = 500
 
 
@@ -156,6 +160,38 @@ class Dispatch:
             for one in sorted(self.waiting.values(), key=lambda w: w.request.turn)
         ]
 
+    # -- taking up again ------------------------------------------------------------------------------------------
+
+    async def reopen(self, conn: Connection, row: Mapping[str, Any], state_name: str) -> None:
+        """A run (a whole row) is to be done again as the state of that name says: its retries begin anew."""
+        attempts = await store.attempts(conn, row["id"])
+        flow = await self.flow(row["digest"])
+        base: dict[str, int] = {}
+        for one in attempts:
+            base[one["job"]] = max(one["attempt"], base.get(one["job"], 0))
+        redo: Sequence[str] = ()
+        if state_name == records.RERUN:
+            redo = row["jobs"]
+        elif flow is not None and (first := records.rerun_from(state_name)) is not None:
+            redo = dag.onward(flow, first)
+        await store.reopen_run(conn, row["id"], lost.Round(base=base, redo=frozenset(redo)).to_json())
+
+    async def progress(self, run: str) -> Json:
+        """How far a run is, for the node that takes it up: `kept` (job -> final state), `attempts`, `base`, and what
+        each of the kept jobs `passed` on. NotFoundError: there is no such run."""
+        async with self._shared.database.connection() as conn:
+            row = await store.run_row(conn, run)
+            if row is None:
+                raise NotFoundError(f"there is no run '{run[:80]}'")
+            attempts = await store.attempts(conn, run)
+        found = lost.progress_of(attempts, lost.Round.of(row["round"]))
+        passed = {
+            one["job"]: {"outputs": one["outputs"]}
+            for one in attempts
+            if one["state"] == "succeeded" and one["outputs"] and one["job"] in found.kept
+        }
+        return {**found.to_json(), "passed": passed}
+
     # -- looking --------------------------------------------------------------------------------------------------
 
     async def _look(self, *, asker: str) -> None:
@@ -212,6 +248,7 @@ class Dispatch:
         if alone is None:
             async with self._shared.database.connection() as conn:
                 known = await store.assigned(conn, list(names)) if names else {}
+                await self._reopen_ended(conn, runs, known)
                 at_work = await store.at_work(conn, list(set(groups.values()))) if groups else {}
         self._forget_old()
         expected = [one.lease for run, one in self._ahead.items() if run not in names]
@@ -229,6 +266,15 @@ class Dispatch:
         self._note(runs, made.placed, made.waiting, fresh, now)
         self._tell(runs, fresh, asker)
         return {place.node for place in made.placed.values() if place.wake}
+
+    async def _reopen_ended(self, conn: Connection, runs: Sequence[DueRun], known: Mapping[str, store.Row]) -> None:
+        """Runs that had ended and that somebody had Prefect do again: its own button."""
+        for run in runs:
+            row = known.get(run.id)
+            if row is not None and records.is_retry(run.state_name) and RunState(row["state"]).is_final:
+                whole = await store.run_row(conn, run.id)
+                if whole is not None:
+                    await self.reopen(conn, whole, run.state_name)
 
     def _note(
         self,
@@ -258,7 +304,7 @@ class Dispatch:
                 since=since.get(run.id, max(now, run.due.timestamp())),
             )
             if run.id not in since:
-                why = [render(reasons[0]) for reasons in rejection.reasons.values()]
+                why = [render(reasons[0]) for reasons in rejection.reasons.values()][:MOST_SAID]
                 log.info("waits", run_id=run.id, run=run.name, reasons=why)
 
     def _tell(self, runs: Sequence[DueRun], fresh: Mapping[str, str], asker: str) -> None:

@@ -40,18 +40,10 @@ class Standing:
 
 class Fleet:
     """See the module. `waiting`: what waits for room, in its order: `work`, `run`, `job`, `since`, `priority`, `node`
-    (where it is to run, if that is decided), and `reasons`, one for each node. `bury`: ends what the workers of a node
-    that is removed had under way."""
+    (where it is to run, if that is decided), and `reasons`, one for each node."""
 
-    def __init__(
-        self,
-        shared: Shared,
-        *,
-        waiting: Callable[[], Awaitable[list[Json]]],
-        bury: Callable[[str], Awaitable[None]],
-    ) -> None:
+    def __init__(self, shared: Shared, *, waiting: Callable[[], Awaitable[list[Json]]]) -> None:
         self._shared = shared
-        self._bury = bury
         self.waiting = waiting
 
     # -- looking --------------------------------------------------------------------------------------------------
@@ -208,8 +200,8 @@ class Fleet:
                 )
             given_up = await leases.give_up_node(conn, name)
             await nodes.forget(conn, name)
+            await store.forget_workers_on(conn, name)
             await store.add_events(conn, [("node.removed", name, {"by": by, "given_up": len(given_up)})])
-        await self._bury(name)
         self._shared.tell()
         self._shared.arrived.set()
         return {"node": name, "given_up": [row["work"] for row in given_up]}

@@ -142,8 +142,9 @@ async def end(conn: Connection, token: int, how: str) -> bool:
 
 
 async def give_up(conn: Connection) -> list[Row]:
-    """End the leases that nobody renewed in time: (work, node, token) each. Their nodes' epochs move on, so that such
-    a node cannot renew what it still believes to hold."""
+    """End the leases that nobody renewed in time: (work, node, token) each. The epochs of nodes that were not heard for
+    as long move on, so that such a node cannot renew what it still believes to hold. A node that is heard, and does not
+    name a lease, does not believe in it."""
     ended = await all_rows(
         conn,
         "update lease set ended = now(), how = 'expired' where token in (select token from lease where ended is null"
@@ -152,7 +153,8 @@ async def give_up(conn: Connection) -> list[Row]:
     if ended:
         await conn.execute("delete from lease_group where lease = any(%s)", ([row["token"] for row in ended],))
         await conn.execute(
-            "update node set epoch = epoch + 1 where name = any(%s)", (sorted({row["node"] for row in ended}),)
+            "update node set epoch = epoch + 1 where name = any(%s) and (heartbeat is null or heartbeat < now() - %s)",
+            (sorted({row["node"] for row in ended}), TTL),
         )
     return sorted(ended, key=lambda row: int(row["token"]))
 

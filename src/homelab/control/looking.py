@@ -16,6 +16,7 @@ from homelab.control.plan import plan as plan_of
 from homelab.control.state import Scheduled, Shared, utc_now
 from homelab.core import labfile
 from homelab.core.errors import HomelabError, InputError
+from homelab.core.jobs import RunState
 from homelab.core.labfile import AccessSettings
 from homelab.core.labfile.model import ServiceSettings
 from homelab.home import labfiles
@@ -27,7 +28,7 @@ DAYS_FRESH_S = 30.0
 
 
 class Looking:
-    """See the module. `problems`, `run_row` and `find` are Control's own."""
+    """See the module. `problems`, `run_row`, `find` and `queue` are Control's own."""
 
     def __init__(
         self,
@@ -36,11 +37,13 @@ class Looking:
         problems: Callable[[], Awaitable[list[Json]]],
         run_row: Callable[[str], Awaitable[Json]],
         find: Callable[[str], Scheduled],
+        queue: Callable[[], Awaitable[list[Json]]],
     ) -> None:
         self._shared = shared
         self._problems = problems
         self._run_row = run_row
         self._find = find
+        self._queue = queue
         self._days: dict[str | None, tuple[float, list[Json]]] = {}
 
     @property
@@ -86,8 +89,14 @@ class Looking:
         return await present.services(self._shared.home)
 
     async def run(self, run: str) -> Json:
-        """One run, by its id or the only beginning of one. NotFoundError when there is none."""
-        return await runview.view(self._shared, await self._run_row(run))
+        """One run, by its id or the only beginning of one; the `reason` of a job that waits for room says for what.
+        NotFoundError when there is none."""
+        body = await runview.view(self._shared, await self._run_row(run))
+        waiting = {one["job"]: one for one in await self._queue() if one["run"] == body["run"]["id"]}
+        for job in body["run"]["jobs"]:
+            if job["job"] in waiting and not RunState(job["state"]).is_final:
+                job["reason"] = "; ".join(questions.waits(waiting[job["job"]])[1:]) or job["reason"]
+        return body
 
     async def preview_job(self, job: str, action: str) -> Json:
         """What `run`, `pause` or `resume` of a job would do (`preview.Preview`). InputError for another act."""

@@ -38,9 +38,10 @@ class NodeRuns:
             await store.release_run(conn, run, node)
 
     async def note(self, run: str, node: str) -> None:
-        """A flow run of Prefect that is not the lab's own is this node's."""
+        """A flow run of Prefect is this node's, if it is not one of the lab's own."""
         async with self._database.connection() as conn:
-            await store.note_flow_run(conn, run, node)
+            if await store.run_row(conn, run) is None:
+                await store.note_flow_run(conn, run, node)
 
     async def is_known(self, run: str) -> bool:
         """Whether it is a run of the lab's own."""

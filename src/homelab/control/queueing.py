@@ -37,6 +37,8 @@ LOOK_S = 5.0
 STOPPING_S = 30.0
 """So long work that was asked to stop counts as stopped."""
 MOST_ASKS = 1000
+MOST_SAID = 10
+"""Reasons in one line of the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,11 +290,12 @@ class Queue:
 
     def _note(self, plan: QueuePlan) -> None:
         """Say once of each why it waits."""
-        for waiting in self._waiting.values():
-            if not waiting.is_told and not waiting.ask.is_running:
+        for request in plan.waiting:
+            waiting = self._waiting.get(request.id)
+            if waiting is not None and not waiting.is_told:
                 waiting.is_told = True
-                why = [render(reasons[0]) for reasons in plan.reasons(waiting.request).values() if reasons]
-                log.info("waits", run_id=waiting.ask.run, job=waiting.ask.job, reasons=why or None)
+                why = [one["reason"] for one in self._reasons(waiting)][:MOST_SAID]
+                log.info("waits", run_id=waiting.ask.run, job=waiting.ask.job, node=waiting.node, reasons=why)
 
     def _forget_silent(self) -> None:
         since = time.monotonic() - FORGOTTEN_S

@@ -10,9 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+import structlog
+
 from homelab.control import leases, ledger, store
 from homelab.core.passing import Passed
 from homelab.db.pool import Connection, json
+
+log = structlog.get_logger()
 
 Report = Mapping[str, Any]
 _STEADY = ("scripts", "variables", "programs", "single")
@@ -33,13 +37,14 @@ class Entered:
 
 
 async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -> Entered:
-    """Enter the reports that are new, and with the end of an attempt the end of its lease."""
+    """Enter the reports that are new, and with the end of an attempt the end of its lease. What a node tells of a run
+    that is another's now, or of work that was promised to another since, is dropped."""
     cursor = await conn.execute(
         "insert into report (id) select unnest(%s::text[]) on conflict do nothing returning id",
         ([r["id"] for r in reports],),
     )
     fresh = {row["id"] for row in await cursor.fetchall()}
-    new = [r for r in reports if r["id"] in fresh]
+    new = await _own(conn, [r for r in reports if r["id"] in fresh])
     finished = {(r["run"], r["job"], r["attempt"]) for r in new if r["kind"] == "job.finished"}
     ended: set[str] = set()
     is_room = False
@@ -56,6 +61,46 @@ async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -
         await watcher.on_report(conn, report)
     await store.add_events(conn, [_event(r) for r in new])
     return Entered(ended=ended, is_room=is_room)
+
+
+async def _own(conn: Connection, reports: Sequence[Report]) -> list[Report]:
+    """The reports of those whose story it is. A node that was lost, and is back, may tell what became of a run that
+    went on nowhere else: that is its own story still."""
+    told = [r for r in reports if r.get("node")]
+    if not told:
+        return list(reports)
+    rows = await store.all_rows(
+        conn,
+        "select id, node, lost_by from run where id = any(%s) and (node is not null or lost_by is not null)",
+        (list({str(r["run"]) for r in told}),),
+    )
+    known = {row["id"]: row for row in rows}
+    kept: list[Report] = []
+    for report in reports:
+        if await _is_own(conn, report, known.get(report["run"])):
+            kept.append(report)
+        else:
+            log.warning("report.refused", run_id=report["run"], node=report["node"], kind=report["kind"])
+    return kept
+
+
+async def _is_own(conn: Connection, report: Report, run: Mapping[str, Any] | None) -> bool:
+    node, token = report.get("node"), report.get("token")
+    if node and run is not None and node != (run["node"] or node):
+        return False
+    if node and run is not None and run["lost_by"] == node:
+        if run["node"] is None:
+            return False
+        if report.get("attempt") and await _is_over(conn, report):  # the run came back to it
+            return False
+    work = f"{report['run']}/{report.get('job')}/{report.get('attempt')}"
+    return token is None or await leases.speaks_for(conn, work, int(token))
+
+
+async def _is_over(conn: Connection, report: Report) -> bool:
+    """Whether a later attempt of the job was begun."""
+    later = "select 1 as later from job_run where run = %(run)s and job = %(job)s and attempt > %(attempt)s limit 1"
+    return await store.one_row(conn, later, report) is not None
 
 
 def _event(report: Report) -> tuple[str, str, dict[str, Any]]:

@@ -20,7 +20,6 @@ import structlog
 from homelab import __version__
 from homelab.control import (
     applying,
-    burying,
     heartbeats,
     history,
     leases,
@@ -43,6 +42,7 @@ from homelab.control.looking import Looking
 from homelab.control.noderuns import NodeRuns
 from homelab.control.plan import plan as plan_of
 from homelab.control.queueing import Queue
+from homelab.control.recovery import Recovery
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.control.waking import Waking
@@ -81,9 +81,10 @@ class Control:
         self.waking = Waking(shared)
         self.dispatch = Dispatch(shared, self._reader, self.waking)
         self.waiting = Queue(shared, self.dispatch)
-        self.fleet = Fleet(shared, waiting=self.queue, bury=lambda node: burying.of_node(shared, node))
+        self._recovery = Recovery(shared, self.dispatch, self.waiting, watcher)
+        self.fleet = Fleet(shared, waiting=self.queue)
         self.artefacts = Artefacts(shared)
-        self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find)
+        self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find, queue=self.queue)
 
     @classmethod
     @asynccontextmanager
@@ -160,6 +161,7 @@ class Control:
             group.create_task(self._scheduler.serve(), name="scheduler")
             group.create_task(self.dispatch.serve(), name="dispatch")
             group.create_task(self.waiting.serve(), name="queue")
+            group.create_task(self._recovery.serve(), name="recovery")
             group.create_task(self._watch(), name="watch")
             group.create_task(self._watcher.deliver_loop(self._shared.database), name="deliver")
             group.create_task(self._prune(), name="prune")
@@ -169,7 +171,6 @@ class Control:
             await asyncio.sleep(10)
             await self._check_home()
             try:
-                await burying.silent(self._shared)
                 async with self._shared.database.connection() as conn:
                     before = await store.last_event(conn)
                     await self._watcher.tick(conn, self._shared.clock())
@@ -337,7 +338,7 @@ class Control:
         )
         await self._shared.prefect.set_state(run, state)
         async with self._shared.database.connection() as conn:
-            await store.reopen_run(conn, run)
+            await self.dispatch.reopen(conn, row, name)
             await store.add_events(
                 conn, [("run.retried", row["flow"], {"run": run, "by": by, "failed": failed, "job": job})]
             )
@@ -380,7 +381,7 @@ class Control:
         )
         await self._shared.prefect.set_state(run, state)
         async with self._shared.database.connection() as conn:
-            await store.reopen_run(conn, run)
+            await store.reopen_run(conn, run, {})
             await store.add_events(conn, [("run.restored", row["flow"], {"run": run, "by": by})])
         self._shared.tell()
         return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}
@@ -465,7 +466,10 @@ class Control:
         tokens = [int(token) for token in body.get("leases", ())]
         kept = await leases.renew(conn, told.beat.name, epoch, tokens) if tokens else set[int]()
         lost = [token for token in tokens if token not in kept]
-        return {"epoch": epoch, "lost": lost, "sense": self._wanted.to_sense(self._shared.flows, declared)}
+        gone = await store.gone(conn, told.beat.name, runs) if (runs := _runs_of(body)) else []
+        await self._recovery.revive(conn, told.beat.name, _jobs_of(body))
+        sense = self._wanted.to_sense(self._shared.flows, declared)
+        return {"epoch": epoch, "lost": lost, "gone": gone, "sense": sense}
 
     async def wake(self, worker: str) -> list[dict[str, str]]:
         """The commands for a worker, as soon as there are some; after 25 s, none."""
@@ -551,13 +555,12 @@ class Control:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
             workers, fleet = await store.workers(conn), await nodes.rows(conn)
-        never = self._impossibles.problems(fleet)
         of_nodes = await self.fleet.problems()
         gone = {one["node"] for one in of_nodes if one["code"] == "node-unreachable"}
         silent = {worker["name"] for worker in workers if worker["node"] in gone}  # its machine says it already
         found = questions.problems(self._shared, workers, nodes.asleep(fleet))
         kept = [one for one in found if one["code"] != "worker-silent" or one["subject"] not in silent]
-        return kept + of_nodes + never + self.waking.problems() + told
+        return kept + of_nodes + self._impossibles.problems(fleet) + self.waking.problems() + told
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:
@@ -567,3 +570,13 @@ class Control:
         del by  # the API keeps the audit
         async with self._shared.database.connection() as conn:
             return await self._watcher.test(conn, self._shared.clock())
+
+
+def _runs_of(body: Json) -> list[str]:
+    """The runs that a heartbeat names: those at work, and those that an earlier worker left."""
+    return [*(str(one["run"]) for one in body.get("running", ())), *map(str, body.get("runs", ()))]
+
+
+def _jobs_of(body: Json) -> dict[str, list[str]]:
+    """Run -> the jobs of it that a heartbeat says run."""
+    return {str(one["run"]): [str(job) for job in one["jobs"]] for one in body.get("running", ()) if one.get("jobs")}

@@ -144,18 +144,21 @@ async def end_run(conn: Connection, run: str, state: str, reason: str) -> None:
     await conn.execute("update run set state = %s, reason = %s, ended = now() where id = %s", (state, reason, run))
 
 
-async def reopen_run(conn: Connection, run: str) -> None:
+async def reopen_run(conn: Connection, run: str, round_: Mapping[str, Any]) -> None:
+    """It is to be done again, in a new round (`control.lost.Round`)."""
     await conn.execute(
-        "update run set state = 'scheduled', reason = '', ended = null, assigned = null where id = %s", (run,)
+        "update run set state = 'scheduled', reason = '', ended = null, assigned = null, lost_by = null, restart = '',"
+        " round = %s where id = %s",
+        (json(dict(round_)), run),
     )
 
 
 async def assigned(conn: Connection, runs: Sequence[str]) -> dict[str, Row]:
-    """(id, flow, node, assigned) of those of the runs that have a node."""
+    """(id, flow, node, assigned, state) of those of the runs that have a node."""
     rows = await all_rows(
         conn,
-        "select id, flow, node, assigned from run where id = any(%(ids)s) and node is not null union all"
-        " select id, '', node, assigned from foreign_run where id = any(%(ids)s)",
+        "select id, flow, node, assigned, state from run where id = any(%(ids)s) and node is not null union all"
+        " select id, '', node, assigned, 'scheduled' from foreign_run where id = any(%(ids)s)",
         {"ids": list(runs)},
     )
     return {row["id"]: row for row in rows}
@@ -181,7 +184,7 @@ async def assign(conn: Connection, nodes: Mapping[str, str]) -> None:
         "insert into foreign_run (id, node) select given.run, given.node from"
         " unnest(%(runs)s::text[], %(nodes)s::text[]) as given(run, node)"
         " where not exists (select from run where run.id = given.run)"
-        " on conflict (id) do update set node = excluded.node, assigned = now()",
+        " on conflict (id) do update set node = excluded.node, assigned = now(), is_lost = false",
         values,
     )
 
@@ -196,8 +199,90 @@ async def at_work(conn: Connection, flows: Sequence[str]) -> dict[str, str]:
     return {row["flow"]: row["node"] for row in rows}
 
 
-async def open_runs_of(conn: Connection, worker: str) -> list[Row]:
-    return await all_rows(conn, "select id, flow, due from run where worker = %s and state = 'running'", (worker,))
+async def runs_on(conn: Connection, nodes: Sequence[str]) -> list[Row]:
+    """Runs that these nodes have begun, or were given: whole rows, the oldest first."""
+    return await all_rows(
+        conn,
+        "select * from run where node = any(%s) and (state = 'running' or (state in ('scheduled', 'pending')"
+        " and assigned is not null)) order by created, id",
+        (list(nodes),),
+    )
+
+
+async def nodes_at_work(conn: Connection) -> set[str]:
+    """The nodes that have a run, whether or not they are known."""
+    rows = await all_rows(
+        conn, "select distinct node from run where node is not null and state in ('scheduled', 'pending', 'running')"
+    )
+    return {row["node"] for row in rows}
+
+
+async def foreign_runs_on(conn: Connection, nodes: Sequence[str]) -> list[str]:
+    """Runs that are not the lab's own and were given to these nodes lately."""
+    rows = await all_rows(
+        conn,
+        "select id from foreign_run where node = any(%s) and not is_lost and assigned > now() - interval '7 days'"
+        " order by assigned limit 200",
+        (list(nodes),),
+    )
+    return [row["id"] for row in rows]
+
+
+async def foreign_lost(conn: Connection, runs: Sequence[str]) -> None:
+    """Prefect knows of them."""
+    await conn.execute("update foreign_run set is_lost = true where id = any(%s)", (list(runs),))
+
+
+async def lose_run(conn: Connection, run: str, node: str) -> None:
+    """It is taken from a node that has fallen silent, and is to go on elsewhere."""
+    await conn.execute(
+        "update run set node = null, assigned = null, lost_by = %s, restart = 'wanted' where id = %s and node = %s",
+        (node, run, node),
+    )
+
+
+async def to_restart(conn: Connection) -> list[Row]:
+    """Whole rows of the runs of which Prefect is to be told that they go on elsewhere."""
+    return await all_rows(conn, "select * from run where restart = 'wanted' order by created, id")
+
+
+async def restarted(conn: Connection, run: str, *, state: str | None) -> None:
+    """Prefect knows. `state`: the run's from now on; None: as it is."""
+    await conn.execute(
+        "update run set restart = '', state = coalesce(%(state)s, state),"
+        " ended = case when %(state)s::text is null then ended end,"
+        " reason = case when %(state)s::text is null then reason else '' end where id = %(run)s",
+        {"state": state, "run": run},
+    )
+
+
+async def gone(conn: Connection, node: str, runs: Sequence[str]) -> list[str]:
+    """Those of the runs that are this node's no more."""
+    rows = await all_rows(
+        conn,
+        "select id from run where id = any(%(runs)s) and (node <> %(node)s or (node is null and lost_by = %(node)s))",
+        {"runs": list(runs), "node": node},
+    )
+    return [row["id"] for row in rows]
+
+
+async def revive(conn: Connection, node: str, jobs: Mapping[str, Sequence[str]]) -> list[Row]:
+    """The node says that it runs these jobs (run -> names): what was held for crashed there is running. (id, flow) of
+    the runs that were."""
+    rows = await all_rows(
+        conn,
+        "update run set state = 'running', ended = null, reason = '' where id = any(%s) and node = %s"
+        " and state = 'crashed' returning id, flow",
+        (list(jobs), node),
+    )
+    for row in rows:
+        await conn.execute(
+            "update job_run set state = 'running', ended = null, reason = '', retry_at = null where run = %(run)s"
+            " and job = any(%(jobs)s) and state = 'crashed' and attempt = (select max(attempt) from job_run as last"
+            " where last.run = %(run)s and last.job = job_run.job)",
+            {"run": row["id"], "jobs": list(jobs[row["id"]])},
+        )
+    return rows
 
 
 _ROWS = """
@@ -396,17 +481,5 @@ async def prune(conn: Connection) -> None:
         await conn.execute(sql)
 
 
-async def forget_worker(conn: Connection, name: str) -> None:
-    await conn.execute("delete from worker where name = %s", (name,))
-
-
-async def crash_run(conn: Connection, run: str, reason: str) -> None:
-    """The run and what it had running are shown as crashed, until its worker comes back and says otherwise."""
-    await conn.execute(
-        "update run set state = 'crashed', reason = %s, ended = now() where id = %s and state = 'running'",
-        (reason, run),
-    )
-    await conn.execute(
-        "update job_run set state = 'crashed', reason = %s, ended = now() where run = %s and state = 'running'",
-        (reason, run),
-    )
+async def forget_workers_on(conn: Connection, node: str) -> None:
+    await conn.execute("delete from worker where node = %s", (node,))

@@ -30,6 +30,8 @@ def read(home: Home) -> dict[str, str]:
 def require(home: Home, name: str) -> str:
     """The URL of one service; NotFoundError with the next command when it is not there."""
     url = read(home).get(name)
+    if url is None and (home.root / "node.json").exists():
+        raise NotFoundError("this home is a node; its lab runs on another machine", hint="Ask it there.")
     if url is None:
         raise NotFoundError(f"no lab is running in {home.root}", hint="Start it with: homelab up")
     return url

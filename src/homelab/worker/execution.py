@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +58,8 @@ class Node:
     admission: Admission
     leasing: Leasing
     launcher: launch.Launcher
+    confirmed: Callable[[], Awaitable[None]]
+    """Returns when it is known that what this worker has is still its own."""
 
 
 def utc_now() -> datetime:
@@ -70,8 +72,8 @@ class Execution:
     def __init__(self, node: Node, facts: RunFacts, journal: Journal) -> None:
         self._node = node
         self.facts = facts
-        self._journal = journal
-        self._record = Record(node.api, node.gate, facts.id)
+        self.journal = journal
+        self._record = Record(node.api, node.gate, facts.id, confirmed=node.confirmed)
         self._cancelled = asyncio.Event()
         self._cancel_reason = ""
         self._stopping = False
@@ -113,6 +115,14 @@ class Execution:
         self.moved_to = node
         self.stop(f"{node} has it now")
 
+    @property
+    def is_retried(self) -> bool:
+        """Whether something that runs would be tried again, elsewhere, if this node were lost."""
+        return any(
+            self._progress[name].attempts - self._progress[name].base <= self.facts.flow.job(name).retries.max
+            for name in self.running
+        )
+
     async def execute(self) -> None:
         """Run to the end. Leaves the journal open when the worker stops before the run has ended."""
         record = asyncio.create_task(self._record.serve(), name=f"record {self.facts.id}")
@@ -120,12 +130,12 @@ class Execution:
             if await self._wait_for_instant():
                 await self._run()
             if self.moved_to:
-                self._journal.hand_on(self.moved_to)
+                self.journal.hand_on(self.moved_to)
                 return
             if self._stopping:
                 return
             await record
-            self._journal.close()
+            self.journal.close()
         finally:
             self._node.leasing.over(self.facts.id)
             record.cancel()
@@ -172,7 +182,7 @@ class Execution:
         """Ask for the leases of the jobs that start first. A run with one of them, and nothing done, may still go to
         another node."""
         facts, progress = self.facts, self._from_journal()
-        names = [] if self._journal.state.in_flight() else dag.ready(facts.flow, progress, utc_now())
+        names = [] if self.journal.state.in_flight() else dag.ready(facts.flow, progress, utc_now())
         may_move = len(names) == 1 and not facts.resumed
         start_at = facts.start_at if may_move else None
         return [
@@ -222,7 +232,7 @@ class Execution:
         return (utc_now() - facts.start_at).total_seconds() > LATE_S
 
     def _end_unstarted(self, state: RunState, reason: str) -> None:
-        self._journal.run_finished(state=state, reason=reason, time=utc_now())
+        self.journal.run_finished(state=state, reason=reason, time=utc_now())
         kinds = {RunState.SKIPPED: "run.skipped", RunState.MISSED: "run.missed"}
         kind = kinds.get(state, "run.finished")
         self._report(kind, state=state, started=None, ended=iso(utc_now()), time=iso(utc_now()), reason=reason)
@@ -239,7 +249,7 @@ class Execution:
             state, reason = dag.result(self._progress)
             if self._cancelled.is_set():
                 state, reason = RunState.CANCELLED, self._cancel_reason
-            self._journal.run_finished(state=state, reason=reason, time=utc_now())
+            self.journal.run_finished(state=state, reason=reason, time=utc_now())
             self._report("run.finished", state=state, started=iso(self.started), ended=iso(utc_now()), reason=reason)
             self._record.state(records.proposal(state, reason), final=True)
         finally:
@@ -248,18 +258,18 @@ class Execution:
     def _begin(self) -> None:
         """Progress as the journal has it: empty for a new run, what was achieved for one that is resumed."""
         facts = self.facts
-        past = self._journal.state
+        past = self.journal.state
         self.started = utc_now()
         self._progress = self._from_journal()
         self._passed |= past.passed()
         for crash in past.in_flight():
             self._after_crash(crash, past.crash_reason)
-        self._journal.run_started(time=self.started)
+        self.journal.run_started(time=self.started)
         self._report("run.started", time=iso(self.started), worker=self._node.worker, node=self._node.name)
         self._record.state(records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed)
 
     def _from_journal(self) -> dag.Progress:
-        facts, past = self.facts, self._journal.state
+        facts, past = self.facts, self.journal.state
         return dag.start(
             facts.flow,
             only=facts.only,
@@ -318,7 +328,7 @@ class Execution:
             def on_start(pid: int, started: datetime) -> None:
                 self.running[job.name] = pid
                 self._since.pop(job.name, None)
-                self._journal.attempt_started(job=job.name, attempt=attempt, pid=pid, time=started, token=place.token)
+                self.journal.attempt_started(job=job.name, attempt=attempt, pid=pid, time=started, token=place.token)
                 self._tell_started(job, attempt, started, pid)
 
             try:
@@ -347,7 +357,7 @@ class Execution:
         self._evictions[job.name] = place.ask.evictions + 1
         self._since[job.name] = place.ask.since
         self._progress = dag.put_back(self._progress, job.name, outcome.reason)
-        self._journal.attempt_stopped(job=job.name, attempt=attempt, reason=outcome.reason, time=outcome.ended)
+        self.journal.attempt_stopped(job=job.name, attempt=attempt, reason=outcome.reason, time=outcome.ended)
         self._report_end(job, attempt, outcome, path, retry_at=outcome.ended)
         self._task_event(job, RunState.RETRYING, outcome.ended, attempt, outcome.reason, started=outcome.started)
         self._wake.set()
@@ -365,7 +375,7 @@ class Execution:
         )
         after = self._progress[job.name]
         self._passed[job.name] = outcome.passed
-        self._journal.attempt_finished(
+        self.journal.attempt_finished(
             job=job.name,
             attempt=attempt,
             state=outcome.state,
@@ -486,8 +496,8 @@ class Execution:
             "due": iso(self.facts.due),
             **fields,
         }
-        self._journal.report(report)
-        self._node.reports.add(report, lambda: self._journal.delivered(str(report["id"])))
+        self.journal.report(report)
+        self._node.reports.add(report, lambda: self.journal.delivered(str(report["id"])))
 
     def _log_path(self, job: str, attempt: int) -> Path:
         return self._node.home.run_folder(self.facts.id) / f"{job}.{attempt}.log"

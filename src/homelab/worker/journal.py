@@ -120,6 +120,8 @@ class RunJournal:
                     started=_time(entry["time"]),
                     token=entry.get("token"),
                 )
+            case "adopted":
+                self._adopt(entry)
             case "handed_on":
                 self.finished = self.told = True
                 self._in_flight.clear()
@@ -144,6 +146,17 @@ class RunJournal:
                         self._reports[report_id]["delivered"].add(entry.get("to", "control"))
             case _:
                 pass
+
+    def _adopt(self, entry: Mapping[str, Any]) -> None:
+        for job, state in entry["kept"].items():
+            if state == RunState.SUCCEEDED:
+                self._succeeded.add(job)
+                self._passed.setdefault(job, Passed.from_json(entry["passed"].get(job, {})))
+            else:
+                self._ended[job] = RunState(state)
+        for job, attempt in entry["attempts"].items():
+            self._attempts[job] = max(int(attempt), self._attempts.get(job, 0))
+        self._base = {job: int(attempts) for job, attempts in entry["base"].items()}
 
     def _attempt_finished(self, entry: Mapping[str, Any]) -> None:
         job, attempt = entry["job"], int(entry["attempt"])
@@ -284,6 +297,10 @@ class Journal:
             ended[attempt.job] = survivors.end(pid=attempt.pid, mark=attempt.mark, run_id=self.run_id, grace_s=grace_s)
             runlog.recover(self.folder / f"{attempt.job}.{attempt.attempt}.log")
         return ended
+
+    def adopt(self, progress: Mapping[str, Any]) -> None:
+        """What was achieved of the run elsewhere, as `control` knows it (`GET /api/v1/worker/runs/ID/progress`)."""
+        self._add({"e": "adopted", **{name: progress[name] for name in ("kept", "attempts", "base", "passed")}})
 
     def hand_on(self, node: str) -> None:
         """The run belongs to another node now: nothing of it is told, or taken up again, here."""

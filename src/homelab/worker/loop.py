@@ -35,6 +35,7 @@ from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnav
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import Foreign
+from homelab.worker.holding import Holding
 from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
 from homelab.worker.leasing import Leasing
@@ -57,6 +58,7 @@ ASK_S = 8.0
 HEARTBEAT_S = 10.0
 SLEEP_TOLD_S = 3.0
 """The machine waits no longer than five seconds before it sleeps."""
+BEAT_AGAIN_S = 1.0
 PREFECT_HEARTBEAT_S = 30.0
 GAP_S = 30.0
 """A loop step this much later than planned means the machine slept or the process was stopped."""
@@ -77,6 +79,8 @@ class Worker:
         self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         self.admission = Admission()
         self.leasing = Leasing(link, node)
+        self._active: dict[str, Execution | None] = {}
+        self.holding = Holding(self.leasing, self._active, is_remote=link.is_remote)
         self.artefacts = Artefacts(home, link)
         self.launcher = Launcher(home, self.artefacts, prefect=prefect)
         self.shared = Node(
@@ -91,10 +95,10 @@ class Worker:
             admission=self.admission,
             leasing=self.leasing,
             launcher=self.launcher,
+            confirmed=self.holding.confirmed,
         )
         self.sensors = Sensors(home.root)
         self._claims = Gate(4)
-        self._active: dict[str, Execution | None] = {}
         self._unwanted: dict[str, str] = {}
         """Why runs that are just being claimed are not to be started."""
         self._foreign: dict[str, Foreign] = {}
@@ -103,6 +107,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._concurrency = DEFAULT_CONCURRENCY
         self._replaces: dict[str, Any] | None = None
+        self._group: asyncio.TaskGroup | None = None
         self._has_registered = False
         self._apart = ""
         """Why nothing new is begun here: control is of another release."""
@@ -112,8 +117,10 @@ class Worker:
 
     async def serve(self) -> None:
         """Work until `stop`; then drain what runs for a short while, and leave the rest to the next worker."""
+        self.holding.left = {j.run_id: j for j in journals.open_journals(self.home, worker=self.name)}
         await self._register()
         async with asyncio.TaskGroup() as group:
+            self._group = group
             telling = [self.shared.reports, self.shared.shipping, self.shared.copies, self.artefacts, self.leasing]
             tells = [group.create_task(one.serve(), name=type(one).__name__) for one in telling]
             self._hear_of_sleep()
@@ -140,8 +147,10 @@ class Worker:
         await self._claims.until_taken(lambda: self.api.ensure_pool(POOL), what="pool")
 
     def _recover(self, group: asyncio.TaskGroup) -> None:
-        """Take up the runs that an earlier worker of this name left open: see ADR 0007."""
-        for journal in journals.open_journals(self.home, worker=self.name):
+        """Take up the runs that an earlier worker of this name left open (see ADR 0007), or that this one stopped while
+        it was out of reach. Those that another node has now were taken out of them by the heartbeat before."""
+        left, self.holding.left = self.holding.left, {}
+        for journal in left.values():
             if journal.state.finished:
                 group.create_task(self._deliver_finished(journal), name=f"deliver {journal.run_id}")
                 continue
@@ -271,7 +280,10 @@ class Worker:
             anew = records.rerun_from(due.state_name)
             redo = () if anew is None else dag.onward(flow, anew)
             is_afresh = due.state_name == records.RERUN
+            elsewhere = await self._progress_elsewhere(due.id) if retry and not self.leasing.is_alone else None
             journal = journals.open_or_create(self.home, facts, worker=self.name, afresh=is_afresh, redo=redo)
+            if elsewhere is not None:
+                journal.adopt(elsewhere)
             await self._execute(Execution(self.shared, facts, journal))
         except (PrefectRefused, ControlRefused) as error:
             log.error("run.not_taken", run_id=due.id, error=str(error))
@@ -281,6 +293,16 @@ class Worker:
             self._active.pop(due.id, None)
             self._unwanted.pop(due.id, None)
             self._foreign.pop(due.id, None)
+
+    async def _progress_elsewhere(self, run_id: str) -> dict[str, Any] | None:
+        """What control knows of a run that is done again: another node may have worked on it."""
+        path = f"/api/v1/worker/runs/{run_id}/progress"
+        try:
+            return await retried(lambda: self.link.call("GET", path), what="progress")
+        except ControlRefused as error:
+            if error.status == 404:  # a run that the lab does not know, or a control that knows no such question
+                return None
+            raise
 
     async def _execute(self, execution: Execution) -> None:
         self._active[execution.facts.id] = execution
@@ -374,15 +396,28 @@ class Worker:
 
     async def _heartbeats(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self.holding.wanted.wait()
+            except TimeoutError:
+                pass
             try:
                 await self._beat()
             except ControlUnavailable:
-                continue  # control says by itself when a worker has been silent
+                self.holding.unheard()
+                if self.holding.wanted.is_set():
+                    await asyncio.sleep(BEAT_AGAIN_S)
             except RefusedError as error:
                 log.error("worker.replaced", error=str(error))
                 self._stop.set()
                 return
+
+    def _resume_stopped(self, stopped: set[str]) -> None:
+        """Control is back: what was stopped meanwhile, and is still this node's, goes on."""
+        if stopped and self._group is not None:
+            opened = journals.open_journals(self.home, worker=self.name)
+            self.holding.left = {journal.run_id: journal for journal in opened if journal.run_id in stopped}
+            self._recover(self._group)
 
     async def _beat(self) -> None:
         running = [
@@ -396,6 +431,7 @@ class Worker:
             "slots": self._concurrency,
             "running": running,
             "leases": self.leasing.tokens(),
+            "runs": self.holding.names(),
             **await self.sensors.told(self._held()),
             **({} if self._replaces is None else {"replaces": self._replaces}),
         }
@@ -412,6 +448,7 @@ class Worker:
                 ) from error
             raise ControlUnavailable(str(error)) from error
         self._has_registered = True
+        self._resume_stopped(self.holding.heard(sent, cast("dict[str, Any]", answer or {}).get("gone") or ()))
         self.sensors.round_trip_s = time.monotonic() - sent
         told = cast("dict[str, Any]", answer or {})
         self.sensors.heed(told)

@@ -60,7 +60,11 @@ class _State:
 class Record:
     """The outbox of one run. `serve` delivers in order and ends after the final state has been taken."""
 
-    def __init__(self, api: PrefectApi, gate: Gate, run_id: str) -> None:
+    def __init__(
+        self, api: PrefectApi, gate: Gate, run_id: str, *, confirmed: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """`confirmed`: returns when it is known that the run is still this node's."""
+        self._confirmed = confirmed
         self._api = api
         self._gate = gate
         self._run_id = run_id
@@ -113,16 +117,14 @@ class Record:
         if item.force:
             return await self._api.set_state(self._run_id, item.proposal, force=True)
         verdict = await self._api.propose(self._run_id, item.proposal)
-        if (
-            item.final
-            and not verdict.accepted
-            and verdict.state_type not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-        ):
-            # The command has ended; no rule of the server can change that.
+        if item.final and not verdict.accepted and verdict.state_type not in ("COMPLETED", "FAILED", "CANCELLED"):
+            # The command has ended; no rule of the server can change that, nor that it was held for crashed.
             await self._api.set_state(self._run_id, item.proposal, force=True)
         return verdict
 
     async def _deliver(self, action: Callable[[], Awaitable[T]], what: str) -> T | None:
+        if self._confirmed is not None:
+            await self._confirmed()
         try:
             return await self._gate.until_taken(action, what=what)
         except PrefectRefused as error:

@@ -306,9 +306,11 @@ def _guarded(send: Send) -> Send:
     return guarded
 
 
-def server(application: ASGIApp, *, host: str, port: int, certificate: str | None = None) -> uvicorn.Server:
+def server(
+    application: ASGIApp, *, host: str, port: int, certificate: str | None = None, connections: int = 512
+) -> uvicorn.Server:
     """A server for the app, with the limits it counts on; `await server(...).serve(sockets=...)`. `certificate`: the
-    file of a certificate and its key, for TLS.
+    file of a certificate and its key, for TLS. `connections`: how many at once.
 
     No access log (links are secrets); no trust in forwarded headers (nothing of ours sits in front); signals are the
     role's.
@@ -321,7 +323,7 @@ def server(application: ASGIApp, *, host: str, port: int, certificate: str | Non
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=512,
+        limit_concurrency=connections,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=64 * 1024,

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -60,8 +60,8 @@ class Gateway:
         self._seldom = Seldom()
         self._tasks: dict[str, str] = {}
         """Task runs that were found to be of a flow run."""
-        self._deployments: dict[str, str] = {}
-        """Deployments of runs that a node has read: the node."""
+        self._deployments: set[tuple[str, str]] = set()
+        """Each node with the deployments of the runs that it has read."""
         auth = site.prefect_auth
         credential = {"Authorization": "Basic " + base64.b64encode(auth.encode()).decode()} if auth else {}
         limits = httpx.Limits(max_connections=50, max_keepalive_connections=10)
@@ -101,13 +101,18 @@ class Gateway:
             raise HttpError(403, "forbidden", why, "A node reads and reports its own runs, and nothing else.")
         headers = forwarded_free(request.headers) | {"Accept-Encoding": "identity"}
         query = request.url.query.encode() or None
+        sent = orjson.dumps(body) if raw else None  # what was looked at, however another parser may read the bytes
         try:
             if asks.claims:
-                return await self._claim(asks.claims, node, path, raw, headers)
-            got = await self._client.request(request.method, path, params=query, headers=headers, content=raw or None)
+                return await self._claim(asks.claims, node, path, sent, headers)
+            got = await self._client.request(request.method, path, params=query, headers=headers, content=sent)
         except httpx.HTTPError as error:
             raise _away() from error
-        return await self._answer(asks, node, got)
+        answered = await self._answer(asks, node, got)
+        if answered is None:
+            await self._note(asked, path, "that run is there already, and another's")
+            raise HttpError(403, "forbidden", "that run is another's")
+        return answered
 
     # -- whether it holds -------------------------------------------------------------------------------------------
 
@@ -115,7 +120,7 @@ class Gateway:
         """Why the node may not; "" when it may."""
         if asks.worker and asks.worker != node:
             return "that is another node's name"
-        if asks.deployment and self._deployments.get(asks.deployment) != node:
+        if asks.deployment and (node, asks.deployment) not in self._deployments:
             return "no run of this node is of that deployment"
         if await self._runs.foreign(asks.runs, node):
             return "that is about a run of another node"
@@ -149,7 +154,7 @@ class Gateway:
 
     # -- what is passed on ------------------------------------------------------------------------------------------
 
-    async def _claim(self, run: str, node: str, path: str, raw: bytes, headers: Mapping[str, str]) -> Response:
+    async def _claim(self, run: str, node: str, path: str, sent: bytes | None, headers: Mapping[str, str]) -> Response:
         """Take a scheduled run for the node: it is the node's before Prefect is asked, and nobody's when that says
         no, so that of two nodes one has it."""
         is_own = await self._runs.is_known(run)
@@ -157,8 +162,10 @@ class Gateway:
             raise HttpError(403, "forbidden", "that is no run of the lab's pool")
         if is_own and not await self._runs.claim(run, node):
             return _json(200, {"status": "ABORT", "details": {"reason": "another node has it"}, "state": None})
-        got = await self._client.post(path, content=raw, headers=dict(headers))
-        accepted = got.status_code in (200, 201) and orjson.loads(got.content).get("status") == "ACCEPT"
+        got = await self._client.post(path, content=sent, headers=dict(headers))
+        if got.status_code not in (200, 201):
+            return _passed(got)  # nothing is known of what was done
+        accepted = orjson.loads(got.content).get("status") == "ACCEPT"
         if accepted and not is_own:
             await self._runs.note(run, node)
         elif is_own and not accepted:
@@ -169,18 +176,22 @@ class Gateway:
         got = await self._client.get(f"/api/flow_runs/{run}")
         return got.status_code == 200 and orjson.loads(got.content).get("work_pool_name") == POOL
 
-    async def _answer(self, asks: Demand, node: str, got: httpx.Response) -> Response:
+    async def _answer(self, asks: Demand, node: str, got: httpx.Response) -> Response | None:
+        """None: what should have been new was there before (the same idempotency key), and is not this node's."""
         if got.status_code not in (200, 201) or not (asks.creates or asks.runs or asks.gives != "all"):
             return _passed(got)
         body: Any = orjson.loads(got.content) if got.content else None
         if asks.creates:
-            await self._runs.note(str(body["id"]), node)
+            if got.status_code == 201:
+                await self._runs.note(str(body["id"]), node)
+            if await self._runs.foreign([str(body["id"])], node):
+                return None
         elif asks.gives != "all":
             return _json(got.status_code, await self._own(asks.gives, cast("list[dict[str, Any]]", body), node))
         elif isinstance(body, dict) and (of := cast("dict[str, Any]", body).get("deployment_id")):
             if len(self._deployments) >= _REMEMBERED:
                 self._deployments.clear()
-            self._deployments[str(of)] = node
+            self._deployments.add((node, str(of)))
         return _passed(got)
 
     async def _own(self, key: str, entries: list[dict[str, Any]], node: str) -> list[dict[str, Any]]:
@@ -191,9 +202,10 @@ class Gateway:
 
     # -- events as they happen --------------------------------------------------------------------------------------
 
-    async def socket(self, client: WebSocket, identity: Identity | None) -> None:
+    async def socket(self, client: WebSocket, identify: Callable[[WebSocket], Awaitable[Identity | None]]) -> None:
         """Events of a Python flow, one a message: each is looked at as those of a call are. One that is of no run goes
-        no further; the first that is about another's ends the connection."""
+        no further; the first that is about another's ends the connection, and so does the end of the token."""
+        identity = await identify(client)
         if identity is None or identity.node is None or client.url.path.rstrip("/") != "/prefect/api/events/in":
             await client.close(1008)
             return
@@ -210,21 +222,30 @@ class Gateway:
                 await client.accept(subprotocol="prefect")
                 await client.receive_text()  # the client's own first message: its header has been looked at
                 await client.send_text(first if isinstance(first, str) else first.decode())
-                await self._pass_events(client, server, identity.node)
+                await self._pass_events(client, server, identity.node, lambda: identify(client))
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await client.close(1001)
 
-    async def _pass_events(self, client: WebSocket, server: websockets.ClientConnection, node: str) -> None:
+    async def _pass_events(
+        self,
+        client: WebSocket,
+        server: websockets.ClientConnection,
+        node: str,
+        identified: Callable[[], Awaitable[Identity | None]],
+    ) -> None:
         while True:
             text = await client.receive_text()
             try:
                 event: Any = orjson.loads(text)
             except orjson.JSONDecodeError:
                 return
+            if await identified() is None:
+                await client.close(1008)
+                return
             asks = event_subjects(cast("dict[str, Any]", event)) if isinstance(event, dict) else None
             why = "an event of no run" if asks is None else await self._refused(asks, node)
             if not why:
-                await server.send(text)
+                await server.send(orjson.dumps(event).decode())
                 continue
             await self._record(f"node {node}", str(client.client and client.client.host), "/api/events/in", why)
             if asks is not None:

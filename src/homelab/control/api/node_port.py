@@ -44,6 +44,8 @@ log = structlog.get_logger()
 
 LOOK_S = 30.0
 OPEN_WITHIN_S = 15.0
+CONNECTIONS = 4096
+"""A node keeps about ten open: its calls, its long poll, those for Prefect, one for each Python flow that runs."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WILD = ("0.0.0.0", "::")  # noqa: S104 - compared
 NODE_ROUTES: tuple[Route, ...] = (*routes_worker.ROUTES, *routes_passing.ROUTES, *routes_nodes.NODE_ROUTES)
@@ -56,7 +58,8 @@ def names_of(setting: ServiceSettings, *, machine: str, addresses: tuple[str, ..
     `machine`: this one's name; `addresses`: all that it has, which count when the port listens on all of them.
     """
     host = (address(setting.nodes) or ("127.0.0.1", None))[0] if setting.nodes else "127.0.0.1"
-    reached = (machine, f"{machine.partition('.')[0]}.local", *addresses) if host in _WILD else (host,)
+    own = (machine, f"{machine.partition('.')[0]}.local") if machine.isascii() else ()
+    reached = (*own, *addresses) if host in _WILD else (host,)
     return tuple(dict.fromkeys((*setting.node_names, *reached, *_LOOPBACK)))
 
 
@@ -177,10 +180,10 @@ class NodePort:
             self._tell("")
         except (RefusedError, OSError, ssl.SSLError) as error:
             self._tell(str(error).splitlines()[0])
-        except Exception as error:
+        except Exception as error:  # a fault in letting nodes in must not end what schedules
             if not is_database_away(error):
-                raise
-            self._tell("the lab's database does not answer")
+                log.exception("nodes.broken")
+                self._tell(f"a fault of control ({type(error).__name__}), of which its log tells")
 
     def _tell(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
@@ -203,7 +206,10 @@ class NodePort:
             bound.close()
             raise
         known = {name.lower() for name in names}
-        web = server(self._app(known, self.url(chosen)), host=host, port=chosen, certificate=str(certificate.path))
+        web = server(
+            self._app(known, self.url(chosen)), host=host, port=chosen, certificate=str(certificate.path),
+            connections=CONNECTIONS,
+        )  # fmt: skip
         task = asyncio.create_task(web.serve(sockets=[bound]), name="node port")
         self._listening = Listening(host, chosen, known, web, task, certificate.serial)
         while not web.started and not task.done():
@@ -252,7 +258,7 @@ class NodePort:
             await gateway.close()
 
         async def events(client: WebSocket) -> None:
-            await gateway.socket(client, await gate.identify(client))
+            await gateway.socket(client, gate.identify)
 
         return mounted(site, (*NODE_ROUTES, *gateway.routes()), socket=events, lifespan=lifespan)
 

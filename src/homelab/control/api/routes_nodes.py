@@ -110,7 +110,7 @@ async def leave(asked: Asked) -> Response:
     name = str(asked.identity.node)
     await joining.revoke(asked.site.access, name)
     async with asked.site.access.pool.connection() as conn:
-        await store.forget_worker(conn, name)
+        await store.forget_workers_on(conn, name)
         await nodes.forget(conn, name)
     return answer({"left": name})
 

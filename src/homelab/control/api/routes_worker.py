@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, read_json, without_nul
-from homelab.control.api.auth import origin_of
+from homelab.control.api.ownership import check_names, refuse
 from homelab.control.api.routing import Asked, Query, Route
 from homelab.control.queueing import asks_of
 
@@ -20,25 +20,9 @@ MAX_REPORTS_BYTES = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-async def _refuse(asked: Asked, why: str) -> HttpError:
-    """What to raise; it is noted."""
-    await asked.site.access.record(
-        who=f"node {asked.identity.node}", origin=origin_of(asked.request), via="node",
-        action=f"{asked.request.method} {asked.request.url.path}", subject="", body={"reason": why}, result="forbidden",
-    )  # fmt: skip
-    return HttpError(403, "forbidden", why, "A node speaks for itself and its own runs, and for nothing else.")
-
-
-async def _check_names(asked: Asked, *named: object) -> None:
-    """403 when a name is another node's than that of the token."""
-    node = asked.identity.node
-    if node is not None and any(name != node for name in named):
-        raise await _refuse(asked, "that is another node's name")
-
-
 async def heartbeat(asked: Asked) -> Response:
     body = await read_json(asked.request)
-    await _check_names(asked, body.get("worker"), body.get("node"))
+    await check_names(asked, body.get("worker"), body.get("node"))
     made = await asked.site.control.heartbeat(without_nul(body), node=asked.identity.node)
     return answer(made or {"ok": True})
 
@@ -47,13 +31,14 @@ async def wake(asked: Asked) -> Response:
     worker = asked.request.query_params.get("worker", "")
     if not worker or len(worker) > 200:
         raise HttpError(400, "input", "'worker' must name the worker")
-    await _check_names(asked, worker)
+    await check_names(asked, worker)
     return answer({"commands": await asked.site.control.wake(worker)})
 
 
 async def due(asked: Asked) -> Response:
     body = without_nul(await read_json(asked.request))
     worker, node = _name(body, "worker"), _name(body, "node")
+    await check_names(asked, worker, node)
     return answer(await asked.site.control.dispatch.due(worker, node))
 
 
@@ -63,7 +48,13 @@ async def leases(asked: Asked) -> Response:
     if not all(isinstance(one, dict) for one in asks) or not all(isinstance(one, str) for one in gives):
         raise HttpError(400, "input", "'asks' are objects, 'gives' names of work")
     queue = asked.site.control.waiting
-    found = await queue.ask(_name(body, "node"), asks_of(cast("list[dict[str, Any]]", asks)), cast("list[str]", gives))
+    node = _name(body, "node")
+    await check_names(asked, node)
+    wanted = asks_of(cast("list[dict[str, Any]]", asks))
+    if asked.identity.node is not None:  # a run that went on elsewhere meanwhile: its heartbeat tells the node so
+        foreign = set(await asked.site.control.node_runs.foreign({one.run for one in wanted}, node))
+        wanted = [one for one in wanted if one.run not in foreign]
+    found = await queue.ask(node, wanted, cast("list[str]", gives))
     return answer({"leases": found})
 
 
@@ -100,9 +91,16 @@ async def _check_reports(asked: Asked, told: list[dict[str, Any]]) -> None:
     node = asked.identity.node
     if node is None:
         return
-    await _check_names(asked, *(r["node"] for r in told if "node" in r), *(r["worker"] for r in told if "worker" in r))
+    await check_names(asked, *(r["node"] for r in told if "node" in r), *(r["worker"] for r in told if "worker" in r))
     if foreign := await asked.site.control.node_runs.foreign({str(r.get("run")) for r in told}, node):
-        raise await _refuse(asked, f"run {foreign[0][:36]} is not this node's")
+        raise await refuse(asked, f"run {foreign[0][:36]} is not this node's")
+
+
+async def progress(asked: Asked) -> Response:
+    run, node = asked.path("id"), asked.identity.node
+    if node is not None and await asked.site.control.node_runs.foreign([run], node):
+        raise await refuse(asked, f"run {run[:36]} is not this node's")
+    return answer(await asked.site.control.dispatch.progress(run))
 
 
 async def definition(asked: Asked) -> Response:
@@ -111,7 +109,7 @@ async def definition(asked: Asked) -> Response:
         raise HttpError(404, "not_found", "a digest is 64 hexadecimal digits")
     node = asked.identity.node
     if node is not None and not await asked.site.control.node_runs.may_read(digest, node):
-        raise await _refuse(asked, "no run of this node is of that definition")
+        raise await refuse(asked, "no run of this node is of that definition")
     text = await asked.site.control.definition(digest)
     return Response(text, media_type="application/json", headers={"Cache-Control": "max-age=31536000, immutable"})
 
@@ -170,6 +168,14 @@ ROUTES = (
         takes=shapes.Reports,
         gives=shapes.Taken,
         audited=False,
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/worker/runs/{id}/progress",
+        scope="node",
+        handler=progress,
+        summary="How far a run is, for the node that takes it up.",
+        gives=shapes.RunProgress,
     ),
     Route(
         method="GET",

@@ -346,6 +346,7 @@ class Heartbeat(TypedDict):
     slots: Annotated[int, Field(ge=0, le=2**31 - 1)]
     running: NotRequired[list[dict[str, Any]]]
     leases: NotRequired[Annotated[list[int], Field(description="tokens of the leases that it holds")]]
+    runs: NotRequired[Annotated[list[str], Field(description="runs that it has, or that an earlier worker left")]]
     measured: NotRequired[Measured]
     used: NotRequired[
         Annotated[dict[str, Amount], Field(description="what others than the lab's work use; unknown is left out")]
@@ -374,6 +375,7 @@ class Sense(TypedDict):
 class Heard(TypedDict):
     ok: bool
     queues: NotRequired[dict[str, int]]
+    gone: NotRequired[Annotated[list[str], Field(description="runs that are not this node's any more")]]
     lost: NotRequired[Annotated[list[int], Field(description="tokens of leases that were given up")]]
     epoch: NotRequired[Annotated[int, Field(description="of the node; it holds what it holds under it")]]
     sense: NotRequired[Annotated[Sense, Field(description="what to look for, because a job may ask for it")]]
@@ -423,6 +425,13 @@ class LeaseAnswer(TypedDict):
 
 class Leases(TypedDict):
     leases: list[LeaseAnswer]
+
+
+class RunProgress(TypedDict):
+    kept: Annotated[dict[str, RunState], Field(description="jobs with nothing left to do, and how they ended")]
+    attempts: dict[str, int]
+    base: Annotated[dict[str, int], Field(description="of the attempts, those that use up no retries")]
+    passed: Annotated[dict[str, dict[str, Any]], Field(description="what jobs passed on")]
 
 
 class Woken(TypedDict):

@@ -1,9 +1,9 @@
-"""An address to listen on, as the lab file writes it: `HOST`, `HOST:PORT`, `[::1]:PORT`. Pure."""
+"""Addresses as the lab file writes them: where to listen (`HOST`, `HOST:PORT`, `[::1]:PORT`), and names. Pure."""
 
 import re
 from typing import Any, Final
 
-from homelab.core.labfile.kinds import TEXT, Kind, UnusableError
+from homelab.core.labfile.kinds import TEXT, Kind, UnusableError, matching
 from homelab.core.labfile.problems import At, shown
 
 _ADDRESS: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+))(?::(?P<port>\d{1,5}))?")
@@ -28,4 +28,9 @@ def _read(value: Any, at: At) -> str:
 
 LISTEN: Final = Kind(
     words="an address, or an address and a port", schema={"type": "string", "minLength": 1}, read=_read
+)
+HOST: Final = matching(
+    re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*"),
+    "the name or address of a machine",
+    "Write it without a port: mac1.lan, 10.0.0.5, fd7a::1.",
 )

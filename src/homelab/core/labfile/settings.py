@@ -32,7 +32,7 @@ from homelab.core.labfile.kinds import (
     number,
     one_of,
 )
-from homelab.core.labfile.listening import LISTEN
+from homelab.core.labfile.listening import HOST, LISTEN
 from homelab.core.labfile.model import EVENTS, NotifySettings, WorkerSettings
 from homelab.core.labfile.problems import At
 from homelab.core.labfile.saving import ARTEFACTS, SAVE_KIND
@@ -413,7 +413,7 @@ CONTROL: Final = _service(
     ),
     setting(
         "node_names",
-        list_of(NONEMPTY),
+        list_of(HOST),
         "[]",
         "Names and addresses by which nodes reach that port, the first of them in joining tokens; those of this machine"
         " are known without.",
