@@ -205,3 +205,26 @@ def test_a_node_whose_cable_is_cut_says_so_and_is_there_again_when_it_is_mended(
     fleet.cables["ten"].mend()
     until(lambda: ten.json("status")["problems"] == [] or None, timeout=20, what="no problem")
     assert ten.pid("worker") == worker
+
+
+def test_a_machine_that_is_drained_takes_nothing_and_one_that_is_removed_is_let_in_no_more(fleet: Fleet) -> None:
+    lab, three = fleet.lab, fleet.nodes["three"]
+    assert lab.json("place", "--job", "far")["placement"]["node"] == "two"
+    assert lab.json("node", "drain", "two", "--wait", "--timeout", "60")["node"]["state"] == "drained"
+    try:
+        refused = {r["node"]: r["reason"] for r in lab.json("place", "--job", "far", ok=(1,))["rejections"]}
+        assert refused["two"] == "two: it is drained"
+        assert "two: it is drained" in str(lab.json("job", "why", "far")["reasons"])
+    finally:
+        assert lab.json("node", "undrain", "two")["node"]["state"] == "ready"
+    assert "it would be back at once" in lab.homelab("node", "remove", OWN, ok=(5,)).stderr
+    assert lab.json("node", "remove", "three") == {"node": "three", "given_up": []}
+    until(
+        lambda: "homelab node join" in three.homelab("status", ok=(0, 3, 5)).stderr or three.json("status")["problems"],
+        timeout=40,
+        what="the machine learns that it is no node any more",
+    )
+    names = {n["name"] for n in lab.json("node", "ls")["nodes"]}
+    assert {OWN, "two"} <= names
+    assert "three" not in names
+    assert "three" not in {n["name"] for n in lab.json("status")["nodes"]}

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homelab.console import nodes as screen
 from homelab.console.nodes import bars, timeline
 from homelab.core import capacity
 from homelab.core.capacity import GPU_MEMORY, MEMORY, SLOTS
@@ -163,3 +164,27 @@ def test_a_hostile_owner_is_text_in_the_timeline_too() -> None:
     markup = str(timeline.row(HOSTILE, [lease(HOSTILE, 300, 10)], over(), {}))
     assert "<script" not in markup and not re.search("[\x00-\x08\x1b\u202e]", markup)
     svg(markup)
+
+
+# -- what the page says -----------------------------------------------------------------------------------------------
+
+
+def test_a_lab_too_busy_for_all_hours_shows_those_that_it_can_show_whole() -> None:
+    few = [lease("a", 100, 90)]
+    assert screen.hours_of(few, NOW) == screen.HOURS
+    many = [lease("a", 30 + n / 100, 20) for n in range(screen.NEWEST)]
+    assert 0.8 < screen.hours_of(many, NOW) < 0.9
+
+
+def test_the_heading_counts_what_is_not_as_it_should_be() -> None:
+    nodes = [{"state": "ready", "holds": 2}, {"state": "unreachable", "holds": 1}, {"state": "asleep", "holds": 0}]
+    said = "3 machines · 1 asleep · 1 unreachable · 3 pieces of work · 1 waits for room"
+    assert screen.headline(nodes, ["one"]) == said
+    assert screen.headline(nodes[:1], []) == "1 machine · 2 pieces of work"
+
+
+def test_of_what_waits_the_first_machines_are_told_and_the_others_counted() -> None:
+    reasons = [{"node": f"n{n}", "code": "short", "reason": f"n{n}: too full; also, no label"} for n in range(100)]
+    found = screen.told_reasons(reasons)
+    assert found["told"][0] == {"node": "n0", "first": "too full", "rest": "no label"}
+    assert (len(found["told"]), found["more"]) == (screen.REASONS, 100 - screen.REASONS)

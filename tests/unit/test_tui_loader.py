@@ -11,7 +11,7 @@ import pytest
 from tests.tui import NOW
 
 from homelab.tui.layout import Place
-from homelab.tui.loader import QUIET_S, SETTLE_S, Loader
+from homelab.tui.loader import SETTLE_S, Loader
 from homelab.tui.trail import Visit
 from homelab.tui.view import Page, View
 
@@ -67,4 +67,4 @@ async def test_news_that_come_while_the_lab_is_asked_lead_to_a_question_after_it
     await asyncio.gather(*app.asking)
     assert len(answered) == 1
     (left,) = [timer for timer in app.timers if not timer.is_stopped and timer is app.timers[-1]]
-    assert left.wait_s == (QUIET_S if news == "none" else SETTLE_S)
+    assert left.wait_s == (View.quiet_s if news == "none" else SETTLE_S)

@@ -44,7 +44,9 @@ def heard(node: Json) -> str:
     age = node["heartbeat_age_s"]
     if age is None:
         return "never" if output.is_terminal() else "-"
-    return f"{output.roughly(float(age))} ago" if output.is_terminal() else f"{age:.1f}"
+    if not output.is_terminal():
+        return f"{age:.1f}"
+    return "just now" if age < 15 else f"{output.roughly(float(age))} ago"
 
 
 def _bars(node: Json, resource: str) -> list[Json]:
@@ -121,7 +123,8 @@ def clock(skew_s: Any) -> str:
 
 
 def _said(value: Any) -> str:
-    return "" if value in (None, "", {}) else value if isinstance(value, str) else output.text_of(value)
+    """What a sensor told, `source battery, level 0.62`."""
+    return ", ".join(f"{name} {told}" for name, told in cast("Json", value or {}).items())
 
 
 def _model(model: Json) -> str:

@@ -21,8 +21,6 @@ SETTLE_S = 0.3
 """News come in swarms; one question answers for all of them."""
 REST = 5.0
 """A view that takes a second to ask is asked for every fifth at most."""
-QUIET_S = 60.0
-"""Asked anew even when the lab told nothing: what is late is late by time alone."""
 FAILED_S = 5.0
 
 
@@ -83,14 +81,14 @@ class Loader:
         except HomelabError as error:
             if number == self._asked:
                 self._failed(error)
-                self._later(QUIET_S if isinstance(error, NotFoundError) else FAILED_S)
+                self._later(view.quiet_s if isinstance(error, NotFoundError) else FAILED_S)
             return
         if number == self._asked:
             self._at = time.monotonic()
             self._took_s = self._at - begun
             self._came(visit, answer)
             if not self._has_news:  # what happened while this was asked may not be in it
-                self._later(QUIET_S)
+                self._later(view.quiet_s)
 
     def _check(self, visit: Visit, view: View, answer: Json) -> None:
         """HomelabError for an answer that cannot be drawn: the lab is of another version."""

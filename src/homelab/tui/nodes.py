@@ -167,4 +167,5 @@ VIEW = View(
     about="the machines: how full, who holds what, what waits and why",
     load=load,
     draw=draw,
+    quiet_s=10.0,  # a heartbeat is no news of the lab
 )

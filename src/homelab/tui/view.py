@@ -76,6 +76,8 @@ class View:
     takes: Literal["", "job", "run"] = ""
     needs_argument: bool = False
     is_log: bool = False
+    quiet_s: float = 60.0
+    """It is asked anew after this even when the lab told nothing: what is late is late by time alone."""
 
 
 def part(name: str) -> str:

@@ -21,8 +21,8 @@ HERE = "Nodes"
 CARDS = 12
 """So many machines have a card each; more are a table."""
 HOURS = 6.0
-NEWEST = 1000
-"""Of what was on the machines, so much is drawn."""
+NEWEST = 2000
+"""Of what was on the machines, so much is drawn: a busy lab shows fewer hours."""
 WAITING = 30
 """Of what waits, so much is shown; the rest is counted."""
 REASONS = 4
@@ -80,14 +80,22 @@ def past(
     nodes: Sequence[Mapping[str, Any]], leases: Sequence[Mapping[str, Any]], now: datetime, colours: Mapping[str, str]
 ) -> dict[str, Any]:
     """The rows of the timeline: machines on which there was something, and those that are there."""
-    over = timeline.window(now, HOURS)
+    over = timeline.window(now, hours_of(leases, now))
     of: dict[str, list[Mapping[str, Any]]] = {str(node["name"]): [] for node in nodes}
     for lease in leases:
         of.setdefault(str(lease["node"]), []).append(lease)
     busy = {name: held for name, held in of.items() if held or len(nodes) <= CARDS}
     known = {str(node["name"]) for node in nodes}
     rows = [(name, name in known, timeline.row(name, held, over, colours)) for name, held in busy.items()]
-    return {"lanes": rows, "axis": timeline.axis(over), "hours": round(HOURS)}
+    return {"lanes": rows, "axis": timeline.axis(over), "since": over.start}
+
+
+def hours_of(leases: Sequence[Mapping[str, Any]], now: datetime) -> float:
+    """How many hours are told whole: where not all was read, those since the oldest that was."""
+    if len(leases) < NEWEST:
+        return HOURS
+    oldest = min(words.moment(one["taken"]) or now for one in leases)
+    return min(HOURS, max(0.25, (now - oldest).total_seconds() / 3600))
 
 
 async def parts(site: Site, _: str) -> Parts:
@@ -116,7 +124,7 @@ async def one(site: Site, name: str) -> dict[str, Any]:
         "bars": bars,
         "axis": timeline.axis(over),
         "lane": timeline.row(name, held, over, colours),
-        "hours": round(HOURS),
+        "since": over.start,
         "now": now,
     }
 
