@@ -3,11 +3,12 @@
 Times stand in a sentence as ISO 8601 UTC; whoever shows it says them the way people do. Called by `control.fleet`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from homelab.control.nodes import UNREACHABLE
+from homelab.core import versions
 from homelab.core.durations import span
 from homelab.core.placement.nodes import CLOCK_SKEW_S
 from homelab.core.times import iso
@@ -70,7 +71,7 @@ def trouble(node: Mapping[str, Any], *, version: str, now: datetime) -> list[Jso
                 "Have that machine set its clock by the network (timedatectl set-ntp true; macOS: Date & Time).",
             )
         )  # fmt: skip
-    if node["state"] != "unreachable" and node["version"] and not works_with(node["version"], version):
+    if node["state"] != "unreachable" and node["version"] and versions.apart(control=version, node=node["version"]):
         found.append(
             _problem(
                 "node-version", name,
@@ -91,18 +92,6 @@ def _problem(
 def off(skew_s: float) -> str:
     """`7 s ahead`, `2 min behind`."""
     return f"{span(abs(skew_s))} {'ahead' if skew_s > 0 else 'behind'}"
-
-
-def works_with(one: str, other: str) -> bool:
-    """Whether two versions may work in one lab: equal, or of minor releases next to each other. What cannot be read
-    (a build of somebody's own) is let through."""
-    left, right = _minor(one), _minor(other)
-    return left is None or right is None or (left[0] == right[0] and abs(left[1] - right[1]) <= 1)
-
-
-def _minor(version: str) -> tuple[int, int] | None:
-    parts: Sequence[str] = version.split(".")
-    return (int(parts[0]), int(parts[1])) if len(parts) > 1 and parts[0].isdigit() and parts[1].isdigit() else None
 
 
 def _at(moment: datetime) -> str:
