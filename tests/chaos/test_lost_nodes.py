@@ -25,11 +25,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         f"""
         [jobs.{kind}-{name}]
         run = '''{marks(fleet.lab)}'''
-        affinity = ["{name}"]
+        affinity = [{{ node = "{name}", required = {must} }}]
         retries = {{ max = {retries}, delay = "1s" }}
         """
         for name in ("a", "b")
-        for kind, retries in (("again", 1), ("once", 0))
+        for kind, retries, must in (("again", 1, "false"), ("once", 0, "true"))
     )
     chain = f"""
         [jobs.first]

@@ -84,19 +84,19 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         name = "one"
 
         [nodes.one]
-        capacity = {{ memory = "8GiB" }}
+        capacity = {{ seats = 8 }}
         [nodes.two]
-        capacity = {{ memory = "16GiB" }}
+        capacity = {{ seats = 16 }}
         labels = {{ gpu = "yes" }}
 
         [jobs.large]
         run = '''{between(lab, 4)}'''
-        requires = {{ memory = "6GiB" }}
+        requires = {{ seats = 6 }}
         affinity = [{{ node = "one", required = true }}]
 
         [jobs.wide]
         run = '''{between(lab, 2)}'''
-        requires = {{ memory = "8GiB" }}
+        requires = {{ seats = 8 }}
 
         [jobs.far]
         run = '''{lab.mark("ran")}'''
@@ -104,13 +104,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
         [jobs.render]
         run = '''{between(lab, 8)}'''
-        requires = {{ memory = "8GiB" }}
+        requires = {{ seats = 8 }}
         affinity = [{{ node = "one", required = true }}]
         restartable = true
 
         [jobs.urgent]
         run = '''{between(lab, 1)}'''
-        requires = {{ memory = "8GiB" }}
+        requires = {{ seats = 8 }}
         affinity = [{{ node = "one", required = true }}]
         priority = 10
 
@@ -132,10 +132,10 @@ def two(lab: Lab) -> Iterator[Second]:
 def test_on_one_node_what_does_not_fit_beside_the_others_waits_and_says_for_what(lab: Lab) -> None:
     runs = [lab.run_job("large") for _ in range(3)]
     why = until(
-        lambda: next((r for r in lab.json("job", "why", "large")["reasons"] if "6 GiB asked" in r), None),
+        lambda: next((r for r in lab.json("job", "why", "large")["reasons"] if "6 asked" in r), None),
         timeout=10, what=lambda: f"why it waits: {lab.json('job', 'why', 'large')} {lab.judge()}\n{lab.logs()}",
     )  # fmt: skip
-    assert "one: 2 GiB memory free of 6 GiB asked; large holds 6 GiB" in why
+    assert "one: 2 seats free of 6 asked; large holds 6" in why
     shown = [job["reason"] for run in runs for job in lab.json("run", "show", run)["run"]["jobs"]]
     assert why in "; ".join(shown)
     for run in runs:

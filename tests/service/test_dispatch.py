@@ -158,6 +158,29 @@ async def test_many_that_wait_for_a_node_that_is_away_hold_up_nobody(lab: Fleet)
     assert await lab.due("mac1") == [run]
 
 
+async def test_what_arrives_while_prefect_is_being_asked_is_found_by_the_next_look(lab: Fleet) -> None:
+    await lab.apply(PLAIN)
+    await lab.heard("mac1")
+    asked, going = asyncio.Event(), asyncio.Event()
+    whole = lab.prefect.cancelling_runs
+
+    async def slow(pool: str) -> list[str]:
+        asked.set()
+        await going.wait()
+        return await whole(pool)
+
+    lab.prefect.cancelling_runs = slow  # type: ignore[method-assign]
+    first = asyncio.create_task(lab.control.dispatch.due("mac1", "mac1"))
+    await asked.wait()
+    run = await lab.run("a")
+    lab.forget()
+    second = asyncio.create_task(lab.control.dispatch.due("mac1", "mac1"))
+    await asyncio.sleep(0)
+    going.set()
+    assert (await first)["runs"] == []
+    assert [one["id"] for one in (await second)["runs"]] == [run]
+
+
 async def test_a_node_with_something_to_start_now_is_woken_and_no_other(lab: Fleet) -> None:
     await lab.apply(PLAIN)
     await lab.heard("mac1", "mac3")

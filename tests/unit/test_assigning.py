@@ -63,6 +63,20 @@ def test_a_run_asks_for_a_node_for_all_its_jobs_then_for_its_first_ones_then_for
     assert only.amounts[MEMORY] == 64 * GIB
 
 
+def test_jobs_of_a_run_that_must_be_on_different_nodes_contradict_each_other() -> None:
+    nodes = (node("a", slots=9), node("b", slots=9))
+    for later in ({"affinity": (Affinity(node="a", required=True),)}, {"requires": {"labels": {"zone": "y"}}}):
+        jobs = [
+            Job(name="one", run="-", affinity=(Affinity(node="b", required=True),), requires={"labels": {"zone": "x"}}),
+            Job(name="two", run="-", needs=(Need(job="one"),), **later),  # type: ignore[arg-type]
+        ]
+        (flow,) = flows_of(jobs)
+        (first,) = requests_of_run(flow, run="r", submitted=NOW)
+        assert (first.name, first.labels) == ("one", {"zone": "x"})
+        zoned = Node(name="b", labels={"zone": "x"}, declared=nodes[1].declared)
+        assert homes([Due(run="r", requests=(first,))], nodes[0], zoned) == {"r": "b"}
+
+
 def test_a_run_goes_where_its_later_jobs_can_run_too() -> None:
     jobs = [
         Job(name="one", run="-"),

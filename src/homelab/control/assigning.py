@@ -54,8 +54,10 @@ def requests_of_run(
     first = [flow.job(name) for name in ready] or list(flow.jobs[:1])
     later = [job for job in flow.jobs if job not in first and not progress[job.name].excluded]
     asks = [_alone(job, run=run, submitted=submitted) for job in (*first, *later)]
-    whole = replace(_together(asks), priority=max(r.priority for r in asks[: len(first)]))
-    found = (whole, _together(asks[: len(first)]), asks[0])
+    whole, both = _together(asks), _together(asks[: len(first)])
+    if whole is not None:
+        whole = replace(whole, priority=max(r.priority for r in asks[: len(first)]))
+    found = [one for one in (whole, both, asks[0]) if one is not None]
     return tuple(one for n, one in enumerate(found) if one not in found[:n])
 
 
@@ -63,22 +65,32 @@ def _alone(job: Job, *, run: str, submitted: float) -> Request:
     return replace(request_of(job, identity=f"{run}/{job.name}/0", submitted=submitted), exclusive=())
 
 
-def _together(requests: Sequence[Request]) -> Request:
+def _together(requests: Sequence[Request]) -> Request | None:
+    """One request for a node that suits them all; None when they contradict each other."""
     if len(requests) == 1:
         return requests[0]
     amounts: dict[str, int] = {}
     labels: dict[str, str] = {}
-    for request in reversed(requests):  # of two that disagree, the first job's counts
+    nodes: set[str] | None = None
+    for request in requests:
+        if any(labels.get(name, value) != value for name, value in request.labels.items()):
+            return None
         labels |= request.labels
         for name, value in request.amounts.items():
             amounts[name] = max(value, amounts.get(name, 0))
+        if wanted := {a.node for a in request.affinity if a.required and a.node}:
+            nodes = wanted if nodes is None else nodes & wanted
+    if nodes is not None and not nodes:
+        return None
+    others = dict.fromkeys(a for r in requests for a in r.affinity if not (a.required and a.node))
+    must = [Affinity(node=name, required=True) for name in sorted(nodes or ())]
     return replace(
         requests[0],
         tags=tuple(dict.fromkeys(n for r in requests for n in (r.name, *r.tags) if n != requests[0].name)),
         amounts=amounts,
         labels=labels,
         models=tuple(dict.fromkeys(m for r in requests for m in r.models)),
-        affinity=tuple(dict.fromkeys(a for r in requests for a in r.affinity)),
+        affinity=(*others, *must),
         anti_affinity=tuple(dict.fromkeys(a for r in requests for a in r.anti_affinity)),
         priority=max(r.priority for r in requests),
         expected_s=None,

@@ -88,6 +88,8 @@ class Dispatch:
         self._reader = reader
         self._lock = asyncio.Lock()
         self._found = Found()
+        self._old_at = 0.0
+        """What was found before then is known to be old."""
         self._ahead: dict[str, Ahead] = {}
         self._flows: dict[str, Flow] = {}
         self.waiting: dict[str, Waiting] = {}
@@ -137,12 +139,12 @@ class Dispatch:
             await store.assign(conn, {run: place.node})
         self._ahead.pop(run, None)
         log.info("placed", run_id=run, node=place.node, reasons=[render(reason) for reason in place.reasons])
-        self._found.at = -FRESH_S
+        self._old_at = time.monotonic()
         self._shared.wake_workers({"kind": "poll"}, node=place.node)
 
     def forget(self) -> None:
         """What Prefect and the database said a moment ago is old: the next that asks makes them be asked anew."""
-        self._found.at = -FRESH_S
+        self._old_at = time.monotonic()
         self._reader.forget()
 
     def queue(self) -> list[Json]:
@@ -194,9 +196,9 @@ class Dispatch:
 
     async def _look(self, *, asker: str) -> None:
         async with self._lock:
-            if time.monotonic() - self._found.at < FRESH_S:
-                return
             at = time.monotonic()
+            if self._found.at > self._old_at and at - self._found.at < FRESH_S:
+                return
             runs = await self._due_runs(self._shared.clock() + AHEAD)
             cancelling = await self._shared.prefect.cancelling_runs(POOL)
             sleepers = await self._hand_out(runs, asker)

@@ -65,15 +65,18 @@ class Reader:
         self._lock = asyncio.Lock()
         self._roster: Roster | None = None
         self._read_at = 0.0
+        self._old_at = 0.0
+        """What was read before then is known to be old."""
 
     async def read(self) -> Roster:
         """At most a second old. Raises what `db.pool.AWAY` names."""
         async with self._lock:
-            if self._roster is None or time.monotonic() - self._read_at > FRESH_S:
+            found, at = self._roster, time.monotonic()
+            if found is None or self._read_at <= self._old_at or at - self._read_at > FRESH_S:
                 async with self._shared.database.connection() as conn:
-                    self._roster = await read(conn)
-                self._read_at = time.monotonic()
-            return self._roster
+                    found = self._roster = await read(conn)
+                self._read_at = at
+            return found
 
     def is_news(self, node: str) -> bool:
         """Whether that node, which was just heard, was not there when the roster was read; it is read anew then."""
@@ -83,5 +86,5 @@ class Reader:
         return True
 
     def forget(self) -> None:
-        """What was read is known to be old."""
-        self._roster = None
+        """What was read is known to be old, and what is being read."""
+        self._old_at = time.monotonic()
