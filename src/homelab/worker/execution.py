@@ -88,6 +88,7 @@ class Execution:
         self._evicted: dict[str, str] = {}
         self._evictions: dict[str, int] = {}
         self._since: dict[str, float] = {}
+        self._little: dict[str, bool] = {}
 
     def cancel(self, reason: str) -> None:
         """End what runs (SIGTERM, grace, SIGKILL) and start nothing more."""
@@ -215,12 +216,17 @@ class Execution:
             job=job.name,
             attempt=attempt,
             digest=self.facts.digest,
-            is_plain=asks_little(job),
-            is_free=asks_little(job) and not job.exclusive,
+            is_plain=self._asks_little(job),
+            is_free=self._asks_little(job) and not job.exclusive,
             since=self._since.setdefault(job.name, time.monotonic()),
             evictions=self._evictions.get(job.name, 0),
             start_at=start_at,
         )
+
+    def _asks_little(self, job: Job) -> bool:
+        if job.name not in self._little:
+            self._little[job.name] = asks_little(job)
+        return self._little[job.name]
 
     def _work(self, name: str) -> str:
         return f"{self.facts.id}/{name}/{self._progress[name].attempts}"
