@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from tests.service.serving import listening, served
 
 from homelab.console.site import Console
+from homelab.control import parameters
 from homelab.control.access import Access
 from homelab.control.api.app import app
 from homelab.core.errors import NotFoundError, RefusedError
@@ -105,6 +106,7 @@ class SmallLab:
 
     async def run_job(self, name: str, *, params: Any, only: Any, by: str) -> dict[str, Any]:
         self._job(name)
+        parameters.check(params)
         self.did.append(("run", name, dict(params), only, by))
         return {"id": RUN, "state": "scheduled", "job": name}
 

@@ -21,6 +21,7 @@ from homelab.console.screens import SCREENS
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\x1b[2J\x07\x9b\r\n\u202eabc\u2066{{7*7}}${x}%s"
+NODE = HOSTILE.replace("/", "")  # a slash cannot be in a part of a path
 LONG = HOSTILE + "n" * 1_000_000
 RUN = "bad00000-0000-7000-8000-000000000001"
 ACTS_ON_A_READER = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -67,6 +68,13 @@ async def fill(site: Site) -> None:
             "insert into audit (who, via, origin, action, subject, result) values (%s, %s, %s, %s, %s, %s)",
             HOSTILE, HOSTILE, HOSTILE, HOSTILE, LONG, HOSTILE,
         )  # fmt: skip
+        await put(
+            "insert into node (name, roles, labels, address, models, version, sensed, heartbeat) values (%s, %s::jsonb,"
+            " %s::jsonb, %s, %s::jsonb, %s, %s::jsonb, now())",
+            NODE, json.dumps([HOSTILE]), json.dumps({HOSTILE: HOSTILE}), LONG,
+            json.dumps([{"name": HOSTILE, "gpu_memory": 1, "device": 0}]), HOSTILE,
+            json.dumps({"labels": {HOSTILE: HOSTILE}}),
+        )  # fmt: skip
         await put("insert into token (name, scope, hash) values (%s, 'read', 'x')", LONG)
         await put("insert into watch (job, kind, run, body) values ('heartbeat', 'slow', %s, '{}')", RUN)
         await put("insert into event (kind, subject, body) values (%s, %s, '{}')", HOSTILE, LONG)
@@ -82,7 +90,12 @@ async def browser(site: Site) -> dict[str, str]:
 
 def paths(site: Site) -> list[str]:
     found = [r.path for s in SCREENS for r in s.routes if r.method == "GET" and r.path != "/compare"]
-    made = [p.replace("/people/{name}", "/people/owner").replace("{name}", "heartbeat") for p in found]
+    made = [
+        p.replace("/people/{name}", "/people/owner")
+        .replace("/nodes/{name}", f"/nodes/{quote(NODE)}")
+        .replace("{name}", "heartbeat")
+        for p in found
+    ]
     return [p.replace("/runs/{id}", f"/runs/{RUN}").replace("{id}", "1") for p in made] + [
         f"/runs/{RUN}?job={quote(HOSTILE)}", f"/runs/{RUN}?job=heartbeat", "/runs?state=failed",
     ]  # fmt: skip
