@@ -175,6 +175,8 @@ class Leasing:
         gives, self._gives = self._gives[:MOST_ASKS], self._gives[MOST_ASKS:]
         if not open_ and not gives:
             return
+        for place in open_:
+            place.asked_at = now  # also where there is no answer: its run is another node's, as the heartbeat will say
         body = {
             "node": self._node,
             "asks": [place.ask.body(is_running=place.state == "free") for place in open_],
