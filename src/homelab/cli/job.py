@@ -1,20 +1,17 @@
 """`homelab job`: list, show, draw, run, pause and resume jobs; why one did or did not run."""
 
 import sys
-import time
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from homelab.cli import output, paging, watching
+from homelab.cli import output, paging, waiting, watching
 from homelab.cli.client import Client, NoAnswerError, segment
 from homelab.cli.names import JobType, parameters, with_nearest_job
 from homelab.core.errors import NotFoundError, TimedOutError
 
 _FINAL = frozenset({"succeeded", "failed", "timed_out", "crashed", "cancelled", "missed", "skipped", "blocked"})
-_PATIENCE_S = 60.0
-"""How long a waiting command outlives a control that does not answer: it restarts in a few seconds."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 job_name = click.argument("name", type=JobType())
@@ -140,27 +137,19 @@ def run(
 
 def wait_for(client: Client, run_id: str, name: str, *, timeout_s: float | None) -> dict[str, Any]:
     """The run once it has ended. Control may restart meanwhile; TimedOutError after `timeout_s`."""
-    start = heard = time.monotonic()
-    pause_s = 0.1
-    with output.progress(f"{name}: waiting") as spinner:
-        while True:
-            try:
-                answer = client.get(f"/api/v1/runs/{segment(run_id)}")
-                found: dict[str, Any] = answer.get("run", answer)
-                heard = time.monotonic()
-                if found["state"] in _FINAL:
-                    return found
-                spinner.say(f"{name}: {found['state']} for {output.duration(heard - start)}")
-            except NoAnswerError:
-                if time.monotonic() - heard > _PATIENCE_S:
-                    raise
-            if timeout_s is not None and time.monotonic() - start + pause_s > timeout_s:
-                raise TimedOutError(
-                    f"run {run_id} of '{name}' has not ended after {output.duration(timeout_s)}; it goes on",
-                    hint=f"Follow it with: homelab run logs {output.short_id(run_id)} -f",
-                )
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.3, 1.0)
+
+    def look() -> tuple[dict[str, Any] | None, str]:
+        answer = client.get(f"/api/v1/runs/{segment(run_id)}")
+        found: dict[str, Any] = answer.get("run", answer)
+        return (found if found["state"] in _FINAL else None), str(found["state"])
+
+    def late(after_s: float) -> TimedOutError:
+        return TimedOutError(
+            f"run {run_id} of '{name}' has not ended after {output.duration(after_s)}; it goes on",
+            hint=f"Follow it with: homelab run logs {output.short_id(run_id)} -f",
+        )
+
+    return waiting.until(name, look, late=late, timeout_s=timeout_s)
 
 
 @job.command()

@@ -1,18 +1,15 @@
 """`homelab node drain`, `undrain`, `remove`: take a machine out of service, and back."""
 
-import time
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from homelab.cli import output
-from homelab.cli.client import Client, NoAnswerError, segment
+from homelab.cli import output, waiting
+from homelab.cli.client import Client, segment
 from homelab.cli.job import as_json
 from homelab.cli.nodelook import node_name
 from homelab.core.errors import TimedOutError
-
-_PATIENCE_S = 60.0
-"""How long waiting outlives a control that does not answer."""
 
 dry_run = click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
 
@@ -86,34 +83,20 @@ def _preview(client: Client, name: str, action: str, as_json: bool) -> None:
     if as_json:
         output.json_document(found)
     else:
-        output.line("\n".join(output.said(output.safe(str(one)), now=_now()) for one in found["will"]))
-
-
-def _now() -> Any:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)
+        output.line("\n".join(output.said(output.safe(str(one)), now=datetime.now(UTC)) for one in found["will"]))
 
 
 def _emptied(client: Client, name: str, *, timeout_s: float | None) -> dict[str, Any]:
     """The node once nothing is on it. Control may restart meanwhile; TimedOutError after `timeout_s`."""
-    start = heard = time.monotonic()
-    pause_s = 0.2
-    with output.progress(f"{name}: waiting") as spinner:
-        while True:
-            try:
-                node: dict[str, Any] = client.get(_path(name))["node"]
-                heard = time.monotonic()
-                if not node["holds"]:
-                    return node
-                spinner.say(f"{name}: {node['holds']} still on it, for {output.duration(heard - start)}")
-            except NoAnswerError:
-                if time.monotonic() - heard > _PATIENCE_S:
-                    raise
-            if timeout_s is not None and time.monotonic() - start + pause_s > timeout_s:
-                raise TimedOutError(
-                    f"work is still on '{name}' after {output.duration(timeout_s)}; it stays drained",
-                    hint=f"See what: homelab node show {name}",
-                )
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.3, 2.0)
+
+    def look() -> tuple[dict[str, Any] | None, str]:
+        node: dict[str, Any] = client.get(_path(name))["node"]
+        return (None if node["holds"] else node), f"{node['holds']} still on it,"
+
+    def late(after_s: float) -> TimedOutError:
+        return TimedOutError(
+            f"work is still on '{name}' after {output.duration(after_s)}; it stays drained",
+            hint=f"See what: homelab node show {name}",
+        )
+
+    return waiting.until(name, look, late=late, timeout_s=timeout_s)

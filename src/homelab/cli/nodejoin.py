@@ -16,6 +16,7 @@ from homelab.cli.job import as_json
 from homelab.core.errors import HomelabError, InputError, NotFoundError, RefusedError
 from homelab.core.jointoken import JoinToken, node_port, parse
 from homelab.home import membership
+from homelab.home.authority import fingerprint
 from homelab.home.membership import Membership
 from homelab.home.paths import Home
 
@@ -133,7 +134,7 @@ def _authority(asked: JoinToken) -> str:
     told: Any = Client(asked.url, "", timeout_s=30, trust=anybody).get("/api/v1/node/authority")
     try:
         pem = str(told["authority"])
-        found = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.strip() + "\n")).hexdigest()
+        found = fingerprint(pem)
     except (ValueError, KeyError, TypeError):
         pem = found = ""
     if found != asked.fingerprint:

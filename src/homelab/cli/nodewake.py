@@ -4,9 +4,10 @@ import time
 
 import click
 
-from homelab.cli import output
-from homelab.cli.client import Client, NoAnswerError, segment
+from homelab.cli import output, waiting
+from homelab.cli.client import Client, segment
 from homelab.cli.job import as_json
+from homelab.cli.nodelook import node_name
 from homelab.core.errors import TimedOutError
 
 _AGAIN_S = 20.0
@@ -14,7 +15,7 @@ _AGAIN_S = 20.0
 
 
 @click.command()
-@click.argument("name", metavar="NAME")
+@node_name
 @click.option("--wait", is_flag=True, help="Until it is there; asked again every 20 s.")
 @click.option(
     "--timeout",
@@ -27,7 +28,7 @@ _AGAIN_S = 20.0
 def wake(name: str, wait: bool, timeout: float, as_json: bool) -> None:
     """Wake a machine that sleeps, by the address that the lab file gives (`wake`)."""
     client = Client.of_home()
-    answer = client.post(f"/api/v1/nodes/{segment(name)}/wake")
+    answer = client.post(_path(name))
     if wait and answer["sent"]:
         _until_awake(client, name, timeout_s=timeout)
         answer["message"] = f"{name} is awake"
@@ -38,20 +39,25 @@ def wake(name: str, wait: bool, timeout: float, as_json: bool) -> None:
 
 
 def _until_awake(client: Client, name: str, *, timeout_s: float) -> None:
-    start = asked = time.monotonic()
-    with output.progress(f"{output.safe(name)}: waking") as spinner:
-        while (waited_s := time.monotonic() - start) < timeout_s:
-            try:
-                if any(n["name"] == name and n["state"] == "ready" for n in client.get("/api/v1/lab")["nodes"]):
-                    return
-                if time.monotonic() - asked > _AGAIN_S:
-                    client.post(f"/api/v1/nodes/{segment(name)}/wake")
-                    asked = time.monotonic()
-            except NoAnswerError:
-                pass  # control may be starting
-            spinner.say(f"{output.safe(name)}: waking, for {output.duration(waited_s)}")
-            time.sleep(min(0.5, timeout_s))
-    raise TimedOutError(
-        f"'{name}' is not heard after {output.duration(timeout_s)}",
-        hint="Is Wake-on-LAN on there, and is it on the network that the message went to?",
-    )
+    asked = time.monotonic()
+
+    def look() -> tuple[bool | None, str]:
+        nonlocal asked
+        if any(n["name"] == name and n["state"] == "ready" for n in client.get("/api/v1/lab")["nodes"]):
+            return True, ""
+        if time.monotonic() - asked > _AGAIN_S:
+            client.post(_path(name))
+            asked = time.monotonic()
+        return None, "waking,"
+
+    def late(after_s: float) -> TimedOutError:
+        return TimedOutError(
+            f"'{name}' is not heard after {output.duration(after_s)}",
+            hint="Is Wake-on-LAN on there, and is it on the network that the message went to?",
+        )
+
+    waiting.until(output.safe(name), look, late=late, timeout_s=timeout_s, doing="waking", patience_s=timeout_s)
+
+
+def _path(name: str) -> str:
+    return f"/api/v1/nodes/{segment(name)}/wake"

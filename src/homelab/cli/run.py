@@ -15,11 +15,11 @@ from homelab.cli.client import Client, NoAnswerError, segment
 from homelab.cli.job import as_json, wait_for
 from homelab.cli.names import JobType, RunType, find_run
 from homelab.cli.runfiles import artefacts, fetch
+from homelab.cli.waiting import PATIENCE_S
 from homelab.core.errors import TimedOutError
 from homelab.core.jobs import RunState
 
 run_id = click.argument("id", type=RunType(), metavar="ID")
-_PATIENCE_S = 60.0
 
 
 @click.group()
@@ -218,6 +218,6 @@ def _followed(client: Client, identity: str, path: str, query: dict[str, Any]) -
             if RunState(answer.get("run", answer)["state"]).is_final:
                 return
         except (NoAnswerError, TimedOutError):
-            if time.monotonic() - heard > _PATIENCE_S:
+            if time.monotonic() - heard > PATIENCE_S:
                 raise
         time.sleep(0.5)

@@ -1,7 +1,8 @@
 """The lab's own certificate authority, and the certificate of the port that its nodes speak to.
 
 Made once, of this lab alone, and known to a node by its fingerprint: no name of the internet vouches for it. The key
-stays in the folder of secrets. Called by `control`; nodes only read what they were given (`home.membership`).
+stays in the folder of secrets. Called by `control`; a machine that joins compares the `fingerprint`, and from then on
+reads what it was given (`home.membership`).
 """
 
 import hashlib
