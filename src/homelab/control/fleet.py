@@ -5,13 +5,13 @@ One object of `Control` (`Control.fleet`), so that the API and the console ask t
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
 
 from homelab import __version__
-from homelab.control import fleetview, history, leases, nodes, preview, store
+from homelab.control import fleetview, history, leases, nodes, preview, roster, store
 from homelab.control.state import Shared
 from homelab.control.store import Row
 from homelab.core.errors import InputError, NotFoundError, RefusedError
@@ -110,10 +110,8 @@ class Fleet:
         return {"placement": found.to_json()}
 
     async def where(self, job: str) -> list[str]:
-        """Where the job would go now, and why not elsewhere, in sentences; nothing where there is no choice, or when it
-        waits: then the queue says why."""
-        if any(one["job"] == job for one in await self.queue()):
-            return []
+        """Where a job that does not wait would go now, and why not elsewhere, in sentences; nothing where there is no
+        choice."""
         request = request_of(self._job(job), identity=job, submitted=0.0)
         async with self._shared.database.connection() as conn:
             snapshot = (await self._standing(conn)).snapshot
@@ -215,12 +213,9 @@ class Fleet:
         return standing.rows[name], standing.snapshot.room(name)
 
     async def _standing(self, conn: Connection) -> Standing:
-        rows = {row["name"]: row for row in await nodes.rows(conn)}
-        held = await leases.everything(conn)
-        held += unleased(await history.going(conn, limit=1000), held, self._jobs())
-        busy = {lease.node for lease in held}
-        snapshot = Snapshot.of([nodes.node_of(row, holds=row["name"] in busy) for row in rows.values()], held)
-        return Standing(rows=rows, snapshot=snapshot)
+        there = await roster.read(conn)
+        going = unleased(await history.going(conn, limit=1000), there.held, self._jobs())
+        return Standing(rows=there.rows, snapshot=replace(there, held=[*there.held, *going]).snapshot())
 
 
 def unleased(going: Sequence[Row], held: Sequence[Lease], jobs: Mapping[str, Job]) -> list[Lease]:

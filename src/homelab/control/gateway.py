@@ -37,7 +37,7 @@ class Demand:
     ("": not said). `claims`: a scheduled run that the node wants to have. `creates`: the answer is a new flow run of
     the node's. `deployment`: must be that of a run the node has read. `worker`: must be the node's name. `gives`: of an
     answer that is a list, only the entries whose field of this name is a run of the node's are given back; `due`:
-    those whose flow run is the node's or nobody's.
+    those whose `flow_run` is one.
     """
 
     runs: frozenset[str] = frozenset()

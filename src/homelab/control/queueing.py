@@ -21,8 +21,9 @@ from homelab.control.roster import Roster
 from homelab.control.state import Shared
 from homelab.core.capacity import SLOTS, UNIT
 from homelab.core.errors import InputError
-from homelab.core.placement import Eviction, Placement, QueuePlan, Reason, Request, Snapshot, plan_queue, render
+from homelab.core.placement import Eviction, Placement, QueuePlan, Reason, Request, Snapshot, plan_queue
 from homelab.core.placement import request_of as request_of_job
+from homelab.core.placement.reasons import together
 from homelab.core.times import iso
 from homelab.db.pool import AWAY
 from homelab.flows.api import PrefectRefused, PrefectUnavailable
@@ -171,7 +172,7 @@ class Queue:
         for reason in waiting.refused:
             found[reason.node] = (reason,)
         return [
-            {"node": name, "code": reasons[0].code.value, "reason": "; also, ".join(map(render, reasons))}
+            {"node": name, "code": reasons[0].code.value, "reason": together(reasons)}
             for name, reasons in sorted(found.items())
             if reasons
         ]

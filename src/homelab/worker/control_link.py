@@ -76,38 +76,43 @@ class ControlLink:
     ) -> Any:
         """The decoded JSON answer to `body` (as JSON), or to bytes as they are. ControlUnavailable: try again later;
         ControlRefused: it will not be different."""
-        self._url = self._url or self._reach.control
-        if self._url is None:
-            raise ControlUnavailable("control has no address yet")
+        address = self._address(path)
         try:
             answer = await self._client.request(
                 method,
-                self._url + path,
+                address,
                 content=content if content is not None else None if body is None else orjson.dumps(body),
                 headers=None if content is None else {"content-type": "application/octet-stream"},
                 timeout=httpx.Timeout(timeout_s, connect=CONNECT_S),
             )
         except httpx.HTTPError as error:
-            self._url = None
-            raise ControlUnavailable(reach.trouble(error)) from error
+            raise self._lost(error) from error
         _raise_for(answer)
         return orjson.loads(answer.content) if answer.content else None
 
     @asynccontextmanager
     async def download(self, path: str) -> AsyncGenerator[AsyncIterator[bytes]]:
         """The answer's bytes as they come. Raises as `call` does, also in the middle of them."""
-        self._url = self._url or self._reach.control
-        if self._url is None:
-            raise ControlUnavailable("control has no address yet")
+        address = self._address(path)
         try:
-            async with self._client.stream("GET", self._url + path) as answer:
+            async with self._client.stream("GET", address) as answer:
                 if answer.status_code != 200:
                     await answer.aread()
                     _raise_for(answer)
                 yield answer.aiter_bytes()
         except httpx.HTTPError as error:
-            self._url = None
-            raise ControlUnavailable(reach.trouble(error)) from error
+            raise self._lost(error) from error
+
+    def _address(self, path: str) -> str:
+        self._url = self._url or self._reach.control
+        if self._url is None:
+            raise ControlUnavailable("control has no address yet")
+        return self._url + path
+
+    def _lost(self, error: httpx.HTTPError) -> ControlUnavailable:
+        """What to raise; the address is asked for anew next time."""
+        self._url = None
+        return ControlUnavailable(reach.trouble(error))
 
     async def definition(self, digest: str) -> Flow:
         """The flow of that digest: from the cache on disk, else from `control` (and then cached; it never changes)."""

@@ -448,9 +448,9 @@ class Worker:
                 ) from error
             raise ControlUnavailable(str(error)) from error
         self._has_registered = True
-        self._resume_stopped(self.holding.heard(sent, cast("dict[str, Any]", answer or {}).get("gone") or ()))
         self.sensors.round_trip_s = time.monotonic() - sent
         told = cast("dict[str, Any]", answer or {})
+        self._resume_stopped(self.holding.heard(sent, told.get("gone") or ()))
         self.sensors.heed(told)
         self._compare(str(told.get("version") or ""))
         self.leasing.lose(told.get("lost", ()))

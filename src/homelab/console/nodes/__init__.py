@@ -175,21 +175,20 @@ async def remove_question(asked: Asked) -> Response:
 
 
 async def drain(asked: Asked) -> Response:
-    fields, name = await forms.read(asked), asked.path("name")
-
-    async def action() -> str:
-        await asked.site.control.fleet.drain(name, asked.by)
-        return f"/nodes/{url_part(name)}?did=drained"
-
-    return await forms.carry_out(asked, fields, action, subject=name)
+    return await _want(asked, drained=True)
 
 
 async def undrain(asked: Asked) -> Response:
+    return await _want(asked, drained=False)
+
+
+async def _want(asked: Asked, *, drained: bool) -> Response:
     fields, name = await forms.read(asked), asked.path("name")
+    fleet = asked.site.control.fleet
 
     async def action() -> str:
-        await asked.site.control.fleet.undrain(name, asked.by)
-        return f"/nodes/{url_part(name)}?did=undrained"
+        await (fleet.drain if drained else fleet.undrain)(name, asked.by)
+        return f"/nodes/{url_part(name)}?did={'drained' if drained else 'undrained'}"
 
     return await forms.carry_out(asked, fields, action, subject=name)
 

@@ -4,10 +4,7 @@
 own credential. What a Python flow of the node does comes this way too: Prefect's client speaks to it unchanged.
 """
 
-import asyncio
-import base64
 import contextlib
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
@@ -22,8 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from homelab.control.access import Identity
 from homelab.control.api.answers import HttpError, read_bytes
 from homelab.control.api.auth import forwarded_free, origin_of
-from homelab.control.api.live import MOST_S
-from homelab.control.api.prefect_proxy import upstream_path
+from homelab.control.api.prefect_proxy import GONE, basic, opened, upstream_path
 from homelab.control.api.routing import Asked, Route, Site
 from homelab.control.applying import POOL
 from homelab.control.gateway import Demand, demand, event_subjects
@@ -62,11 +58,9 @@ class Gateway:
         """Task runs that were found to be of a flow run."""
         self._deployments: set[tuple[str, str]] = set()
         """Each node with the deployments of the runs that it has read."""
-        auth = site.prefect_auth
-        credential = {"Authorization": "Basic " + base64.b64encode(auth.encode()).decode()} if auth else {}
         limits = httpx.Limits(max_connections=50, max_keepalive_connections=10)
         self._client = httpx.AsyncClient(
-            base_url=site.prefect_url, headers=credential, timeout=60, limits=limits, trust_env=False
+            base_url=site.prefect_url, headers=basic(site.prefect_auth), timeout=60, limits=limits, trust_env=False
         )
 
     async def close(self) -> None:
@@ -195,19 +189,11 @@ class Gateway:
         if identity is None or identity.node is None or client.url.path.rstrip("/") != "/prefect/api/events/in":
             await client.close(1008)
             return
-        url = "ws" + self._site.prefect_url.removeprefix("http") + "/api/events/in"
-        protocols = [websockets.Subprotocol("prefect")]
-        gone = (OSError, TimeoutError, WebSocketDisconnect, websockets.WebSocketException, HttpError)
-        with contextlib.suppress(*gone), self._site.streams:
-            async with (
-                asyncio.timeout(MOST_S),
-                websockets.connect(url, subprotocols=protocols, proxy=None, open_timeout=10) as server,
-            ):
-                await server.send(json.dumps({"type": "auth", "token": self._site.prefect_auth}))
-                first = await server.recv()
+        with contextlib.suppress(*GONE), self._site.streams:
+            async with opened(self._site, "/api/events/in") as (server, first):
                 await client.accept(subprotocol="prefect")
                 await client.receive_text()  # the client's own first message: its header has been looked at
-                await client.send_text(first if isinstance(first, str) else first.decode())
+                await client.send_text(first)
                 await self._pass_events(client, server, identity.node, lambda: identify(client))
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await client.close(1001)

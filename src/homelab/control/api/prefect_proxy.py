@@ -9,7 +9,7 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -74,7 +74,8 @@ def upstream_path(raw_path: bytes) -> str:
     return rest
 
 
-def _basic(auth: str | None) -> dict[str, str]:
+def basic(auth: str | None) -> dict[str, str]:
+    """The header that shows the Prefect server the lab's credential (`user:password`)."""
     return {"Authorization": "Basic " + base64.b64encode(auth.encode()).decode()} if auth else {}
 
 
@@ -106,7 +107,7 @@ class Proxy:
             raise HttpError(403, "forbidden", f"this needs the scope '{need}'; yours is '{asked.identity.scope}'")
         if not is_api and request.method not in ("GET", "HEAD"):
             raise HttpError(405, "input", "only GET here")
-        headers = forwarded_free(request.headers) | _basic(site.prefect_auth)
+        headers = forwarded_free(request.headers) | basic(site.prefect_auth)
         is_settings = path.endswith("/ui-settings")
         headers["Accept-Encoding"] = "identity" if is_settings else request.headers.get("accept-encoding", "identity")
         target = site.prefect_url + (path if is_api else "/prefect" + path)
@@ -199,6 +200,24 @@ def routes(proxy: Proxy) -> tuple[Route, ...]:
 
 # --- web sockets
 
+GONE = (OSError, TimeoutError, WebSocketDisconnect, websockets.WebSocketException, HttpError)
+"""Either side may go at any time."""
+
+
+@contextlib.asynccontextmanager
+async def opened(site: Site, path: str) -> AsyncGenerator[tuple[websockets.ClientConnection, str]]:
+    """A web socket of the Prefect server, which was shown the lab's credential, and the answer to that. It is given up
+    after `MOST_S`. Raises what `GONE` names."""
+    url = "ws" + site.prefect_url.removeprefix("http") + path
+    protocols = [websockets.Subprotocol("prefect")]
+    async with (
+        asyncio.timeout(MOST_S),
+        websockets.connect(url, subprotocols=protocols, proxy=None, open_timeout=10) as server,
+    ):
+        await server.send(json.dumps({"type": "auth", "token": site.prefect_auth}))
+        first = await server.recv()
+        yield server, first if isinstance(first, str) else first.decode()
+
 
 async def socket(site: Site, gate: Gate, browser: WebSocket) -> None:
     """Join a browser's socket to Prefect's. Prefect wants a first message with its credential: it is sent from here,
@@ -215,23 +234,13 @@ async def socket(site: Site, gate: Gate, browser: WebSocket) -> None:
         await browser.close(1008)
         return
     speaks_prefect = "prefect" in browser.scope.get("subprotocols", [])
-    url = "ws" + site.prefect_url.removeprefix("http") + path
-    prefect_protocol = [websockets.Subprotocol("prefect")]
-    try:
-        with site.streams:
-            async with (
-                asyncio.timeout(MOST_S),
-                websockets.connect(url, subprotocols=prefect_protocol, proxy=None, open_timeout=10) as server,
-            ):
-                await server.send(json.dumps({"type": "auth", "token": site.prefect_auth}))
-                first = await server.recv()
-                await browser.accept(subprotocol="prefect" if speaks_prefect else None)
-                if speaks_prefect:
-                    await browser.receive_text()
-                    await browser.send_text(first if isinstance(first, str) else first.decode())
-                await _join(browser, server)
-    except (OSError, TimeoutError, WebSocketDisconnect, websockets.WebSocketException, HttpError):
-        pass  # either side may go at any time; the browser connects again by itself
+    with contextlib.suppress(*GONE), site.streams:  # the browser connects again by itself
+        async with opened(site, path) as (server, first):
+            await browser.accept(subprotocol="prefect" if speaks_prefect else None)
+            if speaks_prefect:
+                await browser.receive_text()
+                await browser.send_text(first)
+            await _join(browser, server)
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
         await browser.close(1001)
 

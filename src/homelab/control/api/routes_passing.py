@@ -17,6 +17,7 @@ from homelab.control.api.ownership import refuse
 from homelab.control.api.routing import Asked, Query, Route, switch, whole
 from homelab.control.artefacts import NoRoom
 from homelab.control.bucket import StoreAway
+from homelab.home.objects import is_digest
 
 MAX_PIECE_BYTES = 4 * 1024 * 1024
 MAX_OBJECT_BYTES = 1 << 44
@@ -24,7 +25,6 @@ _MOST_OBJECTS = 1000
 _BYTES = "application/octet-stream"
 T = TypeVar("T")
 _LOG = re.compile(r"(?P<job>.+)\.(?P<attempt>[1-9][0-9]{0,8})")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 async def check_own(asked: Asked, run: str) -> None:
@@ -51,7 +51,7 @@ async def copy_log(asked: Asked) -> Response:
     try:
         if query.get("tail"):
             held = await run_in_threadpool(logcopies.put_tail, path, piece)
-        elif _SHA256.fullmatch(digest):
+        elif is_digest(digest):
             held = await run_in_threadpool(logcopies.complete, path, offset, digest)
         else:
             held = await run_in_threadpool(logcopies.append, path, offset, piece)
@@ -63,7 +63,7 @@ async def copy_log(asked: Asked) -> Response:
 def digest_of(asked: Asked) -> str:
     """The SHA-256 of the path; 404 for what is none."""
     found = asked.path("sha256")
-    if not _SHA256.fullmatch(found):
+    if not is_digest(found):
         raise HttpError(404, "not_found", "a file is named by the 64 hexadecimal digits of its SHA-256")
     return found
 
@@ -71,7 +71,7 @@ def digest_of(asked: Asked) -> str:
 async def missing(asked: Asked) -> Response:
     given: object = (await read_json(asked.request)).get("objects")
     objects = cast("dict[str, object]", given) if isinstance(given, dict) else {}
-    sizes = {name: size for name, size in objects.items() if isinstance(size, int) and _SHA256.fullmatch(name)}
+    sizes = {name: size for name, size in objects.items() if isinstance(size, int) and is_digest(name)}
     if len(sizes) != len(objects) or not 0 < len(sizes) <= _MOST_OBJECTS:
         raise HttpError(400, "input", f"'objects' must have 1 to {_MOST_OBJECTS} sizes by SHA-256")
     return answer({"missing": await kept(asked.site.control.artefacts.missing(sizes))})
