@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from homelab.core.times import moment
 from homelab.worker import runlog
 
 ARRIVES_WITHIN_S = 15.0
@@ -86,7 +87,7 @@ def may_arrive(folder: Path, jobs: Sequence[Mapping[str, Any]], now: datetime) -
     there = {(file.job, file.attempt) for file in runlog.files(folder) if not _mark(file.path).exists()}
     for job in jobs:
         for attempt in job.get("attempts") or ():
-            ended = _moment(attempt.get("ended"))
+            ended = moment(attempt.get("ended"))
             is_fresh = ended is not None and (now - ended).total_seconds() < ARRIVES_WITHIN_S
             if attempt.get("output_bytes") and is_fresh and (job["job"], attempt["attempt"]) not in there:
                 return True
@@ -96,10 +97,6 @@ def may_arrive(folder: Path, jobs: Sequence[Mapping[str, Any]], now: datetime) -
 def _mark(path: Path) -> Path:
     """There while a copy is not complete."""
     return path.with_name(path.name + ".copying")
-
-
-def _moment(value: Any) -> datetime | None:
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
 def _size(path: Path) -> int:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from homelab.core.times import moment
+
 MARGIN = timedelta(minutes=1)
 """A run this close to its instant may be with a worker already: cancelling it is for good."""
 
@@ -84,8 +86,7 @@ def restore(run: Mapping[str, Any]) -> Preview:
 
 def is_restorable(run: Mapping[str, Any], now: datetime) -> bool:
     """Whether a run was cancelled before its instant, which is still to come."""
-    due = run["due"]
-    due = datetime.fromisoformat(due) if isinstance(due, str) else due
+    due = moment(run["due"])
     return run["state"] == "cancelled" and run["started"] is None and due is not None and due > now + MARGIN
 
 

@@ -25,7 +25,7 @@ from typing import Any, cast
 
 from homelab.core.jobs import Flow, RunState
 from homelab.core.passing import NOTHING, Passed
-from homelab.core.times import iso
+from homelab.core.times import iso, moment
 from homelab.home.paths import Home
 from homelab.worker import log_copies, runlog, survivors
 from homelab.worker.facts import RunFacts
@@ -108,7 +108,7 @@ class RunJournal:
             case "round":
                 self._new_round(afresh=bool(entry.get("afresh")), redo=entry.get("redo") or ())
             case "run_started":
-                self.started = self.started or _time(entry["time"])
+                self.started = self.started or moment(entry["time"])
             case "attempt_started":
                 job, attempt = entry["job"], int(entry["attempt"])
                 self._attempts[job] = max(attempt, self._attempts.get(job, 0))
@@ -117,7 +117,7 @@ class RunJournal:
                     attempt=attempt,
                     pid=int(entry["pid"]),
                     mark=entry.get("mark", ""),
-                    started=_time(entry["time"]),
+                    started=moment(entry["time"]),
                     token=entry.get("token"),
                 )
             case "adopted":
@@ -206,12 +206,12 @@ class Journal:
     def facts(self, flow: Flow, *, resumed: bool) -> RunFacts:
         """The facts with which the run was claimed; `flow` is the definition of `digest`."""
         header = self.header
-        start_at = _time(header["start_at"])
+        start_at = moment(header["start_at"])
         return RunFacts(
             id=self.run_id,
             flow=flow,
             digest=self.digest,
-            due=_time(header.get("due")),
+            due=moment(header.get("due")),
             start_at=start_at or datetime.now(UTC),
             params=dict(header.get("params") or {}),
             only=None if header.get("only") is None else frozenset(cast("list[str]", header["only"])),
@@ -503,7 +503,3 @@ class _Disk:
 
 
 _DISK = _Disk()
-
-
-def _time(text: Any) -> datetime | None:
-    return None if not text else datetime.fromisoformat(str(text).replace("Z", "+00:00"))

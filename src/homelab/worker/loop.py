@@ -23,7 +23,7 @@ from homelab.core import dag, versions
 from homelab.core.capacity import requirements_of
 from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
-from homelab.core.times import iso
+from homelab.core.times import iso, moment
 from homelab.flows import records
 from homelab.flows.api import DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home.paths import Home
@@ -513,14 +513,13 @@ class Worker:
 
 def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:
     parameters = due.parameters
-    instant = parameters.get("due")
     only = cast("list[str] | None", parameters.get("only"))
     params = cast("dict[str, str]", parameters.get("params") or {})
     return RunFacts(
         id=due.id,
         flow=flow,
         digest=digest,
-        due=None if instant is None else datetime.fromisoformat(str(instant).replace("Z", "+00:00")),
+        due=moment(parameters.get("due")),
         start_at=due.due,
         params=params,
         only=None if only is None else frozenset(only),

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
+from homelab.core.times import moment
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptState:
@@ -77,7 +79,7 @@ def _read(body: Mapping[str, Any]) -> Circumstances:
     refused = cast("Mapping[str, Any] | None", body.get("refused"))
     return Circumstances(
         scripts=tuple(
-            ScriptState(path=str(s["path"]), digest=str(s["digest"]), changed=_time(s.get("changed")))
+            ScriptState(path=str(s["path"]), digest=str(s["digest"]), changed=moment(s.get("changed")))
             for s in body.get("scripts") or ()
         ),
         variables={
@@ -106,7 +108,3 @@ def _read(body: Mapping[str, Any]) -> Circumstances:
 
 def _number(value: Any, kind: Any) -> Any:
     return None if value is None else kind(value)
-
-
-def _time(value: Any) -> datetime | None:
-    return None if not value else datetime.fromisoformat(str(value).replace("Z", "+00:00"))

@@ -21,6 +21,7 @@ from homelab.core.endings.printed import (
     plain,
     quoting,
 )
+from homelab.core.times import moment
 
 _SIGKILL = 9
 _MOST_NAMES = 6
@@ -286,7 +287,5 @@ def _is_plain_file_mode(mode: str) -> bool:
 
 
 def _time(value: Any) -> datetime | None:
-    if not value:
-        return None
-    time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).replace("Z", "+00:00"))
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+    time = moment(value)
+    return time if time is None or time.tzinfo else time.replace(tzinfo=UTC)
