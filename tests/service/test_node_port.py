@@ -340,6 +340,58 @@ async def test_what_is_about_another_node_s_run_is_refused_whole_and_noted(site:
         assert (seen.state_type, seen.name) == ("SCHEDULED", "far")
 
 
+async def test_of_a_run_of_which_an_attempt_was_sent_to_it_a_node_tells_that_and_no_more(site: Site) -> None:
+    mine, other, third = name(), name(), name()
+    token, stranger = await site.node(mine), await site.node(third)
+    await site.node(other)
+    run = await site.run(node=other)
+    task_run = records.task_run_id(run, "far")
+    sent = {"work": f"{run}/far/1", "task": {"digest": FLOW.digest, "flow": "far", "due": None}}
+    async with site.control.database.connection() as conn:
+        row = await store.one_row(
+            conn, "insert into lease (work, node, epoch, terms, expires) values (%s, %s, 0, '{}', now() + '1 h')"
+            " returning token", (sent["work"], mine),
+        )  # fmt: skip
+        assert row is not None
+        lease = int(row["token"])
+    [answer] = await site.control.sending.ask([{**sent, "token": lease}])
+    assert answer["state"] == "waiting"
+    at = datetime.now(UTC).isoformat()
+    line = {"name": "x", "level": 20, "message": "from afar", "timestamp": at, "flow_run_id": run}
+    told = {"node": mine, "token": lease, "started": at, "pid": 7}
+    log_path = f"/api/v1/worker/logs/{run}/far.1?offset=0"
+    may: list[tuple[str, str, dict[str, Any]]] = [
+        ("GET", f"/api/v1/definitions/{FLOW.digest}", {}),
+        ("POST", "/prefect/api/logs/", {"json": [{**line, "task_run_id": task_run}]}),
+        ("PUT", log_path, {"content": b"1.0 o 0\n\n"}),
+        ("POST", "/api/v1/worker/guests", {"json": {"told": [told]}}),
+    ]
+    may_not: list[tuple[str, str, dict[str, Any]]] = [
+        ("GET", f"/prefect/api/flow_runs/{run}", {}),
+        ("POST", f"/prefect/api/flow_runs/{run}/set_state", {"json": {"state": {"type": "FAILED"}, "force": True}}),
+        ("POST", "/prefect/api/events", {"json": [{"resource": {"prefect.resource.id": f"prefect.flow-run.{run}"}}]}),
+        ("POST", f"/prefect/api/task_runs/{task_run}/set_state", {"json": {"state": {"type": "FAILED"}}}),
+        ("GET", f"/api/v1/worker/runs/{run}/progress", {}),
+        ("POST", "/api/v1/worker/sent", {"json": {"node": mine, "sent": [{**sent, "token": lease}]}}),
+        ("POST", "/api/v1/worker/guests", {"json": {"told": [{**told, "node": other}]}}),
+    ]
+    async with site.client(token) as http, site.client(stranger) as foreign:
+        for method, path, more in may:
+            got = await foreign.request(method, path, **more)
+            assert got.status_code == 403, (method, path, got.status_code, got.text)
+            got = await http.request(method, path, **more)
+            assert got.status_code == 200 or path.startswith("/prefect"), (method, path, got.status_code, got.text)
+            assert got.status_code < 300
+        for method, path, more in may_not:
+            got = await http.request(method, path, **more)
+            assert got.status_code == 403, (method, path, got.status_code, got.text)
+        forged = {"told": [{**told, "node": third, "outcome": {"state": "succeeded", "ended": at}}]}
+        assert (await foreign.post("/api/v1/worker/guests", json=forged)).status_code == 403
+    [answer] = await site.control.sending.ask([{**sent, "token": lease}])
+    assert (answer["state"], answer["pid"]) == ("started", 7), "what another node told of it does not count"
+    assert await _within(lambda: site.prefect.logs(run)) == ["from afar"]
+
+
 async def test_no_route_takes_the_name_of_another_node(site: Site) -> None:
     mine, other = name(), name()
     token = await site.node(mine)

@@ -80,6 +80,34 @@ def test_a_run_that_its_worker_left_is_found_with_all_that_was_settled(home: Hom
     assert str(os.getpid()) in state.crash_reason
 
 
+def test_an_attempt_on_another_node_is_known_until_its_end_and_is_no_process_of_this_one(home: Home) -> None:
+    journal = open_or_create(home, facts(), worker="w")
+    journal.attempt_sent(job="a", attempt=1, node="mac4", token=7)
+    journal.attempt_sent(job="b", attempt=2, node="mac4", token=8)
+    [left] = open_journals(home, worker="w")
+    assert [(s.job, s.attempt, s.node, s.token) for s in left.state.sent()] == [
+        ("a", 1, "mac4", 7),
+        ("b", 2, "mac4", 8),
+    ]
+    assert (left.state.in_flight(), left.state.attempts()) == ((), {"a": 1, "b": 2})
+    journal.attempt_finished(job="a", attempt=1, state=RunState.SUCCEEDED, exit_code=0, reason="", time=NOW)
+    journal.attempt_stopped(job="b", attempt=2, reason="mac4 was lost", time=NOW)
+    state = replay(path_of(home))
+    assert (state.sent(), state.kept(), state.base()) == ((), {"a": RunState.SUCCEEDED}, {"b": 1})
+    journal.adopt(
+        {
+            "kept": {},
+            "attempts": {"b": 3},
+            "base": {},
+            "passed": {},
+            "sent": {"b": {"attempt": 3, "node": "n", "token": 9}},
+        }
+    )
+    assert [s.token for s in replay(path_of(home)).sent()] == [9]
+    journal.hand_on("mac3")
+    assert replay(path_of(home)).sent() == ()
+
+
 def test_what_a_job_passed_on_is_there_for_a_resumed_run_and_gone_when_it_is_to_run_once_more(home: Home) -> None:
     journal = open_or_create(home, facts(), worker="w")
     for number, outputs in ((1, {"V": "1"}), (2, {"V": "2", "W": "x"})):

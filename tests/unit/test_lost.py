@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homelab.control.lost import Progress, Round, judge, progress_of
+from homelab.control.lost import Progress, Round, judge, left_of, progress_of
 from homelab.core import dag
 from homelab.core.jobs import Flow, Job, Need, Retries, RunState, flows_of
 
@@ -39,6 +39,20 @@ def test_a_failure_counts_in_its_round_alone_and_a_success_unless_it_is_to_be_do
     afresh = Round.of(Round(base={"a": 1, "b": 1}, redo=frozenset("ab")).to_json())
     assert progress_of(rows, afresh).kept == {}
     assert progress_of([*rows, row("a", 2, "succeeded")], afresh).kept == {"a": "succeeded"}
+
+
+def test_what_runs_on_another_node_is_not_lost_with_the_node_of_its_run() -> None:
+    rows = [row("a", 1, "succeeded"), row("b", 1, "running")]
+    away = {"b": {"attempt": 1, "node": "mac4", "token": 7}}
+    progress = progress_of(rows, Round(), away)
+    assert (progress.running, progress.sent, progress.attempts) == ({}, away, {"a": 1, "b": 1})
+    verdict = judge(chain(), progress)
+    assert (verdict.retried, verdict.crashed, verdict.goes_on) == ((), (), True)
+    assert left_of(NAMES, progress) == ["c", "d"]
+    untold = progress_of(rows[:1], Round(), away)
+    assert untold.attempts == {"a": 1, "b": 1}, "its start may not have been told yet"
+    later = progress_of([*rows, row("b", 2, "running")], Round(), away)
+    assert (later.running, later.sent) == ({"b": 2}, {}), "of an attempt that has a successor"
 
 
 def test_what_was_in_flight_goes_on_while_it_has_retries_and_takes_what_needs_it_along_when_not() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from homelab.core import dag
+from homelab.core.capacity import SLOTS, UNIT
 from homelab.core.jobs import Affinity, Flow, Job
 from homelab.core.placement import Placement, Rejection, Request, Snapshot, ahead, request_of
 
@@ -46,12 +47,16 @@ def requests_of_run(
     """What a run asks for when it is assigned, the best first: a node that suits all its jobs, since they stay on the
     node of their run; else its first jobs, those that need nothing before them; else the first of these.
 
+    A run with nothing to start, since all that is left of it is at work on other nodes, asks for a slot.
+
     Of several jobs the largest amount of each resource is asked, for they need not run at once, all labels, models and
     affinities, and the highest priority of the first ones. Exclusive groups are left to the leases of the jobs.
     """
     progress = dag.start(flow, only=only, skip=skip)
     ready = dag.ready(flow, progress, _LATEST)
-    first = [flow.job(name) for name in ready] or list(flow.jobs[:1])
+    if not ready:
+        return (slot(run, name=flow.name, submitted=submitted),)
+    first = [flow.job(name) for name in ready]
     later = [job for job in flow.jobs if job not in first and not progress[job.name].excluded]
     asks = [_alone(job, run=run, submitted=submitted) for job in (*first, *later)]
     whole, both = _together(asks), _together(asks[: len(first)])
@@ -59,6 +64,11 @@ def requests_of_run(
         whole = replace(whole, priority=max(r.priority for r in asks[: len(first)]))
     found = [one for one in (whole, both, asks[0]) if one is not None]
     return tuple(one for n, one in enumerate(found) if one not in found[:n])
+
+
+def slot(run: str, *, name: str, submitted: float) -> Request:
+    """What a run asks for of which nothing more is known: a slot of the emptiest node."""
+    return Request(id=run, name=name, amounts={SLOTS: UNIT}, strategy="spread", submitted=submitted)
 
 
 def _alone(job: Job, *, run: str, submitted: float) -> Request:

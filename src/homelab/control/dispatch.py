@@ -14,14 +14,13 @@ from typing import Any, cast
 
 import structlog
 
-from homelab.control import lost, roster, store
-from homelab.control.assigning import Due, assign, requests_of_run
+from homelab.control import lost, roster, sent, store
+from homelab.control.assigning import Due, assign, requests_of_run, slot
 from homelab.control.passed import passed_of
 from homelab.control.roster import Roster
 from homelab.control.state import Shared
 from homelab.control.waking import Waking
 from homelab.core import dag
-from homelab.core.capacity import SLOTS, UNIT
 from homelab.core.errors import NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
 from homelab.core.placement import Lease, Placement, Rejection, Request, render
@@ -178,17 +177,19 @@ class Dispatch:
         elif flow is not None and (first := records.rerun_from(state_name)) is not None:
             redo = dag.onward(flow, first)
         await store.reopen_run(conn, row["id"], lost.Round(base=base, redo=frozenset(redo)).to_json())
+        for node in await sent.stop_old(conn, row["id"]):
+            self._shared.wake_workers({"kind": "poll"}, node=node)
 
     async def progress(self, run: str) -> Json:
-        """How far a run is, for the node that takes it up: `kept` (job -> final state), `attempts`, `base`, and what
-        each of the kept jobs `passed` on. NotFoundError: there is no such run."""
+        """How far a run is, for the node that takes it up: `kept` (job -> final state), `attempts`, `base`, what was
+        `sent` to other nodes and has not ended, and what each of the kept jobs `passed` on. NotFoundError: there is no
+        such run."""
         async with self._shared.database.connection() as conn:
             row = await store.run_row(conn, run)
             if row is None:
                 raise NotFoundError(f"there is no run '{run[:80]}'")
-            attempts = await store.attempts(conn, run)
+            found = await _progress(conn, row)
             handed = await passed_of(conn, run)
-        found = lost.progress_of(attempts, lost.Round.of(row["round"]))
         passed = {job: one.to_json() for job, one in handed.items() if job in found.kept}
         return {**found.to_json(), "passed": passed}
 
@@ -319,12 +320,18 @@ class Dispatch:
     # -- what a run is --------------------------------------------------------------------------------------------
 
     async def _requests(self, run: DueRun) -> tuple[Request, ...]:
-        """What the run asks for. One that is not the lab's own asks for a slot of the emptiest node."""
+        """What the run asks for, or what is left of one that is done again. One that is not the lab's own asks for a
+        slot."""
         flow = await self.flow(run.parameters.get("definition"))
         since = run.due.timestamp()
         if flow is None:
-            return (Request(id=run.id, name=run.name, amounts={SLOTS: UNIT}, strategy="spread", submitted=since),)
+            return (slot(run.id, name=run.name, submitted=since),)
         only = cast("list[str] | None", run.parameters.get("only"))
+        if records.is_retry(run.state_name):
+            async with self._shared.database.connection() as conn:
+                row = await store.run_row(conn, run.id)
+                found = None if row is None else await _progress(conn, row)
+            only = only if row is None or found is None else lost.left_of(row["jobs"], found)
         return requests_of_run(flow, run=run.id, submitted=since, only=only, skip=run.parameters.get("skip") or ())
 
     async def _group(self, run: DueRun) -> str:
@@ -344,6 +351,11 @@ class Dispatch:
             self._flows.clear()
         self._flows[key] = Flow.from_json(body)
         return self._flows[key]
+
+
+async def _progress(conn: Connection, row: Mapping[str, Any]) -> lost.Progress:
+    attempts, away = await store.attempts(conn, row["id"]), await sent.in_flight(conn, row["id"])
+    return lost.progress_of(attempts, lost.Round.of(row["round"]), away)
 
 
 def _due(

@@ -37,7 +37,8 @@ class Demand:
     ("": not said). `claims`: a scheduled run that the node wants to have. `creates`: the answer is a new flow run of
     the node's. `deployment`: must be that of a run the node has read. `worker`: must be the node's name. `gives`: of an
     answer that is a list, only the entries whose field of this name is a run of the node's are given back; `due`:
-    those whose `flow_run` is one.
+    those whose `flow_run` is one. `is_log`: it tells lines of logs, which the node may also of a run that is another's
+    and of which it makes an attempt.
     """
 
     runs: frozenset[str] = frozenset()
@@ -47,6 +48,7 @@ class Demand:
     deployment: str = ""
     worker: str = ""
     gives: Answer = "all"
+    is_log: bool = False
 
 
 def demand(method: str, path: str, body: object, *, pool: str) -> Demand | None:
@@ -118,7 +120,8 @@ def _of_lab(method: str, path: str, body: Mapping[str, Any], pool: str) -> Deman
 
 def _told(path: str, body: list[object]) -> Demand | None:
     """Events or logs, many in one call: each must name a run, and all of them count together."""
-    read = event_subjects if path.rstrip("/") == "/api/events" else _subjects
+    is_log = path.rstrip("/") == "/api/logs"
+    read = _subjects if is_log else event_subjects
     runs: set[str] = set()
     tasks: dict[str, str] = {}
     for item in body:
@@ -127,7 +130,7 @@ def _told(path: str, body: list[object]) -> Demand | None:
             return None
         runs |= found.runs
         tasks.update(found.tasks)
-    return Demand(runs=frozenset(runs), tasks=tasks)
+    return Demand(runs=frozenset(runs), tasks=tasks, is_log=is_log)
 
 
 def _subjects(line: Mapping[str, Any]) -> Demand | None:

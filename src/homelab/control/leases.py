@@ -110,6 +110,12 @@ async def of_work(conn: Connection, works: Sequence[str]) -> dict[str, tuple[int
     return {row["work"]: (int(row["token"]), row["node"]) for row in rows}
 
 
+async def node_of(conn: Connection, token: int) -> str | None:
+    """The node of that lease, ended or not."""
+    row = await one_row(conn, "select node from lease where token = %s", (token,))
+    return None if row is None else str(row["node"])
+
+
 async def give_back(conn: Connection, node: str, works: Sequence[str]) -> int:
     """End what this node holds for that work, which does not start or did not need it; how many leases."""
     rows = await all_rows(

@@ -11,6 +11,8 @@ from typing import Any
 from homelab.core import dag
 from homelab.core.jobs import Flow, RunState
 
+NONE_SENT: Mapping[str, Mapping[str, Any]] = {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
@@ -32,22 +34,27 @@ class Round:
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a run is, by what was reported: `kept` final states, `attempts` made, `base` of those outside the
-    retries, `running` the jobs in flight with their attempt."""
+    retries, `running` the jobs in flight on its node with their attempt, `sent` those on other nodes (as
+    `control.sent.in_flight`)."""
 
     kept: Mapping[str, RunState]
     attempts: Mapping[str, int]
     base: Mapping[str, int]
     running: Mapping[str, int]
+    sent: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
 
     def to_json(self) -> dict[str, Any]:
         return {
             "kept": {job: str(state) for job, state in self.kept.items()},
             "attempts": dict(self.attempts),
             "base": dict(self.base),
+            "sent": {job: dict(one) for job, one in self.sent.items()},
         }
 
 
-def progress_of(attempts: Iterable[Mapping[str, Any]], round_: Round) -> Progress:
+def progress_of(
+    attempts: Iterable[Mapping[str, Any]], round_: Round, sent: Mapping[str, Mapping[str, Any]] = NONE_SENT
+) -> Progress:
     """The progress by the rows of table `job_run` of one run.
 
     A success counts, unless its job is to be done again and it was before this round; any other end only in this round,
@@ -71,7 +78,16 @@ def progress_of(attempts: Iterable[Mapping[str, Any]], round_: Round) -> Progres
             continue  # skipped and blocked follow from the others; what was before this round counts no more
         elif job not in kept:
             kept[job] = state
-    return Progress(kept=kept, attempts=made, base=dict(round_.base), running=running)
+    away = {job: one for job, one in sent.items() if int(one["attempt"]) >= made.get(job, 0)}
+    for job, one in away.items():
+        made[job] = int(one["attempt"])
+        running.pop(job, None)
+    return Progress(kept=kept, attempts=made, base=dict(round_.base), running=running, sent=away)
+
+
+def left_of(jobs: Iterable[str], progress: Progress) -> list[str]:
+    """Those of the jobs that are still to be started, in order."""
+    return [name for name in jobs if name not in progress.kept and name not in progress.sent]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ Called by `control.api` for what nodes send; the statements are `store`'s.
 
 from collections.abc import Collection, Iterable
 
-from homelab.control import store
+from homelab.control import sent, store
 from homelab.db.pool import Database
 from homelab.flows.records import task_run_id
 
@@ -27,6 +27,11 @@ class NodeRuns:
         known = await self.nodes_of(asked)
         return [run for run in asked if known.get(run) != node]
 
+    async def guests(self, runs: Collection[str], node: str) -> set[str]:
+        """Those of the runs of which an attempt was sent to this node."""
+        async with self._database.connection() as conn:
+            return await sent.guests(conn, list(runs), node)
+
     async def note(self, run: str, node: str) -> None:
         """A flow run of Prefect is this node's, if it is not one of the lab's own."""
         async with self._database.connection() as conn:
@@ -40,6 +45,7 @@ class NodeRuns:
         return row is not None and any(task_run_id(run, job) == task for job in row["jobs"] or ())
 
     async def may_read(self, digest: str, node: str) -> bool:
-        """Whether the node has a run of that definition."""
+        """Whether the node has a run of that definition, or an attempt of one."""
         async with self._database.connection() as conn:
-            return await store.is_definition_of(conn, digest, node)
+            is_own = await store.is_definition_of(conn, digest, node)
+            return is_own or await sent.is_definition_of(conn, digest, node)

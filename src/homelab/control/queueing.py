@@ -21,7 +21,7 @@ from homelab.control.roster import Roster
 from homelab.control.state import Shared
 from homelab.core.capacity import SLOTS, UNIT
 from homelab.core.errors import InputError
-from homelab.core.placement import Eviction, Placement, QueuePlan, Reason, Request, Snapshot, plan_queue
+from homelab.core.placement import Eviction, Placement, QueuePlan, Reason, Request, Snapshot, plan_queue, staying
 from homelab.core.placement import request_of as request_of_job
 from homelab.core.placement.reasons import together
 from homelab.core.times import iso
@@ -45,14 +45,15 @@ MOST_SAID = 10
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One job that wants to start, as its worker tells. `waited_s`: since when it wants to. `may_move`: nothing of its
-    run has started, so that the run may go elsewhere; it is then due at `start_at`. `is_running`: it was started
-    without a lease, or its lease was given up, and goes on."""
+    run has started, so that the run may go elsewhere; it is then due at `start_at`. `may_send`: this attempt may be
+    made on another node. `is_running`: it was started without a lease, or its lease was given up, and goes on."""
 
     work: str
     digest: str | None = None
     waited_s: float = 0.0
     evictions: int = 0
     may_move: bool = False
+    may_send: bool = False
     start_at: datetime | None = None
     is_running: bool = False
 
@@ -75,6 +76,7 @@ def asks_of(written: Iterable[Mapping[str, Any]]) -> list[Ask]:
                 waited_s=max(0.0, float(one.get("waited_s", 0.0))),
                 evictions=int(one.get("evictions", 0)),
                 may_move=bool(one.get("may_move")),
+                may_send=bool(one.get("may_send")),
                 start_at=None if one.get("start_at") is None else datetime.fromisoformat(str(one["start_at"])),
                 is_running=bool(one.get("running")),
             )
@@ -89,11 +91,14 @@ def asks_of(written: Iterable[Mapping[str, Any]]) -> list[Ask]:
 
 @dataclass
 class Waiting:
-    """An ask that has no answer yet but "wait". `heard`: seconds of a monotonic clock."""
+    """An ask that has no answer yet but "wait". `whole`: what the job asks for; `request`: that, for the nodes it may
+    go to now. `heard`: seconds of a monotonic clock."""
 
     ask: Ask
     node: str
+    whole: Request
     request: Request
+    is_apart: bool
     heard: float
     refused: Sequence[Reason] = ()
     is_told: bool = False
@@ -107,7 +112,7 @@ class Queue:
         self._dispatch = dispatch
         self._lock = asyncio.Lock()
         self._waiting: dict[str, Waiting] = {}
-        self._given: dict[str, int] = {}
+        self._given: dict[str, tuple[str, int]] = {}
         self._moved: dict[str, str] = {}
         self._stopping: dict[str, float] = {}
         self.changed = asyncio.Event()
@@ -116,8 +121,9 @@ class Queue:
     # -- what workers ask -----------------------------------------------------------------------------------------
 
     async def ask(self, node: str, asks: Sequence[Ask], gives: Sequence[str]) -> list[Json]:
-        """An answer to each: `held` with its `token`, `elsewhere` with the `node`, or `wait` with the `reasons`.
-        `gives`: work of this node that does not need its lease any more."""
+        """An answer to each: `held` with its `token`, `sent` with `token` and `node` (a lease there is for this
+        attempt), `elsewhere` with the `node` that has the run, or `wait` with the `reasons`. `gives`: work of this node
+        that does not need its lease any more."""
         async with self._shared.database.connection() as conn:
             held = await leases.of_work(conn, [one.work for one in asks])
             others = await store.runs_of_others(conn, [one.run for one in asks], node)
@@ -129,14 +135,15 @@ class Queue:
             if one.run in others:
                 self._moved.pop(one.work, None)
                 answers[one.work] = {"answer": "elsewhere", "node": others[one.run]}
-            elif one.work in held and held[one.work][1] == node:
-                answers[one.work] = {"answer": "held", "token": held[one.work][0]}
+            elif one.work in held and (one.may_send or held[one.work][1] == node):
+                token, where = held[one.work]
+                answers[one.work] = _got(where, token, asker=node)
                 self._given.pop(one.work, None)
             else:
                 await self._enter(one, node)
         if given or len(answers) < len(asks):
             self._wake(await self._decide(), besides=node)
-        return [{"work": one.work, **(answers.get(one.work) or self._answer(one.work))} for one in asks]
+        return [{"work": one.work, **(answers.get(one.work) or self._answer(one.work, node))} for one in asks]
 
     async def _enter(self, one: Ask, node: str) -> None:
         known = self._waiting.get(one.work)
@@ -145,24 +152,26 @@ class Queue:
             return
         self._given.pop(one.work, None)
         self._moved.pop(one.work, None)
-        request = await self._request(one, node)
-        self._waiting[one.work] = Waiting(ask=one, node=node, request=request, heard=time.monotonic())
+        whole, is_apart = await self._request(one)
+        request = whole if one.may_move else replace(whole, node=node)
+        self._waiting[one.work] = Waiting(
+            ask=one, node=node, whole=whole, request=request, is_apart=is_apart, heard=time.monotonic()
+        )
 
-    async def _request(self, one: Ask, node: str) -> Request:
-        """What the job asks for; a run that is not the lab's own, a slot. It stays on its node unless it may move."""
+    async def _request(self, one: Ask) -> tuple[Request, bool]:
+        """What the job asks for; a run that is not the lab's own, a slot. Whether it may run apart from its run."""
         since = self._shared.clock().timestamp() - one.waited_s
         flow = await self._dispatch.flow(one.digest)
         job = None if flow is None else next((j for j in flow.jobs if j.name == one.job), None)
         if job is None:
-            return Request(id=one.work, name=one.job, node=node, amounts={SLOTS: UNIT}, submitted=since)
-        request = replace(request_of_job(job, identity=one.work, submitted=since), evictions=one.evictions)
-        return request if one.may_move else replace(request, node=node)
+            return Request(id=one.work, name=one.job, amounts={SLOTS: UNIT}, submitted=since), False
+        return replace(request_of_job(job, identity=one.work, submitted=since), evictions=one.evictions), job.apart
 
-    def _answer(self, work: str) -> Json:
-        if (token := self._given.pop(work, None)) is not None:
-            return {"answer": "held", "token": token}
-        if (node := self._moved.pop(work, None)) is not None:
-            return {"answer": "elsewhere", "node": node}
+    def _answer(self, work: str, node: str) -> Json:
+        if (given := self._given.pop(work, None)) is not None:
+            return _got(*given, asker=node)
+        if (to := self._moved.pop(work, None)) is not None:
+            return {"answer": "elsewhere", "node": to}
         waiting = self._waiting.get(work)
         return {"answer": "wait", "reasons": [] if waiting is None else self._reasons(waiting)}
 
@@ -226,14 +235,20 @@ class Queue:
             for waiting in [w for w in self._waiting.values() if w.ask.is_running]:
                 told |= await self._take(waiting, waiting.node)
             now = self._shared.clock().timestamp()
-            asked = [w.request for w in self._waiting.values() if not w.ask.is_running]
-            self.plan = plan_queue(asked, self._snapshot(there), now, preempt=True)
+            snapshot = self._snapshot(there)
+            asked = [self._asked(w, snapshot) for w in self._waiting.values() if not w.ask.is_running]
+            self.plan = plan_queue(asked, snapshot, now, preempt=True)
             for start in self.plan.starts:
                 told |= await self._start(start)
             for eviction in self.plan.evictions:
                 self._stop(eviction)
             self._note(self.plan)
             return told
+
+    def _asked(self, waiting: Waiting, snapshot: Snapshot) -> Request:
+        if waiting.ask.may_send and not waiting.ask.may_move:
+            waiting.request = staying(waiting.whole, waiting.node, snapshot, apart=waiting.is_apart)
+        return waiting.request
 
     def _snapshot(self, there: Roster) -> Snapshot:
         """All that is held, less what was asked to stop."""
@@ -246,21 +261,22 @@ class Queue:
         waiting = self._waiting[start.request.id]
         if start.wake:
             await self._dispatch.wake(start.node)
-        if start.node != waiting.node:
+        if start.node != waiting.node and waiting.ask.may_move:
             return await self._move(waiting, start)
         return await self._take(waiting, start.node)
 
     async def _take(self, waiting: Waiting, node: str) -> set[str]:
+        """Promise it room on that node, its run's own or another: whose worker hears so."""
         async with self._shared.database.connection() as conn:
             got = await leases.take(conn, replace(waiting.request, node=node), node)
         if not isinstance(got, Held):
             waiting.refused = got.reasons
             return set()
         del self._waiting[waiting.ask.work]
-        self._given[waiting.ask.work] = got.token
+        self._given[waiting.ask.work] = (node, got.token)
         self._dispatch.begun(waiting.ask.run)
         log.info("placed", run_id=waiting.ask.run, job=waiting.ask.job, node=node, token=got.token)
-        return {node}
+        return {waiting.node}
 
     async def _move(self, waiting: Waiting, start: Placement) -> set[str]:
         """The run of which nothing has started goes to the node that has room for it, which is kept for it there."""
@@ -309,3 +325,10 @@ class Queue:
     def _wake(self, nodes: set[str], *, besides: str = "") -> None:
         for node in nodes - {besides}:
             self._shared.wake_workers({"kind": "lease"}, node=node)
+
+
+def _got(node: str, token: int, *, asker: str) -> Json:
+    """The answer to who has a lease: for itself, or on another node."""
+    if node == asker:
+        return {"answer": "held", "token": token}
+    return {"answer": "sent", "token": token, "node": node}

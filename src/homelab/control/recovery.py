@@ -17,11 +17,12 @@ from typing import Any
 
 import structlog
 
-from homelab.control import leases, lost, reports, roster, store
+from homelab.control import leases, lost, reports, roster, sent, store
 from homelab.control.assigning import Due, assign, requests_of_run
 from homelab.control.dispatch import Dispatch
 from homelab.control.queueing import Queue
 from homelab.control.roster import Roster
+from homelab.control.sending import Sending
 from homelab.control.state import Shared
 from homelab.core.jobs import Flow, RunState
 from homelab.core.times import iso
@@ -40,10 +41,13 @@ GIVEN_UP_S = leases.TTL.total_seconds()
 class Recovery:
     """See the module. `watcher`: hears of the crashes as of any other report."""
 
-    def __init__(self, shared: Shared, dispatch: Dispatch, queue: Queue, watcher: reports.Watching) -> None:
+    def __init__(
+        self, shared: Shared, dispatch: Dispatch, queue: Queue, sending: Sending, watcher: reports.Watching
+    ) -> None:
         self._shared = shared
         self._dispatch = dispatch
         self._queue = queue
+        self._sending = sending
         self._watcher = watcher
         self._hears_since = time.monotonic()
         self._looked = time.time()
@@ -78,6 +82,7 @@ class Recovery:
             return
         async with self._shared.database.connection() as conn:
             ended = await leases.give_up(conn)
+            await self._sending.give_up(conn)
             there = await roster.read(conn)
             silent = [node.name for node in there.nodes() if node.state != "asleep" and _is_silent(there, node.name)]
             silent += sorted(await store.nodes_at_work(conn) - set(there.rows))  # removed
@@ -119,7 +124,8 @@ class Recovery:
             return
         async with self._shared.database.connection() as conn:
             attempts = await store.attempts(conn, run)
-        progress = lost.progress_of(attempts, lost.Round.of(row["round"]))
+            away = await sent.in_flight(conn, run)  # goes on where it is, whoever has the run then
+        progress = lost.progress_of(attempts, lost.Round.of(row["round"]), away)
         verdict = lost.judge(flow, progress, only=row["jobs"])
         goes_on = verdict.goes_on and self._has_place(flow, row, progress, verdict, there)
         try:
@@ -148,7 +154,7 @@ class Recovery:
         self, flow: Flow, row: Mapping[str, Any], progress: lost.Progress, verdict: lost.Verdict, there: Roster
     ) -> bool:
         """Whether another node could take what is left of the run."""
-        left = [name for name in row["jobs"] if name not in progress.kept and name not in verdict.crashed]
+        left = [name for name in lost.left_of(row["jobs"], progress) if name not in verdict.crashed]
         requests = requests_of_run(flow, run=str(row["id"]), submitted=0.0, only=left)
         due = Due(run=str(row["id"]), requests=requests, avoid=str(row["node"]))
         return bool(assign([due], there.snapshot(), self._shared.clock().timestamp(), at_work={}).placed)

@@ -44,7 +44,7 @@ async def take(conn: Connection, reports: Sequence[Report], watcher: Watching) -
         ([r["id"] for r in reports],),
     )
     fresh = {row["id"] for row in await cursor.fetchall()}
-    new = await _own(conn, [r for r in reports if r["id"] in fresh])
+    new = [await _located(conn, r) for r in await _own(conn, [r for r in reports if r["id"] in fresh])]
     finished = {(r["run"], r["job"], r["attempt"]) for r in new if r["kind"] == "job.finished"}
     ended: set[str] = set()
     is_room = False
@@ -97,6 +97,14 @@ async def _is_own(conn: Connection, report: Report, run: Mapping[str, Any] | Non
     return token is None or await leases.speaks_for(conn, work, int(token))
 
 
+async def _located(conn: Connection, report: Report) -> Report:
+    """The report with the node on which the attempt was made, where that is another (`on`): that of its lease."""
+    token = report.get("token")
+    if not report.get("on") or token is None:
+        return report
+    return {**report, "node": await leases.node_of(conn, int(token))}
+
+
 async def _is_over(conn: Connection, report: Report) -> bool:
     """Whether a later attempt of the job was begun."""
     later = "select 1 as later from job_run where run = %(run)s and job = %(job)s and attempt > %(attempt)s limit 1"
@@ -104,7 +112,7 @@ async def _is_over(conn: Connection, report: Report) -> bool:
 
 
 def _event(report: Report) -> tuple[str, str, dict[str, Any]]:
-    apart = ("id", "kind", "tail", "facts", "outputs", "artefacts", "token")
+    apart = ("id", "kind", "tail", "facts", "outputs", "artefacts", "token", "on")
     body = {k: v for k, v in report.items() if k not in apart}
     return str(report["kind"]), str(report.get("job") or report.get("flow") or ""), body
 

@@ -44,6 +44,7 @@ from homelab.control.plan import plan as plan_of
 from homelab.control.queueing import Queue
 from homelab.control.recovery import Recovery
 from homelab.control.scheduler import LOOK_S, Scheduler
+from homelab.control.sending import Sending
 from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
 from homelab.control.waking import Waking
 from homelab.core import dag, labfile
@@ -81,7 +82,8 @@ class Control:
         self.waking = Waking(shared)
         self.dispatch = Dispatch(shared, self._reader, self.waking)
         self.waiting = Queue(shared, self.dispatch)
-        self._recovery = Recovery(shared, self.dispatch, self.waiting, watcher)
+        self.sending = Sending(shared, self.waiting, watcher)
+        self._recovery = Recovery(shared, self.dispatch, self.waiting, self.sending, watcher)
         self.fleet = Fleet(shared, waiting=self.queue)
         self.artefacts = Artefacts(shared)
         self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find, queue=self.queue)

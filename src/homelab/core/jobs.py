@@ -138,6 +138,8 @@ class Job:
     """Higher is first; waiting counts as priority too (`core.placement`)."""
     restartable: bool = False
     """It may be stopped and started anew for work of higher priority."""
+    apart: bool = False
+    """It may run on another node than the rest of its run, wherever there is room first."""
     save: tuple[str, ...] = ()
     """Patterns of files below its working folder that are kept after it succeeded."""
     save_required: bool = False
@@ -201,7 +203,7 @@ class Flow:
 
 _LATER: Mapping[str, object] = {
     "shadow": False, "affinity": (), "anti_affinity": (), "place": "auto", "priority": 0, "restartable": False,
-    "save": (), "save_required": False,
+    "save": (), "save_required": False, "apart": False,
 }  # fmt: skip
 """Fields that a digest has only when they say something: definitions made before there were any keep theirs."""
 

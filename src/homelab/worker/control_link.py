@@ -148,10 +148,13 @@ def _error_of(answer: httpx.Response) -> tuple[str, str]:
 
 
 class Reports:
-    """The outbox to `control`: order kept, batched, retried until taken. One task (`serve`) owns delivery."""
+    """An outbox to `control`: order kept, batched, retried until taken. One task (`serve`) owns delivery. What is sent
+    to `path` is a list, `field`."""
 
-    def __init__(self, link: ControlLink) -> None:
+    def __init__(self, link: ControlLink, *, path: str = "/api/v1/worker/reports", field: str = "reports") -> None:
         self._link = link
+        self._path = path
+        self._field = field
         # Bounded by what the journals hold: each entry is already on disk, and a run has a handful of reports.
         self._queue: asyncio.Queue[tuple[dict[str, Any], Callable[[], None]]] = asyncio.Queue()
         self._unsent = 0
@@ -178,7 +181,7 @@ class Reports:
 
     async def _send(self, batch: list[tuple[dict[str, Any], Callable[[], None]]]) -> None:
         try:
-            await self._link.call("POST", "/api/v1/worker/reports", {"reports": [report for report, _ in batch]})
+            await self._link.call("POST", self._path, {self._field: [report for report, _ in batch]})
         except ControlRefused as error:
             if len(batch) == 1:
                 # One that control can never take must not hold up the others for ever.

@@ -8,9 +8,7 @@ which is waited for before a command starts. Called by `worker.loop`, one task a
 import asyncio
 import random
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,45 +19,23 @@ from homelab.core import dag, passing
 from homelab.core.jobs import Job, RunState
 from homelab.core.times import iso
 from homelab.flows import records
-from homelab.flows.api import PrefectApi, Verdict
-from homelab.home.paths import Home
-from homelab.worker import launch, runlog
-from homelab.worker.admission import Admission, Turn, overlap_of
-from homelab.worker.control_link import Reports
+from homelab.flows.api import Verdict
+from homelab.worker.admission import Turn, overlap_of
 from homelab.worker.facts import RunFacts
 from homelab.worker.journal import InFlight, Journal
-from homelab.worker.leasing import Ask, Leasing, Place, asks_little
-from homelab.worker.log_copies import LogCopies
-from homelab.worker.log_shipping import LogShipping
+from homelab.worker.journal import Sent as SentAttempt
+from homelab.worker.leasing import Ask, Place, asks_little
+from homelab.worker.node import Node
 from homelab.worker.process import Outcome
-from homelab.worker.record import Gate, Record
+from homelab.worker.record import Record
+from homelab.worker.telling import Away, Telling
 
 log = structlog.get_logger()
 
-TAIL_LINES = 20
 ASK_AHEAD_S = 2.0
 """So long before its instant a run asks for the leases of its first jobs."""
 LATE_S = 60.0
 """A run later than this, due while nobody was looking, is not started: the missed-run policy decides."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """What all executions of this worker share."""
-
-    home: Home
-    worker: str
-    name: str
-    api: PrefectApi
-    gate: Gate
-    reports: Reports
-    shipping: LogShipping
-    copies: LogCopies
-    admission: Admission
-    leasing: Leasing
-    launcher: launch.Launcher
-    confirmed: Callable[[], Awaitable[None]]
-    """Returns when it is known that what this worker has is still its own."""
 
 
 def utc_now() -> datetime:
@@ -74,14 +50,18 @@ class Execution:
         self.facts = facts
         self.journal = journal
         self._record = Record(node.api, node.gate, facts.id, confirmed=node.confirmed)
+        self._tell = Telling(node, facts, journal, self._record)
         self._cancelled = asyncio.Event()
         self._cancel_reason = ""
         self._stopping = False
+        self._leaving = asyncio.Event()
         self._wake = asyncio.Event()
         self._progress = dag.start(facts.flow)
         self._passed = dict(facts.passed)
         self.started: datetime | None = None
         self.running: dict[str, int] = {}
+        self.sent: dict[str, str] = {}
+        """Jobs of it that run on other nodes, with the node."""
         self.moved_to = ""
         """The node that has the run now: nothing of it is told from here."""
         self._stops: dict[str, asyncio.Event] = {}
@@ -109,12 +89,17 @@ class Execution:
     def stop(self, reason: str) -> None:
         """As `cancel`, because this worker goes away: attempts count as crashed; the next worker resumes the run."""
         self._stopping = True
+        self._leaving.set()
         self.cancel(reason)
 
     def lose(self, node: str) -> None:
         """Another node has the run now: end what runs here, and tell nothing of it."""
-        self.moved_to = node
+        self._give_to(node)
         self.stop(f"{node} has it now")
+
+    def _give_to(self, node: str) -> None:
+        self.moved_to = node
+        self._tell.is_silent = True
 
     @property
     def is_retried(self) -> bool:
@@ -183,7 +168,8 @@ class Execution:
         """Ask for the leases of the jobs that start first. A run with one of them, and nothing done, may still go to
         another node."""
         facts, progress = self.facts, self._from_journal()
-        names = [] if self.journal.state.in_flight() else dag.ready(facts.flow, progress, utc_now())
+        past = self.journal.state
+        names = [] if past.in_flight() or past.sent() else dag.ready(facts.flow, progress, utc_now())
         may_move = len(names) == 1 and not facts.resumed
         start_at = facts.start_at if may_move else None
         return [
@@ -207,7 +193,7 @@ class Execution:
         for place in first:
             if place.state == "elsewhere":
                 log.info("run.moved", run_id=self.facts.id, node=place.node)
-                self.moved_to = place.node
+                self._give_to(place.node)
         return bool(self.moved_to)
 
     def _ask(self, job: Job, attempt: int, *, start_at: datetime | None = None) -> Ask:
@@ -241,7 +227,7 @@ class Execution:
         self.journal.run_finished(state=state, reason=reason, time=utc_now())
         kinds = {RunState.SKIPPED: "run.skipped", RunState.MISSED: "run.missed"}
         kind = kinds.get(state, "run.finished")
-        self._report(kind, state=state, started=None, ended=iso(utc_now()), time=iso(utc_now()), reason=reason)
+        self._tell.report(kind, state=state, started=None, ended=iso(utc_now()), time=iso(utc_now()), reason=reason)
         self._record.state(records.proposal(state, reason), final=True)
 
     async def _run(self) -> None:
@@ -256,7 +242,9 @@ class Execution:
             if self._cancelled.is_set():
                 state, reason = RunState.CANCELLED, self._cancel_reason
             self.journal.run_finished(state=state, reason=reason, time=utc_now())
-            self._report("run.finished", state=state, started=iso(self.started), ended=iso(utc_now()), reason=reason)
+            self._tell.report(
+                "run.finished", state=state, started=iso(self.started), ended=iso(utc_now()), reason=reason
+            )
             self._record.state(records.proposal(state, reason), final=True)
         finally:
             self._node.admission.leave(facts.flow.name, facts.id)
@@ -271,7 +259,7 @@ class Execution:
         for crash in past.in_flight():
             self._after_crash(crash, past.crash_reason)
         self.journal.run_started(time=self.started)
-        self._report("run.started", time=iso(self.started), worker=self._node.worker, node=self._node.name)
+        self._tell.report("run.started", time=iso(self.started), worker=self._node.worker, node=self._node.name)
         self._record.state(records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed)
 
     def _from_journal(self) -> dag.Progress:
@@ -292,13 +280,16 @@ class Execution:
 
     async def _run_jobs(self) -> None:
         async with asyncio.TaskGroup() as group:
+            for sent in self.journal.state.sent():
+                self._progress = dag.started(self._progress, sent.job, sent.attempt)
+                group.create_task(self._follow(self.facts.flow.job(sent.job), sent), name=f"sent {sent.job}")
             while True:
                 now = utc_now()
                 if self._cancelled.is_set():
                     self._progress = dag.cancel(self.facts.flow, self._progress, self._cancel_reason)
                 self._progress, settled = dag.settle(self.facts.flow, self._progress)
                 for name in settled:
-                    self._tell_not_run(name)
+                    self._tell.not_run(self.facts.flow.job(name), self._progress[name])
                 for name in dag.ready(self.facts.flow, self._progress, now):
                     self._progress = dag.started(self._progress, name)
                     group.create_task(self._run_job(self.facts.flow.job(name)), name=f"job {name}")
@@ -318,6 +309,11 @@ class Execution:
         await first_of(place.settled, stop)
         if place.state == "elsewhere":
             self.lose(place.node)
+        if place.state == "sent" and place.token is not None and not self._cancelled.is_set():
+            sent = SentAttempt(job=job.name, attempt=attempt, node=place.node, token=place.token)
+            self.journal.attempt_sent(job=job.name, attempt=attempt, node=place.node, token=place.token)
+            await self._follow(job, sent)
+            return
         async with self._node.admission.start(job.queue, job.exclusive):
             if self._cancelled.is_set():
                 now = utc_now()
@@ -335,7 +331,7 @@ class Execution:
                 self.running[job.name] = pid
                 self._since.pop(job.name, None)
                 self.journal.attempt_started(job=job.name, attempt=attempt, pid=pid, time=started, token=place.token)
-                self._tell_started(job, attempt, started, pid)
+                self._tell.attempt_started(job, attempt, started, pid)
 
             try:
                 outcome = await self._node.launcher.run(
@@ -354,22 +350,87 @@ class Execution:
                 self._node.copies.end(path)
             evicted = self._evicted.pop(job.name, "")
             if evicted and outcome.state is RunState.CANCELLED and not self._cancelled.is_set():
-                self._settle_eviction(job, attempt, outcome, path, place)
+                self._settle_eviction(job, attempt, outcome, path, since=place.ask.since)
             else:
                 self._settle_attempt(job, attempt, outcome, path)
 
-    def _settle_eviction(self, job: Job, attempt: int, outcome: Outcome, path: Path, place: Place) -> None:
+    async def _follow(self, job: Job, sent: SentAttempt) -> None:
+        """An attempt that another node makes, until its end is known; when this worker goes away before, the next one
+        asks on."""
+        stop = self._stops.setdefault(job.name, asyncio.Event())
+        work, attempt, since = f"{self.facts.id}/{job.name}/{sent.attempt}", sent.attempt, self._since.get(job.name)
+        self.sent[job.name] = sent.node
+        errand = self._node.sent.follow(
+            work,
+            sent.token,
+            task=lambda: self._task(job, attempt),
+            on_start=lambda pid, at: self._tell.attempt_started(job, attempt, at, pid, token=sent.token, on=sent.node),
+        )
+        try:
+            await first_of(errand.ended, stop)
+            if not errand.ended.is_set() and not self._stopping:
+                self._node.sent.stop(errand, self._cancel_reason)
+                await first_of(errand.ended, self._leaving)
+        finally:
+            self._node.sent.leave(errand)
+            self.sent.pop(job.name, None)
+        if self._stopping:
+            self._progress = dag.cancel(self.facts.flow, self._progress, self._cancel_reason)
+            self._progress = dag.left(self._progress, job.name, self._cancel_reason)
+            self._wake.set()
+            return
+        away = Away(node=sent.node, token=sent.token, tail=errand.tail)
+        if errand.outcome is None:
+            lost = Outcome.not_started(RunState.CANCELLED, f"{sent.node} was lost before it began", utc_now())
+            self._settle_eviction(job, attempt, lost, None, since=since, evictions=0, away=away)
+        elif errand.is_evicted and not self._cancelled.is_set():
+            self._settle_eviction(job, attempt, errand.outcome, None, since=since, evictions=1, away=away)
+        else:
+            self._settle_attempt(job, attempt, errand.outcome, None, away=away)
+
+    def _task(self, job: Job, attempt: int) -> dict[str, Any]:
+        """What another node needs to know to make the attempt (`control.sent.Task`)."""
+        used = attempt - self._progress[job.name].base
+        handed = passing.handed_to(job, self._passed)
+        return {
+            "digest": self.facts.digest,
+            "flow": self.facts.flow.name,
+            "due": iso(self.facts.due),
+            "params": dict(self.facts.params),
+            "handed": {name: one.to_json() for name, one in handed.items()},
+            "is_retried": used <= job.retries.max,
+        }
+
+    def _settle_eviction(
+        self,
+        job: Job,
+        attempt: int,
+        outcome: Outcome,
+        path: Path | None,
+        *,
+        since: float | None,
+        evictions: int = 1,
+        away: Away | None = None,
+    ) -> None:
         """The job waits again, with its old turn."""
-        self._evictions[job.name] = place.ask.evictions + 1
-        self._since[job.name] = place.ask.since
+        self._evictions[job.name] = self._evictions.get(job.name, 0) + evictions
+        if since is not None:
+            self._since[job.name] = since
         self._progress = dag.put_back(self._progress, job.name, outcome.reason)
         self.journal.attempt_stopped(job=job.name, attempt=attempt, reason=outcome.reason, time=outcome.ended)
-        self._report_end(job, attempt, outcome, path, retry_at=outcome.ended)
-        self._task_event(job, RunState.RETRYING, outcome.ended, attempt, outcome.reason, started=outcome.started)
+        self._tell.attempt_ended(job, attempt, outcome, path, retry_at=outcome.ended, away=away)
+        self._tell.task_event(job, RunState.RETRYING, outcome.ended, attempt, outcome.reason, started=outcome.started)
         self._wake.set()
 
     def _settle_attempt(
-        self, job: Job, attempt: int, outcome: Outcome, path: Path | None, *, token: int | None = None
+        self,
+        job: Job,
+        attempt: int,
+        outcome: Outcome,
+        path: Path | None,
+        *,
+        token: int | None = None,
+        away: Away | None = None,
     ) -> None:
         if self._stopping and outcome.state is RunState.CANCELLED:
             # Ended by us because we go: left in flight in the journal, so the next worker counts it as crashed.
@@ -390,44 +451,9 @@ class Execution:
             time=outcome.ended,
             passed=outcome.passed,
         )
-        self._report_end(job, attempt, outcome, path, retry_at=after.retry_at, token=token)
-        self._task_event(job, after.state, outcome.ended, attempt, outcome.reason, started=outcome.started)
+        self._tell.attempt_ended(job, attempt, outcome, path, retry_at=after.retry_at, token=token, away=away)
+        self._tell.task_event(job, after.state, outcome.ended, attempt, outcome.reason, started=outcome.started)
         self._wake.set()
-
-    def _report_end(
-        self,
-        job: Job,
-        attempt: int,
-        outcome: Outcome,
-        path: Path | None,
-        *,
-        retry_at: datetime | None,
-        token: int | None = None,
-    ) -> None:
-        """With the token of its lease, which ends when this is taken. `token`: of the lease that an earlier worker
-        had."""
-        tail = [] if path is None else [runlog.text(record) for record in runlog.tail(path, TAIL_LINES)]
-        held = self._node.leasing.done(f"{self.facts.id}/{job.name}/{attempt}")
-        self._report(
-            "job.finished",
-            job=job.name,
-            attempt=attempt,
-            started=iso(outcome.started),
-            ended=iso(outcome.ended),
-            state=outcome.state,
-            exit_code=outcome.exit_code,
-            signal=outcome.signal,
-            reason=outcome.reason,
-            output_bytes=outcome.output_bytes,
-            output_lines=outcome.output_lines,
-            tail=tail,
-            retry_at=iso(retry_at),
-            worker=self._node.worker,
-            node=self._node.name,
-            facts=outcome.facts,
-            token=token if held is None else held,
-            **outcome.passed.to_json(),
-        )
 
     def _after_crash(self, crash: InFlight, reason: str) -> None:
         now = utc_now()
@@ -437,73 +463,6 @@ class Execution:
         self._settle_attempt(
             self.facts.flow.job(crash.job), crash.attempt, outcome.since(crash.started), path, token=crash.token
         )
-
-    def _tell_started(self, job: Job, attempt: int, started: datetime, pid: int) -> None:
-        self._report(
-            "job.started",
-            job=job.name,
-            attempt=attempt,
-            time=iso(started),
-            pid=pid,
-            worker=self._node.worker,
-            node=self._node.name,
-            token=self._node.leasing.token(self._work(job.name)),
-        )
-        self._task_event(job, RunState.RUNNING, started, attempt, "", started=started)
-
-    def _tell_not_run(self, name: str) -> None:
-        settled = self._progress[name]
-        now = utc_now()
-        self._report(
-            "job.finished",
-            job=name,
-            attempt=settled.attempts,
-            started=None,
-            ended=iso(now),
-            state=settled.state,
-            exit_code=None,
-            signal=None,
-            reason=settled.reason,
-            output_bytes=0,
-            output_lines=0,
-            tail=[],
-            retry_at=None,
-            worker=self._node.worker,
-            node=self._node.name,
-        )
-        self._task_event(self.facts.flow.job(name), settled.state, now, settled.attempts, settled.reason, started=None)
-
-    def _task_event(
-        self, job: Job, state: RunState, time: datetime, attempt: int, reason: str, *, started: datetime | None
-    ) -> None:
-        self._record.events(
-            [
-                records.task_run_event(
-                    run_id=self.facts.id,
-                    flow=self.facts.flow,
-                    job=job,
-                    state=state,
-                    time=time,
-                    attempt=attempt,
-                    reason=reason,
-                    started=started,
-                )
-            ]
-        )
-
-    def _report(self, kind: str, **fields: Any) -> None:
-        if self.moved_to:
-            return
-        report = {
-            "id": str(uuid.uuid4()),
-            "kind": kind,
-            "run": self.facts.id,
-            "flow": self.facts.flow.name,
-            "due": iso(self.facts.due),
-            **fields,
-        }
-        self.journal.report(report)
-        self._node.reports.add(report, lambda: self.journal.delivered(str(report["id"])))
 
     def _log_path(self, job: str, attempt: int) -> Path:
         return self._node.home.run_folder(self.facts.id) / f"{job}.{attempt}.log"

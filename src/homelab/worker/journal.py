@@ -47,6 +47,16 @@ class InFlight:
     """Of the lease it was started under."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """An attempt that is made on another node, under the lease of that `token`; its end is not known here."""
+
+    job: str
+    attempt: int
+    node: str
+    token: int
+
+
 @dataclass
 class RunJournal:
     """What the lines of one journal amount to. A run may have several rounds: a person's retry begins a new one."""
@@ -64,6 +74,7 @@ class RunJournal:
     _attempts: dict[str, int] = field(default_factory=dict[str, int])
     _base: dict[str, int] = field(default_factory=dict[str, int])
     _in_flight: dict[str, InFlight] = field(default_factory=dict[str, InFlight])
+    _sent: dict[str, Sent] = field(default_factory=dict[str, Sent])
     _reports: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     worker_pid: int | None = None
 
@@ -86,6 +97,9 @@ class RunJournal:
 
     def in_flight(self) -> tuple[InFlight, ...]:
         return tuple(self._in_flight.values())
+
+    def sent(self) -> tuple[Sent, ...]:
+        return tuple(self._sent.values())
 
     def result(self) -> tuple[RunState, str]:
         """State and reason of a finished run."""
@@ -120,17 +134,21 @@ class RunJournal:
                     started=moment(entry["time"]),
                     token=entry.get("token"),
                 )
+            case "attempt_sent":
+                self._send(entry["job"], entry)
             case "adopted":
                 self._adopt(entry)
             case "handed_on":
                 self.finished = self.told = True
                 self._in_flight.clear()
+                self._sent.clear()
                 self._reports.clear()
             case "attempt_stopped":
                 job = entry["job"]
                 self._attempts[job] = max(int(entry["attempt"]), self._attempts.get(job, 0))
                 self._base[job] = self._base.get(job, 0) + 1
                 self._in_flight.pop(job, None)
+                self._sent.pop(job, None)
             case "attempt_finished":
                 self._attempt_finished(entry)
             case "run_finished":
@@ -157,11 +175,19 @@ class RunJournal:
         for job, attempt in entry["attempts"].items():
             self._attempts[job] = max(int(attempt), self._attempts.get(job, 0))
         self._base = {job: int(attempts) for job, attempts in entry["base"].items()}
+        for job, sent in entry.get("sent", {}).items():
+            self._send(job, sent)
+
+    def _send(self, job: str, entry: Mapping[str, Any]) -> None:
+        attempt = int(entry["attempt"])
+        self._attempts[job] = max(attempt, self._attempts.get(job, 0))
+        self._sent[job] = Sent(job=job, attempt=attempt, node=str(entry["node"]), token=int(entry["token"]))
 
     def _attempt_finished(self, entry: Mapping[str, Any]) -> None:
         job, attempt = entry["job"], int(entry["attempt"])
         self._attempts[job] = max(attempt, self._attempts.get(job, 0))
         self._in_flight.pop(job, None)
+        self._sent.pop(job, None)
         state = RunState(entry["state"])
         if state is RunState.SUCCEEDED:
             self._succeeded.add(job)
@@ -180,6 +206,7 @@ class RunJournal:
         self.finished = self.told = False
         self.rounds += 1
         self._base = dict(self._attempts)
+        self._sent.clear()
         self._ended.clear()
         if afresh:
             self._succeeded.clear()
@@ -250,6 +277,10 @@ class Journal:
             }
         )
 
+    def attempt_sent(self, *, job: str, attempt: int, node: str, token: int) -> None:
+        """The attempt is made on another node, under its lease there."""
+        self._add({"e": "attempt_sent", "job": job, "attempt": attempt, "node": node, "token": token})
+
     def attempt_stopped(self, *, job: str, attempt: int, reason: str, time: datetime) -> None:
         """It was stopped for other work and is to start anew; that uses up no retry."""
         self._add({"e": "attempt_stopped", "job": job, "attempt": attempt, "reason": reason, "time": iso(time)})
@@ -300,7 +331,8 @@ class Journal:
 
     def adopt(self, progress: Mapping[str, Any]) -> None:
         """What was achieved of the run elsewhere, as `control` knows it (`GET /api/v1/worker/runs/ID/progress`)."""
-        self._add({"e": "adopted", **{name: progress[name] for name in ("kept", "attempts", "base", "passed")}})
+        told = {name: progress[name] for name in ("kept", "attempts", "base", "passed")}
+        self._add({"e": "adopted", **told, "sent": progress.get("sent", {})})
 
     def hand_on(self, node: str) -> None:
         """The run belongs to another node now: nothing of it is told, or taken up again, here."""

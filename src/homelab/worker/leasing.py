@@ -28,13 +28,14 @@ REPEAT_S = 10.0
 """How often what waits is asked again: a `control` that was restarted makes its queue of that."""
 RETRY_S = 1.0
 MOST_ASKS = 500
+Settled = Literal["held", "free", "sent", "elsewhere"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One attempt of a job that is to start. `is_plain`: it asks for a slot and nothing else; `is_free`: and shares no
     exclusive group. `since`: since when it wants to, in seconds of a monotonic clock. `start_at`: when its run is due,
-    if nothing of it has started."""
+    if nothing of it has started: all of it may go to another node then, otherwise this attempt alone."""
 
     run: str
     job: str
@@ -57,6 +58,7 @@ class Ask:
             "waited_s": max(0.0, time.monotonic() - self.since),
             "evictions": self.evictions,
             "may_move": self.start_at is not None,
+            "may_send": self.start_at is None and self.digest is not None,
             "start_at": iso(self.start_at),
             "running": is_running,
         }
@@ -70,10 +72,11 @@ def asks_little(job: Job) -> bool:
 
 @dataclass(eq=False, kw_only=True)
 class Place:
-    """What became of an ask. `free`: it needs no lease, or started without one."""
+    """What became of an ask. `free`: it needs no lease, or started without one. `sent`: the lease is for another
+    `node`, on which the attempt is to be made; `elsewhere`: that has the run."""
 
     ask: Ask
-    state: Literal["waiting", "held", "free", "elsewhere"] = "waiting"
+    state: Literal["waiting", Settled] = "waiting"
     token: int | None = None
     node: str = ""
     reasons: tuple[str, ...] = ()
@@ -81,7 +84,7 @@ class Place:
     asked_at: float = float("-inf")
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def settle(self, state: Literal["held", "free", "elsewhere"], *, token: int | None = None, node: str = "") -> None:
+    def settle(self, state: Settled, *, token: int | None = None, node: str = "") -> None:
         self.state, self.token, self.node = state, token, node
         self.settled.set()
 
@@ -137,7 +140,7 @@ class Leasing:
 
     def tokens(self) -> list[int]:
         """What this worker holds, for its heartbeat."""
-        return [place.token for place in self._places.values() if place.token is not None]
+        return [p.token for p in self._places.values() if p.token is not None and p.state != "sent"]
 
     def lose(self, tokens: Iterable[int]) -> None:
         """These were given up. What runs goes on, and asks for a lease of its own again."""
@@ -212,6 +215,8 @@ class Leasing:
             match answer["answer"]:
                 case "held":
                     place.settle("held", token=int(answer["token"]))
+                case "sent" if place.state == "waiting":
+                    place.settle("sent", token=int(answer["token"]), node=str(answer["node"]))
                 case "elsewhere" if place.state == "waiting":
                     place.settle("elsewhere", node=str(answer["node"]))
                 case "wait":

@@ -6,14 +6,13 @@ the server to start a command it has claimed. Entry point: `main`, called by `ho
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import psutil
 import structlog
@@ -35,6 +34,7 @@ from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnav
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import Foreign
+from homelab.worker.guests import Guests
 from homelab.worker.holding import Holding
 from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
@@ -45,6 +45,7 @@ from homelab.worker.reach import Reach
 from homelab.worker.record import Gate
 from homelab.worker.sensors import logind, own
 from homelab.worker.sensors.sensing import Sensors
+from homelab.worker.sent import Sent
 
 log = structlog.get_logger()
 
@@ -79,6 +80,7 @@ class Worker:
         self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         self.admission = Admission()
         self.leasing = Leasing(link, node)
+        self.sent = Sent(link, node)
         self._active: dict[str, Execution | None] = {}
         self.holding = Holding(self.leasing, self._active, is_remote=link.is_remote)
         self.artefacts = Artefacts(home, link)
@@ -94,9 +96,11 @@ class Worker:
             copies=LogCopies(home, link),
             admission=self.admission,
             leasing=self.leasing,
+            sent=self.sent,
             launcher=self.launcher,
             confirmed=self.holding.confirmed,
         )
+        self.guests = Guests(self.shared, link)
         self.sensors = Sensors(home.root)
         self._claims = Gate(4)
         self._unwanted: dict[str, str] = {}
@@ -121,10 +125,12 @@ class Worker:
         await self._register()
         async with asyncio.TaskGroup() as group:
             self._group = group
-            telling = [self.shared.reports, self.shared.shipping, self.shared.copies, self.artefacts, self.leasing]
-            tells = [group.create_task(one.serve(), name=type(one).__name__) for one in telling]
+            telling = [self.shared.reports, self.guests.tells, self.shared.shipping, self.shared.copies]
+            asking = [self.artefacts, self.leasing, self.sent]
+            tells = [group.create_task(one.serve(), name=type(one).__name__) for one in (*telling, *asking)]
             self._hear_of_sleep()
             self._recover(group)
+            await self.guests.recover()
             loops = [self._heartbeats, self._prefect_heartbeats, self._listen, lambda: self._poll(group), self._prune]
             looks = [group.create_task(loop()) for loop in loops]
             await self._stop.wait()
@@ -209,15 +215,20 @@ class Worker:
             await asyncio.sleep(0.1)
         for execution in self._executions():
             execution.stop("the lab was stopped while it ran")
+        self.guests.leave()
         deadline = time.monotonic() + 15.0
-        while (self._active or self.shared.reports.unsent or self.shared.copies.unsent) and time.monotonic() < deadline:
+        while self._is_busy() and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
+
+    def _is_busy(self) -> bool:
+        shared = self.shared
+        return bool(self._active or shared.reports.unsent or shared.copies.unsent) or self.guests.is_busy
 
     def _executions(self) -> list[Execution]:
         return [e for e in self._active.values() if e is not None]
 
     def _running(self) -> bool:
-        return any(e.running for e in self._executions())
+        return any(e.running for e in self._executions()) or self.guests.is_running
 
     # -- finding and claiming -------------------------------------------------------------------------------------
 
@@ -258,6 +269,8 @@ class Worker:
             before = utc_now() + timedelta(seconds=CLAIM_AHEAD_S)
             return await self.api.due_runs(POOL, before=before), await self.api.cancelling_runs(POOL)
         self.leasing.is_alone = bool(answer["alone"])
+        if self._group is not None:
+            self.guests.take(answer.get("guests", ()), self._group)
         return [DueRun.from_json(run) for run in answer["runs"]], [str(run) for run in answer["cancelling"]]
 
     async def _take(self, due: DueRun) -> None:
@@ -362,6 +375,8 @@ class Worker:
                     await self._cancel(command["run"], command.get("reason", "cancelled"))
                 elif command["kind"] == "lease":
                     self.leasing.look()
+                elif command["kind"] == "sent":
+                    self.sent.look()
                 elif command["kind"] == "evict":
                     self._evict(command["work"], command.get("reason", "stopped for other work"))
                 elif command["kind"] == "withdraw":
@@ -382,6 +397,7 @@ class Worker:
                 log.warning("cancel.failed", run_id=run_id, error=str(error))
 
     def _evict(self, work: str, reason: str) -> None:
+        self.guests.evict(work, reason)
         execution = self._active.get(work.partition("/")[0])
         if execution is not None:
             execution.evict(work, reason)
@@ -421,7 +437,8 @@ class Worker:
 
     async def _beat(self) -> None:
         running = [
-            {"run": e.facts.id, "flow": e.facts.flow.name, "jobs": sorted(e.running)} for e in self._executions()
+            {"run": e.facts.id, "flow": e.facts.flow.name, "jobs": sorted({*e.running, *e.sent})}
+            for e in self._executions()
         ]
         body = {
             "worker": self.name,
@@ -430,7 +447,7 @@ class Worker:
             "started": iso(self.started),
             "slots": self._concurrency,
             "running": running,
-            "leases": self.leasing.tokens(),
+            "leases": [*self.leasing.tokens(), *self.guests.tokens()],
             "runs": self.holding.names(),
             **await self.sensors.told(self._held()),
             **({} if self._replaces is None else {"replaces": self._replaces}),
@@ -453,7 +470,8 @@ class Worker:
         self._resume_stopped(self.holding.heard(sent, told.get("gone") or ()))
         self.sensors.heed(told)
         self._compare(str(told.get("version") or ""))
-        self.leasing.lose(told.get("lost", ()))
+        self.leasing.lose(lost := [int(token) for token in told.get("lost", ())])
+        self.guests.lose(lost)
         limits = cast("dict[str, int]", told.get("queues") or {})
         if limits:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
@@ -482,7 +500,7 @@ class Worker:
             for e in self._executions()
             for job, pid in e.running.items()
         ]
-        return [*running, *self.launcher.ended()]
+        return [*running, *self.guests.held(), *self.launcher.ended()]
 
     def _compare(self, control: str) -> None:
         """Whether control and this worker can work together; said once when that changes."""
@@ -529,35 +547,13 @@ def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:
     )
 
 
-def _lock(home: Home, name: str) -> TextIO:
-    """Held for the life of the process. RefusedError names the process that has it."""
-    path = home.run / f"worker-{name}.lock"
-    file = path.open("a+")
-    for _ in range(50):  # a predecessor that is just ending gets five seconds
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.1)
-            continue
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        return file
-    file.seek(0)
-    raise RefusedError(
-        f"worker '{name}' already runs in {home.root} (pid {file.read().strip() or 'unknown'})",
-        hint="Stop that one first, or give this one another name: homelab worker --name NAME",
-    )
-
-
 def main(home: Home, *, name: str | None = None) -> None:
     """Run the worker of this home until SIGTERM or SIGINT. RefusedError: a worker of this name is at work. In a node's
     home it has the name of the node."""
     home.ensure()
     reached = reach.of_home(home)
     name = (reached.member.name if reached.member else name) or socket.gethostname().split(".")[0]
-    lock = _lock(home, name)
+    lock = registration.lock(home, name)
     process.reset_ignored_signals()
     try:
         asyncio.run(_serve(home, name, reached))

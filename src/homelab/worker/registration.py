@@ -1,16 +1,20 @@
-"""Which worker of this home control took last: the next one may say that it replaces it.
+"""One worker of a name in a home at a time; and which of them control took last: the next may say that it replaces it.
 
 Whoever holds the lock of a worker's name in a home knows that its predecessor there has ended; control cannot know it
 of another machine. A copy of the home elsewhere cannot say so: the note names the machine. Called by `worker.loop`.
 """
 
+import fcntl
 import json
+import os
 import socket
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
+from homelab.core.errors import RefusedError
 from homelab.home.paths import Home
 
 log = structlog.get_logger()
@@ -39,3 +43,25 @@ def note(home: Home, name: str, *, pid: int, started: str) -> None:
 
 def _where(home: Home) -> str:
     return f"{socket.gethostname()}:{home.root}"
+
+
+def lock(home: Home, name: str) -> TextIO:
+    """Held for the life of the process. RefusedError names the process that has it."""
+    path = home.run / f"worker-{name}.lock"
+    file = path.open("a+")
+    for _ in range(50):  # a predecessor that is just ending gets five seconds
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+            continue
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        return file
+    file.seek(0)
+    raise RefusedError(
+        f"worker '{name}' already runs in {home.root} (pid {file.read().strip() or 'unknown'})",
+        hint="Stop that one first, or give this one another name: homelab worker --name NAME",
+    )

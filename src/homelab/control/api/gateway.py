@@ -116,7 +116,8 @@ class Gateway:
             return "that is another node's name"
         if asks.deployment and (node, asks.deployment) not in self._deployments:
             return "no run of this node is of that deployment"
-        if await self._runs.foreign(asks.runs, node):
+        foreign = await self._runs.foreign(asks.runs, node)
+        if foreign and not (asks.is_log and set(foreign) <= await self._runs.guests(foreign, node)):
             return "that is about a run of another node"
         for task, run in asks.tasks.items():
             of = await self._run_of(task, run)

@@ -11,6 +11,7 @@ from homelab.control.fleet import Fleet
 from homelab.control.looking import Looking
 from homelab.control.noderuns import NodeRuns
 from homelab.control.queueing import Queue
+from homelab.control.sending import Sending
 from homelab.control.waking import Waking
 
 Json = dict[str, Any]
@@ -29,6 +30,7 @@ class Control(Protocol):
 
     dispatch: Dispatch
     waiting: Queue
+    sending: Sending
     waking: Waking
     artefacts: Artefacts
 

@@ -28,10 +28,11 @@ _LOG = re.compile(r"(?P<job>.+)\.(?P<attempt>[1-9][0-9]{0,8})")
 
 
 async def check_own(asked: Asked, run: str) -> None:
-    """404 for a run that is not there, 409 while it is nobody's, 403 when it is another node's."""
+    """404 for a run that is not there, 409 while it is nobody's, 403 when it is another node's and none of its attempts
+    was sent to this one."""
     found = (await asked.site.control.run(run))["run"]
     mine = asked.identity.node
-    if mine is None or found["node"] == mine:
+    if mine is None or found["node"] == mine or await asked.site.control.node_runs.guests([run], mine):
         return
     if found["node"] is None:
         raise HttpError(409, "refused", "that run is no node's yet")

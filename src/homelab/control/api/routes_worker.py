@@ -15,8 +15,10 @@ from homelab.control.api.answers import HttpError, answer, read_json, without_nu
 from homelab.control.api.ownership import check_names, refuse
 from homelab.control.api.routing import Asked, Query, Route
 from homelab.control.queueing import asks_of
+from homelab.control.sent import parts_of
 
 MAX_REPORTS_BYTES = 16 * 1024 * 1024
+MAX_SENT_BYTES = 16 * 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -39,7 +41,9 @@ async def due(asked: Asked) -> Response:
     body = without_nul(await read_json(asked.request))
     worker, node = _name(body, "worker"), _name(body, "node")
     await check_names(asked, worker, node)
-    return answer(await asked.site.control.dispatch.due(worker, node))
+    found = await asked.site.control.dispatch.due(worker, node)
+    guests = [] if found["alone"] else await asked.site.control.sending.due(node)
+    return answer({**found, "guests": guests})
 
 
 async def leases(asked: Asked) -> Response:
@@ -56,6 +60,38 @@ async def leases(asked: Asked) -> Response:
         wanted = [one for one in wanted if one.run not in foreign]
     found = await queue.ask(node, wanted, cast("list[str]", gives))
     return answer({"leases": found})
+
+
+async def sent(asked: Asked) -> Response:
+    body = without_nul(await read_json(asked.request, MAX_SENT_BYTES))
+    node, asks = _name(body, "node"), _objects(body, "sent")
+    await check_names(asked, node)
+    runs = {parts_of(one["work"])[0] for one in asks if isinstance(one.get("work"), str)}
+    if foreign := await asked.site.control.node_runs.foreign(runs, node):
+        raise await refuse(asked, f"run {foreign[0][:36]} is not this node's")
+    return answer({"sent": await asked.site.control.sending.ask(asks)})
+
+
+async def guests(asked: Asked) -> Response:
+    body = without_nul(await read_json(asked.request, MAX_REPORTS_BYTES))
+    told = _objects(body, "told")
+    await check_names(asked, *(one.get("node") for one in told))
+    mine = asked.identity.node
+    if mine is not None and await asked.site.control.sending.is_of_others(mine, [one["token"] for one in told]):
+        raise await refuse(asked, "that was sent to another node")
+    for node in {str(one.get("node")) for one in told}:
+        await asked.site.control.sending.tell(node, [one for one in told if one.get("node") == node])
+    return answer({"taken": len(told)})
+
+
+def _objects(body: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
+    """Of what was sent: each with a `token`, and a name of `work` where it has one."""
+    found = _list(body, field)
+    for one in found:
+        token: object = cast("dict[str, object]", one).get("token") if isinstance(one, dict) else None
+        if not isinstance(token, int) or isinstance(token, bool):
+            raise HttpError(400, "input", f"each of '{field}' is an object with the 'token' of its lease")
+    return cast("list[dict[str, Any]]", found)
 
 
 def _list(body: Mapping[str, Any], field: str) -> list[object]:
@@ -157,6 +193,26 @@ ROUTES = (
         summary="Which jobs may start on a node now; what it does not need any more.",
         takes=shapes.AskForLeases,
         gives=shapes.Leases,
+        audited=False,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/worker/sent",
+        scope="node",
+        handler=sent,
+        summary="Attempts of this node's runs that others make: hands them over, and says what became of each.",
+        takes=shapes.AskForSent,
+        gives=shapes.Sent,
+        audited=False,
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/worker/guests",
+        scope="node",
+        handler=guests,
+        summary="What this node did of the attempts that were sent to it.",
+        takes=shapes.ToldOfGuests,
+        gives=shapes.Taken,
         audited=False,
     ),
     Route(

@@ -387,10 +387,18 @@ class AskForWork(TypedDict):
     node: Annotated[str, Field(min_length=1, max_length=200)]
 
 
+class Guest(TypedDict):
+    token: int
+    work: str
+    task: dict[str, Any]
+    stop: Annotated[str, Field(description="why it is to end; empty: it is not to")]
+
+
 class Work(TypedDict):
     runs: Annotated[list[dict[str, Any]], Field(description="due soon, for this node to claim")]
     cancelling: Annotated[list[str], Field(description="runs to be ended, for somebody cancelled them in Prefect")]
     alone: Annotated[bool, Field(description="the lab has no other node: what asks for a slot alone needs no lease")]
+    guests: Annotated[list[Guest], Field(description="attempts of others' runs, for this node to make")]
 
 
 class LeaseAsk(TypedDict):
@@ -399,6 +407,7 @@ class LeaseAsk(TypedDict):
     waited_s: NotRequired[Annotated[float, Field(ge=0)]]
     evictions: NotRequired[Annotated[int, Field(ge=0, le=1000)]]
     may_move: NotRequired[Annotated[bool, Field(description="nothing of its run has started")]]
+    may_send: NotRequired[Annotated[bool, Field(description="this attempt may be made on another node than its run's")]]
     start_at: NotRequired[datetime | None]
     running: NotRequired[Annotated[bool, Field(description="it was started without a lease, and goes on")]]
 
@@ -409,6 +418,38 @@ class AskForLeases(TypedDict):
     gives: NotRequired[Annotated[list[str], Field(description="work that does not need its lease any more")]]
 
 
+class SentAsk(TypedDict):
+    work: Annotated[str, Field(max_length=400, description="RUN/JOB/ATTEMPT")]
+    token: Annotated[int, Field(description="of its lease on the other node")]
+    task: NotRequired[Annotated[dict[str, Any], Field(description="hands the attempt over: digest, flow, due, ...")]]
+    stop: NotRequired[Annotated[str, Field(description="why it is to end")]]
+
+
+class AskForSent(TypedDict):
+    node: Annotated[str, Field(min_length=1, max_length=200)]
+    sent: list[SentAsk]
+
+
+class SentAnswer(TypedDict):
+    work: str
+    token: int
+    state: Annotated[
+        Literal["unknown", "waiting", "started", "ended", "lost"],
+        Field(description="unknown: send the task; lost: it never began"),
+    ]
+    started: NotRequired[datetime | None]
+    pid: NotRequired[int | None]
+    outcome: NotRequired[dict[str, Any]]
+
+
+class Sent(TypedDict):
+    sent: list[SentAnswer]
+
+
+class ToldOfGuests(TypedDict):
+    told: Annotated[list[dict[str, Any]], Field(description="node and token each, and started and pid, or the outcome")]
+
+
 class WhyNot(TypedDict):
     node: str
     code: str
@@ -417,9 +458,9 @@ class WhyNot(TypedDict):
 
 class LeaseAnswer(TypedDict):
     work: str
-    answer: Literal["held", "wait", "elsewhere"]
+    answer: Literal["held", "sent", "wait", "elsewhere"]
     token: NotRequired[Annotated[int, Field(description="goes with what is reported of it")]]
-    node: NotRequired[Annotated[str, Field(description="that has the run now")]]
+    node: NotRequired[Annotated[str, Field(description="that has the run now; sent: that has the lease")]]
     reasons: NotRequired[list[WhyNot]]
 
 
@@ -431,6 +472,7 @@ class RunProgress(TypedDict):
     kept: Annotated[dict[str, RunState], Field(description="jobs with nothing left to do, and how they ended")]
     attempts: dict[str, int]
     base: Annotated[dict[str, int], Field(description="of the attempts, those that use up no retries")]
+    sent: Annotated[dict[str, dict[str, Any]], Field(description="jobs in flight on other nodes: attempt, node, token")]
     passed: Annotated[dict[str, dict[str, Any]], Field(description="what jobs passed on")]
 
 

@@ -288,6 +288,14 @@ DEFAULTS: Final = Table(
             "false",
             "It may be stopped, and started anew later, to make room for work of higher priority.",
         ),
+        setting(
+            "apart",
+            BOOLEAN,
+            "false",
+            "It may run on another node than the other jobs of its run, where there is room first. By itself, it does "
+            "so only when the node of its run could never take it. What it needs of them comes by `$HOMELAB_OUTPUT` "
+            "and `save`; files that they leave on their node are not there.",
+        ),
     ),
 )
 

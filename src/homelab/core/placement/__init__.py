@@ -12,6 +12,7 @@ from homelab.core.placement.preemption import Eviction
 from homelab.core.placement.queue import QueuePlan, Reservation, plan_queue
 from homelab.core.placement.reasons import Code, Reason, render
 from homelab.core.placement.requests import AGEING_S, Request, request_of
+from homelab.core.placement.staying import staying
 from homelab.core.placement.usage import Holding, Usage, holders, usage
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "plan_queue",
     "render",
     "request_of",
+    "staying",
     "usage",
 ]

@@ -1,0 +1,33 @@
+"""What all executions of one worker share: its home and names, and its lines to Prefect, to control and to the disk."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from homelab.flows.api import PrefectApi
+from homelab.home.paths import Home
+from homelab.worker.admission import Admission
+from homelab.worker.control_link import Reports
+from homelab.worker.launch import Launcher
+from homelab.worker.leasing import Leasing
+from homelab.worker.log_copies import LogCopies
+from homelab.worker.log_shipping import LogShipping
+from homelab.worker.record import Gate
+from homelab.worker.sent import Sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    home: Home
+    worker: str
+    name: str
+    api: PrefectApi
+    gate: Gate
+    reports: Reports
+    shipping: LogShipping
+    copies: LogCopies
+    admission: Admission
+    leasing: Leasing
+    sent: Sent
+    launcher: Launcher
+    confirmed: Callable[[], Awaitable[None]]
+    """Returns when it is known that what this worker has is still its own."""
