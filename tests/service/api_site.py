@@ -67,6 +67,28 @@ class SmallFleet:
 
 
 @dataclass
+class SmallWorkers:
+    """Takes what workers say, and remembers it."""
+
+    did: list[tuple[Any, ...]]
+
+    async def take_reports(self, reports: list[dict[str, Any]]) -> Any:
+        self.did.append(("reports", reports))
+        return {"taken": len(reports)}
+
+    async def heartbeat(self, body: dict[str, Any], *, node: str | None = None) -> Any:
+        if body.get("worker") == "taken":
+            raise RefusedError("another worker 'taken' is alive")
+        return {"ok": True}
+
+    async def commands(self, worker: str) -> list[dict[str, Any]]:
+        return [{"kind": "poll"}]
+
+    async def definition(self, digest: str) -> str:
+        return '{"name": "fetch"}'
+
+
+@dataclass
 class SmallLab:
     """A lab of two jobs and one run, that remembers what it was asked to do."""
 
@@ -77,6 +99,7 @@ class SmallLab:
     def __post_init__(self) -> None:
         self.looking = SmallLooking(self)
         self.fleet = SmallFleet()
+        self.workers = SmallWorkers(self.did)
 
     def _job(self, name: str) -> dict[str, Any]:
         for job in self._jobs():
@@ -128,19 +151,6 @@ class SmallLab:
     async def apply(self, files: Any, main: str, *, by: str) -> Any:
         self.did.append(("apply", main))
         return {"changes": []}
-
-    async def take_reports(self, reports: list[dict[str, Any]]) -> Any:
-        self.did.append(("reports", reports))
-
-    async def heartbeat(self, body: dict[str, Any], *, node: str | None = None) -> Any:
-        if body.get("worker") == "taken":
-            raise RefusedError("another worker 'taken' is alive")
-
-    async def wake(self, worker: str) -> list[dict[str, Any]]:
-        return [{"kind": "poll"}]
-
-    async def definition(self, digest: str) -> str:
-        return '{"name": "fetch"}'
 
     async def runs(self, *, state: str | None = None, **_: Any) -> Any:
         return [await self._run()] if state in (None, self.state) else []

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from tests.service import prefect_site
 
-from homelab.control import store
+from homelab.control import joining, store
 from homelab.control.access import Access
 from homelab.control.api.node_port import NodePort
 from homelab.control.service import Control
@@ -45,9 +45,14 @@ class Site:
 
     async def token(self, name: str, *, ttl_s: float | None = None) -> str:
         """The secret of a new joining token."""
-        from homelab.control import joining
-
         return (await joining.offer(self.access, name, ttl_s=ttl_s, by="test")).secret
+
+    async def revoke(self, name: str) -> bool:
+        """The node's token is good for nothing any more; whether it had one."""
+        async with self.access.pool.connection() as conn:
+            had = await joining.revoke(conn, name)
+        self.access.forget()
+        return had
 
     async def join(self, secret: str, *, own: str = "", **more: Any) -> httpx.Response:
         """Join with a token; `own` is the node's own token."""

@@ -96,7 +96,7 @@ async def attempt(
 
 async def report(site: Site, run: str, job: str, passed: Passed, *, attempt: int = 1, node: str = "far") -> None:
     """What the worker tells of a success."""
-    await site.control.take_reports(
+    await site.control.workers.take_reports(
         [
             {
                 "id": f"{run}{job}{attempt}", "kind": "job.finished", "run": run, "flow": "make", "job": job,

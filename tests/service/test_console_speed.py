@@ -102,7 +102,7 @@ async def test_a_report_of_a_worker_is_on_the_open_pages_within_a_second(site: S
             await expect(page.locator("live-state")).to_have_attribute("data-state", "live")
             await page.wait_for_timeout(700)  # the first look at the lab is over
         begun = time.time() * 1000
-        await site.control.take_reports([finished(run, "take-in-uploads", "failed")])
+        await site.control.workers.take_reports([finished(run, "take-in-uploads", "failed")])
         on_now = await now_page.evaluate(CHANGED, "It ended with exit status 3.")
         on_run = await run_page.evaluate(CHANGED, "exit 3")
         assert on_now - begun < 1000

@@ -188,7 +188,7 @@ async def test_a_node_with_something_to_start_now_is_woken_and_no_other(lab: Fle
     try:
         for name in ("mac1", "mac3"):
             assert await lab.due(name) == []
-        woken = {name: asyncio.create_task(lab.control.wake(name)) for name in ("mac1", "mac3")}
+        woken = {name: asyncio.create_task(lab.control.workers.commands(name)) for name in ("mac1", "mac3")}
         await asyncio.sleep(0)
         run = await lab.run("a")
         done, _ = await asyncio.wait(woken.values(), timeout=5, return_when=asyncio.FIRST_COMPLETED)

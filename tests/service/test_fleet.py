@@ -11,7 +11,7 @@ from tests.service import fleet_site
 from tests.service.console_site import Site, running
 from tests.service.postgres_site import postgres
 
-from homelab.control import joining, leases, nodes
+from homelab.control import leases, nodes, store
 from homelab.core.capacity import MEMORY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -135,7 +135,8 @@ async def test_a_node_that_holds_work_is_only_removed_by_force(site: Site) -> No
     status, answer = await ask(site, "POST", "/nodes/mac3/remove", {"force": True})
     assert status == 200
     assert sorted(work.split("/")[1] for work in answer["given_up"]) == ["render-posters", "sync-media"]
-    assert not await joining.has_joined(site.access, "mac3")
+    async with site.control.database.connection() as conn:
+        assert await store.joined_node(conn, "mac3") is None
     status, answer = await ask(site, "GET", "/nodes/mac3")
     assert status == 404
     assert sorted(answer["error"]["nearest"]) == ["mac1", "mac4"]
@@ -232,18 +233,16 @@ async def test_a_machine_that_is_gone_is_told_once_not_as_its_worker_too(site: S
         await conn.execute("update node set heartbeat = now() - interval '5 minutes' where name = 'mac3'")
         await conn.execute(
             "insert into worker (name, node, pid, started, last_seen, slots) values"
-            " ('mac3', 'mac3', 1, now(), now() - interval '5 minutes', 6),"
-            " ('stray', 'no such node', 1, now(), now() - interval '5 minutes', 6)"
-            " on conflict (name) do update set last_seen = excluded.last_seen, node = excluded.node"
+            " ('mac3', 'mac3', 1, now(), now() - interval '5 minutes', 6)"
         )
     try:
         told = [(p["code"], p["subject"]) for p in (await ask(site, "GET", "/problems"))[1]["problems"]]
+        nodes_now = {n["name"]: n["state"] for n in (await ask(site, "GET", "/lab"))[1]["nodes"]}
     finally:
         async with site.control.database.connection() as conn:
-            await conn.execute("delete from worker where name in ('mac3', 'stray')")
-    assert ("node-unreachable", "mac3") in told
-    assert ("worker-silent", "mac3") not in told
-    assert ("worker-silent", "stray") in told
+            await conn.execute("delete from worker where name = 'mac3'")
+    assert [code for code, subject in told if subject == "mac3"] == ["node-unreachable"]
+    assert nodes_now["mac3"] == "unreachable", "in every list it is in the same state"
 
 
 async def test_metrics_have_each_machine_and_the_queue(site: Site) -> None:

@@ -185,7 +185,9 @@ async def test_runs_that_were_claimed_and_had_not_begun_are_claimed_elsewhere(la
 
 async def test_a_node_that_was_removed_is_lost_at_once(lab: Fleet) -> None:
     run, _ = await begin(lab, "again", "mac4")
-    await lab.control.fleet.remove("mac4", force=True, by="test", has_token=True)
+    lab.sql("insert into token (name, scope, hash, node) values ('node mac4', 'node', 'x', 'mac4')")
+    await lab.control.fleet.remove("mac4", force=True, by="test")
+    assert lab.sql("select revoked is not null as is_over from token where node = 'mac4'") == [{"is_over": True}]
     await look(lab)
     assert await lab.due("mac3") == [run]
     assert attempts(lab, run) == [("again", 1, "crashed", "mac4")]

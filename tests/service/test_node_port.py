@@ -22,7 +22,7 @@ from tests.service import prefect_site
 from tests.service.node_site import FLOW, Site, node_site
 
 from homelab.console.site import Console
-from homelab.control import joining, store
+from homelab.control import store
 from homelab.control.api.app import ROUTES
 from homelab.control.api.node_port import NODE_ROUTES
 from homelab.core.errors import RefusedError
@@ -77,7 +77,7 @@ async def test_whatever_is_wrong_with_a_token_the_answer_is_the_same_and_the_aud
     expired = await site.token(name(), ttl_s=0.001)
     withdrawn_name = name()
     withdrawn = await site.token(withdrawn_name)
-    await joining.revoke(site.access, withdrawn_name)
+    await site.revoke(withdrawn_name)
     before = len(await site.audit())
     answers = [await site.join(secret) for secret in (used, expired, withdrawn, "hlj_forged", "")]
     assert {(a.status_code, a.text) for a in answers} == {(401, answers[0].text)}
@@ -93,18 +93,19 @@ async def test_a_name_is_one_node_s_until_it_is_taken_out_and_a_refused_token_st
     refused = await site.join(secret, name=taken)
     assert refused.status_code == 409
     assert f"there is a node '{taken}' already" in refused.json()["error"]["message"]
-    assert await joining.revoke(site.access, taken)
+    assert await site.revoke(taken)
     async with site.client(first) as http:
         assert (await http.get("/api/v1/node")).status_code == 401
     assert (await site.join(secret, name=taken)).status_code == 201
-    assert await joining.has_joined(site.access, taken)
+    async with site.control.database.connection() as conn:
+        assert await store.joined_node(conn, taken) == taken
 
 
 async def test_a_token_that_was_revoked_does_not_come_back_by_its_old_joining(site: Site) -> None:
     mine, own = name(), secrets.token_urlsafe(32)
     secret = await site.token(mine)
     assert (await site.join(secret, own=own)).status_code == 201
-    await joining.revoke(site.access, mine)
+    await site.revoke(mine)
     assert (await site.join(secret, own=own)).status_code == 401
 
 
@@ -446,7 +447,7 @@ async def test_a_worker_of_control_s_machine_cannot_have_the_name_of_a_node(site
     mine = name()
     await site.node(mine)
     with pytest.raises(RefusedError, match="on another machine"):
-        await site.control.heartbeat(heartbeat(mine))
+        await site.control.workers.heartbeat(heartbeat(mine))
 
 
 # -- Prefect's own client --------------------------------------------------------------------------------------------
@@ -580,7 +581,7 @@ async def test_a_socket_ends_with_the_token_that_opened_it(site: Site) -> None:
         await ws.send(json.dumps({"type": "auth", "token": "anything"}))
         assert json.loads(await ws.recv())["type"] == "auth_success"
         await ws.send(json.dumps({**event, "related": []}))
-        await joining.revoke(site.access, mine)
+        await site.revoke(mine)
         await ws.send(json.dumps({**event, "related": []}))
         with pytest.raises(websockets.ConnectionClosed):
             await asyncio.wait_for(ws.recv(), 10)

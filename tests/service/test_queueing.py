@@ -100,7 +100,7 @@ async def test_what_finds_no_room_waits_with_the_words_of_placement_and_is_told_
     assert (listed["run"], listed["job"], listed["node"]) == ("r3", "small", "mac3")
     assert {one["node"]: one["reason"] for one in listed["reasons"]} == reasons
     serving = asyncio.create_task(two.control.waiting.serve())
-    woken = asyncio.create_task(two.control.wake("mac3"))
+    woken = asyncio.create_task(two.control.workers.commands("mac3"))
     await asyncio.sleep(0)
     await done(two, "mac3", work("r1", "small"), first["token"])
     assert await asyncio.wait_for(woken, 5) == [{"kind": "lease"}]
@@ -144,7 +144,7 @@ async def test_a_group_has_one_holder_in_the_lab(two: Fleet) -> None:
 async def test_work_of_higher_priority_stops_what_may_be_restarted_which_keeps_its_turn(two: Fleet) -> None:
     [render] = await ask(two, "mac4", work("r1", "render"))
     assert render["answer"] == "held"
-    listening = asyncio.create_task(two.control.wake("mac4"))
+    listening = asyncio.create_task(two.control.workers.commands("mac4"))
     await asyncio.sleep(0.01)
     [urgent] = await ask(two, "mac4", work("r2", "urgent"))
     assert urgent["answer"] == "wait", "it must have stopped first"

@@ -212,12 +212,12 @@ async def test_a_run_given_up_by_a_worker_while_prefect_is_away_is_made_up_for_o
         "time": site.now.isoformat(), "reason": "the machine slept",
     }  # fmt: skip
     site.prefect.is_away = True
-    await site.control.take_reports([report])
+    await site.control.workers.take_reports([report])
     with pytest.raises(PrefectUnavailable):
         await site.look()
     site.prefect.is_away = False
     await site.restart()
-    await site.control.take_reports([report])
+    await site.control.workers.take_reports([report])
     await site.look()
     await site.look()
     assert site.instants("a").count(f"{run.due:%H:%M}") == 1
@@ -248,7 +248,7 @@ async def test_a_blocked_flow_is_released_once_though_prefect_is_away_when_its_n
     await site.pass_minutes(5)
     assert site.instants("down") == []
     site.prefect.is_away = True
-    await site.control.take_reports([_succeeded(site, 1)])
+    await site.control.workers.take_reports([_succeeded(site, 1)])
     with pytest.raises(PrefectUnavailable):
         await site.look()
     site.prefect.is_away = False

@@ -60,7 +60,7 @@ class Site:
 
     async def heard(self, node: str, **fields: Any) -> dict[str, Any]:
         body = {"worker": node, "node": node, "pid": 1, "started": "2026-01-01T00:00:00Z", "slots": 20, "running": []}
-        return await self.control.heartbeat({**body, **fields})
+        return await self.control.workers.heartbeat({**body, **fields})
 
     async def nodes(self) -> dict[str, Node]:
         async with Database(self.url, password=None) as database, database.connection() as conn:

@@ -55,7 +55,7 @@ class Fleet:
         answer: dict[str, Any] = {}
         for name in names:
             body = {"worker": name, "node": name, "pid": os.getpid(), "started": iso(STARTED), "slots": slots}
-            answer = await self.control.heartbeat({**body, "running": [], **more})
+            answer = await self.control.workers.heartbeat({**body, "running": [], **more})
         return answer
 
     async def due(self, name: str) -> list[str]:
@@ -93,7 +93,7 @@ class Fleet:
             "state": "succeeded", "exit_code": 0, "signal": None, "reason": "", "output_bytes": 0, "output_lines": 0,
             "tail": [], "retry_at": None, "attempt": 1,
         }  # fmt: skip
-        await self.control.take_reports([{**body, **more}])
+        await self.control.workers.take_reports([{**body, **more}])
 
 
 STARTED = now()

@@ -294,7 +294,8 @@ def test_what_would_start_or_change_something_elsewhere_is_nobody_s() -> None:
         ("POST", "/flow_runs/", {"flow_id": MINE, "deployment_id": MINE}),
         ("PATCH", f"/flow_runs/{MINE}", {"job_variables": {"command": "x"}}),
         ("POST", "/work_pools/", {"name": "other", "type": "homelab", "base_job_template": {}}),
-        ("POST", "/work_pools/other/get_scheduled_flow_runs", {}),
+        ("POST", "/work_pools/homelab/get_scheduled_flow_runs", {}),
+        ("POST", "/work_pools/other/workers/heartbeat", {"name": "far"}),
         ("POST", "/block_documents/filter", {}),
         ("GET", "/block_documents/", None),
         ("POST", "/variables/", {"name": "x", "value": "y"}),
@@ -333,7 +334,6 @@ def test_nothing_that_is_sent_breaks_the_reading(method: str, path: str, body: o
 def test_a_list_is_cut_down_to_the_node_s_own() -> None:
     assert asked("POST", "/flow_runs/filter", {}) == Demand(gives="id")
     assert asked("POST", "/task_runs/filter", {}) == Demand(gives="flow_run_id")
-    assert asked("POST", "/work_pools/homelab/get_scheduled_flow_runs", {}) == Demand(gives="due")
 
 
 def test_a_heartbeat_is_of_the_node_that_it_names() -> None:

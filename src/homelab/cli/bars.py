@@ -19,7 +19,6 @@ MARKS = {
     "skipped": "·", "cancelled": "·",
 }  # fmt: skip
 _PLAIN = {"✗": "x", "·": "'"}
-BAD = frozenset({"failed", "timed_out", "crashed"})
 FILLS, PLAIN_FILLS = "█▒░", "#=."
 """What the lab holds, what other programs hold, what is free: they differ without colours too."""
 

@@ -10,8 +10,7 @@ from homelab.cli import output, paging, waiting, watching
 from homelab.cli.client import Client, NoAnswerError, segment
 from homelab.cli.names import JobType, parameters, with_nearest_job
 from homelab.core.errors import NotFoundError, TimedOutError
-
-_FINAL = frozenset({"succeeded", "failed", "timed_out", "crashed", "cancelled", "missed", "skipped", "blocked"})
+from homelab.core.jobs import RunState
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 job_name = click.argument("name", type=JobType())
@@ -129,7 +128,7 @@ def run(
         output.line(f"{made['id']}  {output.state(str(made['state']))}{'  ' + reason if reason else ''}")
     else:
         output.line(f"{made['id']}\t{made['state']}")
-    failed = made["state"] in _FINAL - {"succeeded"}
+    failed = RunState(made["state"]).is_final and made["state"] != "succeeded"
     if failed and not as_json:
         output.hint(f"see why: homelab run logs {output.short_id(str(made['id']))}")
     return 1 if failed else 0
@@ -141,7 +140,7 @@ def wait_for(client: Client, run_id: str, name: str, *, timeout_s: float | None)
     def look() -> tuple[dict[str, Any] | None, str]:
         answer = client.get(f"/api/v1/runs/{segment(run_id)}")
         found: dict[str, Any] = answer.get("run", answer)
-        return (found if found["state"] in _FINAL else None), str(found["state"])
+        return (found if RunState(found["state"]).is_final else None), str(found["state"])
 
     def late(after_s: float) -> TimedOutError:
         return TimedOutError(

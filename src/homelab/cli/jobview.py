@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from homelab.cli import output, terminal
+from homelab.core.jobs import FAILURES
 
 Json = Mapping[str, Any]
 
@@ -57,7 +58,7 @@ def listing(jobs: Sequence[Json], *, now: datetime) -> None:
         header.insert(2, "runs")
     empty = "The lab has no jobs. Import some: homelab cron import, or write one: homelab init"
     output.table(header, rows, empty=empty, optional=["needs", "schedule"], whole=["job", *header[2:3]])
-    failing = [str(job["name"]) for job in jobs if standing(job) in ("failed", "timed_out", "crashed")]
+    failing = [str(job["name"]) for job in jobs if standing(job) in FAILURES]
     if failing:
         output.hint(f"see why: homelab run logs {output.safe(failing[0])}")
 
@@ -92,7 +93,7 @@ def card(job: Json, graph: Json, *, now: datetime) -> None:
             ("taken over", adopted(job, now)),
         ]
     )
-    if standing(job) in ("failed", "timed_out", "crashed", "blocked", "missed"):
+    if standing(job) in (*FAILURES, "blocked", "missed"):
         output.hint(f"see why: homelab job why {output.safe(name)}, homelab run logs {output.safe(name)}")
 
 
@@ -162,5 +163,5 @@ def reasons(answer: Json, *, now: datetime) -> None:
     for reason in cast("list[object]", answer.get("reasons") or []):
         output.line(f"{mark} {output.said(output.text_of(reason), now=now)}")
     last = cast("Json", answer.get("last_run") or {})
-    if last.get("state") in ("failed", "timed_out", "crashed"):
+    if last.get("state") in FAILURES:
         output.hint(f"what it printed: homelab run logs {output.short_id(str(last['id']))}")

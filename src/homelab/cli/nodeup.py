@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from homelab.stack.supervisor import Supervisor
 
 ASK_S = 10.0
-FRESH_S = 30.0
 
 
 def up(home: Home, member: Membership, *, detach: bool, wait_s: float, supervise: bool) -> None:
@@ -141,8 +140,7 @@ def told_of(home: Home, member: Membership) -> dict[str, Any]:
         why = versions.apart(control=str(answer.get("version", "")), node=__version__)
     except HomelabError as error:
         why = _why(error)
-    age = answer.get("heartbeat_age_s")
-    state = "ready" if age is not None and age < FRESH_S else "unreachable"
+    state, age = answer.get("state", "unreachable"), answer.get("heartbeat_age_s")
     node = {"name": member.name, "url": member.url, "state": state, "heartbeat_age_s": age}
     problem = {"code": "lab", "severity": "error", "subject": member.name, "message": why, "hint": ""}
     lab = answer.get("lab_name") or member.lab_name or None

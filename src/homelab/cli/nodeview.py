@@ -8,6 +8,7 @@ from typing import Any, cast
 from homelab.cli import output, terminal
 from homelab.core import capacity
 from homelab.core.capacity import CPU, GPU_MEMORY, MEMORY, SLOTS
+from homelab.core.placement.usage import sums
 
 Json = Mapping[str, Any]
 COLUMNS = ((CPU, "cpu"), (MEMORY, "memory"), (GPU_MEMORY, "gpu memory"), (SLOTS, "slots"))
@@ -34,9 +35,13 @@ def listing(nodes: Sequence[Json]) -> None:
     empty = "No machine yet. Start the lab: homelab up. Add one: homelab node token NAME"
     output.table(header, rows, empty=empty, optional=["holds", "cpu"], whole=["node"])
     for node in nodes:
-        for problem in cast("Sequence[Json]", node["problems"]):
-            output.warn("problem", output.safe(str(problem["message"])))
-            output.hint(output.safe(str(problem["hint"])))
+        _problems(node)
+
+
+def _problems(node: Json) -> None:
+    for problem in cast("Sequence[Json]", node["problems"]):
+        output.warn("problem", output.safe(str(problem["message"])))
+        output.hint(output.safe(str(problem["hint"])))
 
 
 def heard(node: Json) -> str:
@@ -53,19 +58,11 @@ def _bars(node: Json, resource: str) -> list[Json]:
     return [one for one in cast("list[Json]", node["resources"]) if one["resource"] == resource]
 
 
-def _sums(bars: Sequence[Json]) -> tuple[float, float, float]:
-    """(what the lab holds, what others hold, all)"""
-    held = [part for one in bars for part in cast("list[Json]", one["held"])]
-    others = sum(float(part["amount"]) for part in held if part["kind"] == "others")
-    lab = sum(float(part["amount"]) for part in held if part["kind"] != "others")
-    return lab, others, sum(float(one["total"]) for one in bars)
-
-
 def _share(node: Json, resource: str, wide: int) -> str:
     bars = _bars(node, resource)
     if not bars:
         return ""
-    lab, others, total = _sums(bars)
+    lab, others, total = sums(bars)
     if total <= 0:
         return "none"
     bar = output.filled_bar(lab, others, total, wide=wide)
@@ -74,13 +71,12 @@ def _share(node: Json, resource: str, wide: int) -> str:
 
 def _numbers(node: Json, resource: str) -> str:
     bars = _bars(node, resource)
-    lab, others, total = _sums(bars)
+    lab, others, total = sums(bars)
     return f"{round(lab + others, 3):.15g}/{total:.15g}" if bars else "-"
 
 
 def _short(resource: str, amount: float) -> str:
-    """`12G`, `2.5`: as short as a column needs."""
-    return capacity.text(resource, capacity.of_number(resource, amount)).replace(" ", "").replace("iB", "")
+    return capacity.brief(resource, capacity.of_number(resource, amount))
 
 
 def _long(resource: str, amount: float) -> str:
@@ -110,9 +106,7 @@ def card(node: Json, *, now: datetime) -> None:
     )
     _capacity(node)
     _leases(node, now)
-    for problem in cast("Sequence[Json]", node["problems"]):
-        output.warn("problem", output.safe(str(problem["message"])))
-        output.hint(output.safe(str(problem["hint"])))
+    _problems(node)
 
 
 def clock(skew_s: Any) -> str:
@@ -136,7 +130,7 @@ def _capacity(node: Json) -> None:
     rows: list[list[str]] = []
     for one in cast("list[Json]", node["resources"]):
         resource = str(one["resource"])
-        lab, others, total = _sums([one])
+        lab, others, total = sums([one])
         name = capacity.noun(resource) + ("" if one["device"] is None else f" {one['device']}")
         who = ", ".join(
             f"{part['owner']} {_long(resource, float(part['amount']))}" for part in cast("list[Json]", one["held"])
@@ -156,10 +150,7 @@ def _leases(node: Json, now: datetime) -> None:
     rows: list[list[str]] = []
     for one in [*cast("list[Json]", node["leases"]), *cast("list[Json]", node["recent"])[:10]]:
         is_over = "ended" in one
-        amounts = ", ".join(
-            capacity.said(name, capacity.of_number(name, float(value)))
-            for name, value in ((k.removesuffix("_bytes"), v) for k, v in cast("Json", one["amounts"]).items())
-        )
+        amounts = ", ".join(capacity.said(*one_) for one_ in capacity.of_json(cast("Json", one["amounts"])).items())
         rows.append(
             [
                 output.safe(str(one["owner"])),

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from homelab.cli import bars, tables
 from homelab.cli.tables import aligned, width
 from homelab.cli.terminal import can_move, columns, has_colour, is_terminal, is_unicode
+from homelab.core.jobs import FAILURES
 
 __all__ = ["aligned", "has_colour", "is_terminal", "is_unicode", "width"]
 
@@ -160,7 +161,7 @@ def took(started: object, ended: object, *, now: datetime) -> str:
 def runs_bar(states: Sequence[str], durations_s: Sequence[float | None], *, most: int = RUNS_WIDE) -> str:
     """The last runs as a row of marks, the newest at the right end; both given the newest first."""
     marks = bars.bar(states[:most], durations_s[:most], unicode=is_unicode())
-    codes = {"succeeded": "32", "missed": "35", "blocked": "35"} | dict.fromkeys(bars.BAD, "1;31")
+    codes = {"succeeded": "32", "missed": "35", "blocked": "35"} | dict.fromkeys(FAILURES, "1;31")
     return "".join(painted(mark, codes.get(state_, "2")) for mark, state_ in reversed(marks))
 
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, cast
 
 from homelab.cli import output
+from homelab.core.jobs import FAILURES, OPEN
 
 Json = Mapping[str, Any]
-BAD = frozenset({"failed", "timed_out", "crashed"})
 
 
 def listing(runs: Sequence[Json], *, now: datetime) -> None:
@@ -35,7 +35,7 @@ def listing(runs: Sequence[Json], *, now: datetime) -> None:
         optional=["attempt", "exit"],
         whole=["run"],
     )
-    if failed := next((r for r in runs if r.get("state") in BAD), None):
+    if failed := next((r for r in runs if r.get("state") in FAILURES), None):
         output.hint(f"see why: homelab run logs {output.short_id(str(failed['id']))}")
 
 
@@ -78,15 +78,15 @@ def card(run: Json, *, now: datetime) -> None:
     for one in jobs:
         _passes_on(one)
     identity = output.short_id(str(run.get("id")))
-    if any(j.get("state") in BAD for j in jobs):
+    if any(j.get("state") in FAILURES for j in jobs):
         output.hint(f"what it printed: homelab run logs {identity}; again: homelab run retry {identity} --failed")
-    elif state in ("pending", "running", "scheduled"):
+    elif state in OPEN:
         output.hint(f"follow it: homelab run logs {identity} -f")
 
 
 def _explain(job: Json) -> None:
     """How a job of the run failed: the sentence, what else was seen, what to do."""
-    if not (job.get("facts") or job.get("advice") or (job.get("ending") and job.get("state") in BAD)):
+    if not (job.get("facts") or job.get("advice") or (job.get("ending") and job.get("state") in FAILURES)):
         return
     output.line()
     output.line(f"{output.safe(str(job['job']))}: {output.safe(str(job['ending']))}")

@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from homelab.worker.runlog import safe
 
@@ -160,3 +161,16 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     if len(names) > most:
         return f"{', '.join(cut)} and {len(names) - most} more"
     return cut[0] if len(cut) == 1 else ", ".join(cut[:-1]) + " and " + cut[-1] if cut else ""
+
+
+def asked_about(jobs: Sequence[Mapping[str, Any]], wanted: str | None) -> Mapping[str, Any]:
+    """Of the jobs of a run (one or more, as the API gives them) the one that a person most likely asks about: the one
+    named, else what failed, else what runs, else the last that did something."""
+    for job in jobs:
+        if job["job"] == wanted:
+            return job
+    for state in ("failed", "timed_out", "crashed", "running", "retrying"):
+        for job in jobs:
+            if job["state"] == state:
+                return job
+    return next((job for job in reversed(jobs) if job["started"]), jobs[0])

@@ -20,14 +20,12 @@ from homelab.core import labfile
 from homelab.core.errors import InputError, RefusedError
 from homelab.core.jobs import flows_of
 from homelab.core.labfile import Lab
-from homelab.flows.api import PrefectUnavailable
+from homelab.flows.api import POOL, PrefectUnavailable
 
 if TYPE_CHECKING:
     from homelab.control.scheduler import Scheduler
 
 log = structlog.get_logger()
-
-POOL = "homelab"
 
 
 def placed(lab: Lab, folder: str) -> Lab:

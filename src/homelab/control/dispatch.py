@@ -27,14 +27,13 @@ from homelab.core.placement import Lease, Placement, Rejection, Request, render
 from homelab.core.times import iso
 from homelab.db.pool import AWAY, Connection
 from homelab.flows import records
-from homelab.flows.api import DUE_RUNS, DueRun, PrefectUnavailable
+from homelab.flows.api import DUE_RUNS, POOL, DueRun, PrefectUnavailable
 from homelab.flows.records import StateProposal
 from homelab.worker.admission import overlap_of
 
 log = structlog.get_logger()
 
 Json = dict[str, Any]
-POOL = "homelab"
 AHEAD = timedelta(seconds=25)
 """More than two polls of a worker, so that a run is claimed before its instant even when one poll fails."""
 FRESH_S = 1.0

@@ -7,16 +7,15 @@ One object of `Control` (`Control.fleet`), so that the API and the console ask t
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Any
 
 from homelab import __version__
-from homelab.control import fleetview, history, leases, nodes, preview, roster, store
+from homelab.control import fleetview, history, joining, leases, nodes, preview, roster, store
 from homelab.control.state import Shared
 from homelab.control.store import Row
-from homelab.core.errors import InputError, NotFoundError, RefusedError
+from homelab.core.errors import InputError, RefusedError
 from homelab.core.jobs import Job, Strategy
-from homelab.core.placement import Lease, Rejection, Room, Snapshot, place, request_of
+from homelab.core.placement import Lease, Rejection, Room, Snapshot, State, place, request_of
 from homelab.core.placement.choice import explain
 from homelab.core.placement.reasons import nearness, render, together
 from homelab.core.placement.requests import asking
@@ -29,13 +28,24 @@ TIMELINE = timedelta(hours=6)
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """All nodes at one moment: `rows` of table `node` by name, and `snapshot` with what is on each."""
+    """The machines at one moment: `rows` of table `node` by name, `snapshot` with what is on each, and the `workers`
+    that ever spoke (rows of table `worker`)."""
 
     rows: Mapping[str, Row]
     snapshot: Snapshot
+    workers: Sequence[Row]
 
     def pairs(self) -> Sequence[tuple[Row, Room]]:
         return [(self.rows[room.node.name], room) for room in self.snapshot.rooms]
+
+    def state(self, name: str) -> State:
+        """The node's state; one that is not known is not there."""
+        return self.snapshot.room(name).node.state if name in self.rows else "unreachable"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether any node is heard."""
+        return any(not nodes.is_away(row) for row in self.rows.values())
 
 
 class Fleet:
@@ -48,14 +58,15 @@ class Fleet:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
+    async def standing(self) -> Standing:
+        """How the machines stand now, read once for all that one answer says of them."""
+        async with self._shared.database.connection() as conn:
+            return await self._standing(conn)
+
     async def nodes(self) -> list[Json]:
         """Every node with its state, capacity and who holds it, by name."""
-        async with self._shared.database.connection() as conn:
-            return self._listed(await self._standing(conn))
-
-    def _listed(self, standing: Standing) -> list[Json]:
-        now = self._shared.clock()
-        return [fleetview.node(row, room, version=__version__, now=now) for row, room in standing.pairs()]
+        there, now = await self.standing(), self._shared.clock()
+        return [fleetview.node(row, room, version=__version__, now=now) for row, room in there.pairs()]
 
     async def node(self, name: str) -> Json:
         """One node in full. NotFoundError when there is none of that name."""
@@ -87,13 +98,11 @@ class Fleet:
         async with self._shared.database.connection() as conn:
             return await leases.given_up(conn, since=timedelta(days=1))
 
-    async def problems(self) -> list[Json]:
+    def problems(self, there: Standing) -> list[Json]:
         """What is wrong with the nodes, as problems of the lab."""
-        async with self._shared.database.connection() as conn:
-            standing = await self._standing(conn)
         now = self._shared.clock()
         return [
-            one for row, room in standing.pairs() for one in fleetview.trouble(row, room, version=__version__, now=now)
+            one for row, room in there.pairs() for one in fleetview.trouble(row, room, version=__version__, now=now)
         ]
 
     async def place(
@@ -102,20 +111,17 @@ class Fleet:
         """Where the job (`""`: none) with these requirements above its own would go now; `placement` or `rejections`.
         NotFoundError for a job that the lab does not have, InputError for requirements that mean nothing."""
         request = asking(self._job(job), requires, labels, strategy)
-        async with self._shared.database.connection() as conn:
-            standing = await self._standing(conn)
-        found = place(request, standing.snapshot, self._shared.clock().timestamp())
+        there = await self.standing()
+        found = place(request, there.snapshot, self._shared.clock().timestamp())
         if isinstance(found, Rejection):
             return {"rejections": found.to_json()}
         return {"placement": found.to_json()}
 
-    async def where(self, job: str) -> list[str]:
+    def where(self, job: str, there: Standing) -> list[str]:
         """Where a job that does not wait would go now, and why not elsewhere, in sentences; nothing where there is no
         choice."""
         request = request_of(self._job(job), identity=job, submitted=0.0)
-        async with self._shared.database.connection() as conn:
-            snapshot = (await self._standing(conn)).snapshot
-        now = self._shared.clock().timestamp()
+        snapshot, now = there.snapshot, self._shared.clock().timestamp()
         found = place(request, snapshot, now)
         if isinstance(found, Rejection):
             if not snapshot.rooms:
@@ -133,13 +139,7 @@ class Fleet:
         ]
 
     def _job(self, name: str) -> Job:
-        if not name:
-            return Job(name="")
-        jobs = self._jobs()
-        if name not in jobs:
-            near = get_close_matches(name[:100], jobs, n=3, cutoff=0.5)
-            raise NotFoundError(f"there is no job '{name[:80]}'", nearest=near, kind="job")
-        return jobs[name]
+        return self._shared.find(name).flow.job(name) if name else Job(name="")
 
     def _jobs(self) -> dict[str, Job]:
         return {job.name: job for scheduled in self._shared.flows.values() for job in scheduled.flow.jobs}
@@ -179,13 +179,14 @@ class Fleet:
         self._shared.arrived.set()
         return await self.node(name)
 
-    async def remove(self, name: str, *, force: bool, by: str, has_token: bool) -> Json:
-        """Forget a node. RefusedError while it holds work, unless `force`: then that is given up; and for one that is
-        at work without a token of its own (`has_token`), for it would be back with its next heartbeat."""
+    async def remove(self, name: str, *, force: bool, by: str) -> Json:
+        """Forget a node, whose token is good for nothing then (`Access.forget` afterwards). RefusedError while it holds
+        work, unless `force`: then that is given up; and for one that is at work on control's own machine, for it would
+        be back with its next heartbeat."""
         async with self._shared.database.connection() as conn:
-            _, room = self._find(await self._standing(conn), name)
+            row, room = self._find(await self._standing(conn), name)
             await nodes.locked(conn, name)
-            if not has_token and room.node.state in ("ready", "draining", "drained"):
+            if not row["is_remote"] and room.node.state in ("ready", "draining", "drained"):
                 raise RefusedError(
                     f"node {name} is at work on the control plane's own machine: it would be back at once",
                     hint=f"To give it no work: homelab node drain {name}",
@@ -197,6 +198,7 @@ class Fleet:
                     hint=f"Let it finish: homelab node drain {name} --wait. Or give it up: node remove --force {name}",
                 )
             given_up = await leases.give_up_node(conn, name)
+            await joining.revoke(conn, name)
             await nodes.forget(conn, name)
             await store.forget_workers_on(conn, name)
             await store.add_events(conn, [("node.removed", name, {"by": by, "given_up": len(given_up)})])
@@ -207,15 +209,13 @@ class Fleet:
     # -- reading --------------------------------------------------------------------------------------------------
 
     def _find(self, standing: Standing, name: str) -> tuple[Row, Room]:
-        if name not in standing.rows:
-            near = get_close_matches(name[:100], standing.rows, n=3, cutoff=0.5)
-            raise NotFoundError(f"there is no node '{name[:80]}'", nearest=near, kind="node")
-        return standing.rows[name], standing.snapshot.room(name)
+        return nodes.named(standing.rows, name), standing.snapshot.room(name)
 
     async def _standing(self, conn: Connection) -> Standing:
         there = await roster.read(conn)
         going = unleased(await history.going(conn, limit=1000), there.held, self._jobs())
-        return Standing(rows=there.rows, snapshot=replace(there, held=[*there.held, *going]).snapshot())
+        snapshot = replace(there, held=[*there.held, *going]).snapshot()
+        return Standing(rows=there.rows, snapshot=snapshot, workers=await store.workers(conn))
 
 
 def unleased(going: Sequence[Row], held: Sequence[Lease], jobs: Mapping[str, Job]) -> list[Lease]:

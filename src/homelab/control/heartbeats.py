@@ -1,4 +1,4 @@
-"""What a heartbeat tells of a node, read from its body. Pure. Called by `control.service`.
+"""What a heartbeat tells of a node, read from its body. Pure. Called by `control.workers`.
 
 A worker of an older version tells less: what it leaves out is unknown. What it tells in another shape is refused, so
 that nobody believes in a node that cannot be counted.

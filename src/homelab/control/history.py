@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from homelab.control.store import Row
+from homelab.core.jobs import RunState
 from homelab.db.pool import Connection
 
 
@@ -165,7 +166,7 @@ def _merged(row: Row) -> Row:
     attempt = {k.removeprefix("a_"): row.pop(k) for k in [k for k in row if k.startswith("a_")]}
     if attempt["state"] is None:
         return row
-    is_open = row["state"] in ("scheduled", "pending", "running")
+    is_open = not RunState(row["state"]).is_final
     if attempt["retry_at"] is not None and is_open:
         attempt["state"] = "retrying"
     return {**row, **attempt, "node": attempt["node"] or row["node"]}

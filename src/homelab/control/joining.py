@@ -112,19 +112,12 @@ async def why_useless(access: Access, secret: str) -> str:
     return "used" if found[0][1] else "expired" if found[0][0] else "revoked"
 
 
-async def revoke(access: Access, name: str) -> bool:
-    """The node's token is good for nothing from now on, and joining tokens made for it neither; whether it had one."""
-    async with access.pool.connection() as conn:
-        done = await conn.execute("update token set revoked = now() where node = %s and revoked is null", (name,))
-        await conn.execute("delete from join_token where name = %s and used is null", (name,))
-    access.forget()
+async def revoke(conn: Any, name: str) -> bool:
+    """The node's token is good for nothing from now on, and joining tokens made for it neither; whether it had one.
+    `Access.forget` once that is committed."""
+    done = await conn.execute("update token set revoked = now() where node = %s and revoked is null", (name,))
+    await conn.execute("delete from join_token where name = %s and used is null", (name,))
     return done.rowcount > 0
-
-
-async def has_joined(access: Access, name: str) -> bool:
-    """Whether a machine other than control's own speaks for this name."""
-    async with access.pool.connection() as conn:
-        return bool(await rows(conn, "select 1 from token where node = %s and revoked is null", (name,)))
 
 
 async def is_wanted(access: Access) -> bool:

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from homelab.control import applying, calendar, history, preview, questions, runview, store, versions
+from homelab.control import applying, calendar, history, preview, questions, runs, runview, store, versions
 from homelab.control import now as present
+from homelab.control.fleet import Fleet, Standing
 from homelab.control.plan import plan as plan_of
-from homelab.control.state import Scheduled, Shared, utc_now
+from homelab.control.state import Shared, utc_now
 from homelab.core import labfile
 from homelab.core.errors import HomelabError, InputError
-from homelab.core.jobs import RunState
+from homelab.core.jobs import FAILURES, RunState
 from homelab.core.labfile import AccessSettings
 from homelab.core.labfile.model import ServiceSettings
 from homelab.home import labfiles
@@ -28,22 +29,18 @@ DAYS_FRESH_S = 30.0
 
 
 class Looking:
-    """See the module. `problems`, `run_row`, `find` and `queue` are Control's own."""
+    """See the module. `problems`: of the lab, with machines that stand so."""
 
     def __init__(
         self,
         shared: Shared,
+        fleet: Fleet,
         *,
-        problems: Callable[[], Awaitable[list[Json]]],
-        run_row: Callable[[str], Awaitable[Json]],
-        find: Callable[[str], Scheduled],
-        queue: Callable[[], Awaitable[list[Json]]],
+        problems: Callable[[Standing], Awaitable[list[Json]]],
     ) -> None:
         self._shared = shared
+        self._fleet = fleet
         self._problems = problems
-        self._run_row = run_row
-        self._find = find
-        self._queue = queue
         self._days: dict[str | None, tuple[float, list[Json]]] = {}
 
     @property
@@ -83,7 +80,8 @@ class Looking:
         return {name: found[name] for name, _ in pairs}
 
     async def now(self) -> Json:
-        return await present.now(self._shared, await self._problems(), utc_now())
+        there = await self._fleet.standing()
+        return await present.now(self._shared, there, await self._problems(there), utc_now())
 
     async def services(self) -> list[Json]:
         return await present.services(self._shared.home)
@@ -91,8 +89,8 @@ class Looking:
     async def run(self, run: str) -> Json:
         """One run, by its id or the only beginning of one; the `reason` of a job that waits for room says for what.
         NotFoundError when there is none."""
-        body = await runview.view(self._shared, await self._run_row(run))
-        waiting = {one["job"]: one for one in await self._queue() if one["run"] == body["run"]["id"]}
+        body = await runview.view(self._shared, await runs.find(self._shared, run))
+        waiting = {one["job"]: one for one in await self._fleet.queue() if one["run"] == body["run"]["id"]}
         for job in body["run"]["jobs"]:
             if job["job"] in waiting and not RunState(job["state"]).is_final:
                 job["reason"] = "; ".join(questions.waits(waiting[job["job"]])[1:]) or job["reason"]
@@ -100,7 +98,7 @@ class Looking:
 
     async def preview_job(self, job: str, action: str) -> Json:
         """What `run`, `pause` or `resume` of a job would do (`preview.Preview`). InputError for another act."""
-        flow = self._find(job).flow
+        flow = self._shared.find(job).flow
         (row,) = await questions.jobs(self._shared, utc_now(), only=job)
         match action:
             case "run":
@@ -116,7 +114,7 @@ class Looking:
 
     async def preview_run(self, run: str, action: str) -> Json:
         """What `retry`, `cancel` or `restore` of a run would do."""
-        row = await self._run_row(run)
+        row = await runs.find(self._shared, run)
         body = (await runview.view(self._shared, row))["run"]
         match action:
             case "retry":
@@ -135,9 +133,9 @@ class Looking:
             return await versions.listing(conn)
 
     async def difference(self, run: str, job: str, other: str | None = None) -> Json:
-        row = await self._run_row(run)
+        row = await runs.find(self._shared, run)
         if other is not None:
-            other = str((await self._run_row(other))["id"])
+            other = str((await runs.find(self._shared, other))["id"])
         return await runview.difference(self._shared, row, job, other)
 
     async def days(self, job: str | None = None) -> list[Json]:
@@ -160,10 +158,7 @@ class Looking:
         flows = [
             s for s in shared.flows.values() if s.schedule is not None and len(shared.skipped(s.flow)) < len(s.jobs)
         ]
-        wanted = [
-            history.Wanted(state=state, since=now - timedelta(days=7), limit=200)
-            for state in ("failed", "timed_out", "crashed")
-        ]
+        wanted = [history.Wanted(state=state, since=now - timedelta(days=7), limit=200) for state in FAILURES]
         async with shared.database.connection() as conn:
             results = await history.results(conn, [job for s in flows for job in s.jobs])
             failed = [row for one in wanted for row in await history.job_runs(conn, one)]

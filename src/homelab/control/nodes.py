@@ -4,13 +4,15 @@ What a node is, is declared by the lab file, said when it joined, and measured b
 heartbeat says, by the database's clock. Written by `control` alone. No decisions here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Any, Final
 
 from homelab.control.store import Row, all_rows, one_row
 from homelab.core.capacity import Amounts, Capacity, smallest
+from homelab.core.errors import NotFoundError
 from homelab.core.labfile import Lab
 from homelab.core.labfile.fleet import fleet_of
 from homelab.core.placement import Model, Node, State
@@ -133,9 +135,12 @@ async def rows(conn: Connection) -> list[Row]:
     return await all_rows(conn, f"{_ALL} order by name")
 
 
-def asleep(rows: Iterable[Row]) -> set[str]:
-    """The nodes that sleep: what is silent there has not failed."""
-    return {row["name"] for row in rows if _sleeps(row)}
+def named(rows: Mapping[str, Row], name: str) -> Row:
+    """The row of that name. NotFoundError when there is no such node."""
+    if name not in rows:
+        near = get_close_matches(name[:100], rows, n=3, cutoff=0.5)
+        raise NotFoundError(f"there is no node '{name[:80]}'", nearest=near, kind="node")
+    return rows[name]
 
 
 async def locked(conn: Connection, name: str) -> Row | None:

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
-from homelab.control import history, nodes, questions, store
+from homelab.control import history, questions, store
 from homelab.control.attention import Entry, JobNow, attention
+from homelab.control.fleet import Standing
 from homelab.control.state import Shared
 from homelab.core.endings import Explanation
 from homelab.core.errors import HomelabError
@@ -27,7 +28,7 @@ NEXT = 12
 RECENT = 8
 
 
-async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetime) -> Json:
+async def now(shared: Shared, there: Standing, problems: Sequence[Mapping[str, Any]], at: datetime) -> Json:
     """See the module. Times are ISO 8601 UTC."""
     pairs = [(job.name, s.flow.name) for s in shared.flows.values() for job in s.flow.jobs]
     names = [name for name, _ in pairs]
@@ -36,8 +37,6 @@ async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetim
         results = await history.results(conn, names, each=30)
         conditions = await history.open_conditions(conn)
         going = await history.going(conn)
-        workers = await store.workers(conn)
-        asleep = nodes.asleep(await nodes.rows(conn))
         seen = await store.last_event(conn)
         jobs = jobs_now(shared, newest, results, conditions)
         failures = [(j.failure["id"], j.name, j.failure["attempt"]) for j in jobs if j.failure and not j.paused]
@@ -57,7 +56,7 @@ async def now(shared: Shared, problems: Sequence[Mapping[str, Any]], at: datetim
         "running": [_going(row, usual.get(row["job"])) for row in going],
         "next": upcoming(shared, at),
         "recent": recent(results),
-        "nodes": questions.nodes(workers, asleep),
+        "nodes": questions.nodes(there),
     }
 
 

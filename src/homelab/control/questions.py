@@ -4,13 +4,14 @@ Reads only. Times are ISO 8601 UTC with Z; durations seconds. Called by `control
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from homelab.control import history, ledger, store
+from homelab.control.fleet import Standing
 from homelab.control.plan import written
 from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
@@ -25,7 +26,6 @@ from homelab.notify import store as watched
 from homelab.notify.explained import explanations
 
 Json = dict[str, Any]
-SILENT_WORKER_S = 40.0
 GAP_S = 3.0
 """No transaction of ours that tells an event takes longer."""
 
@@ -92,13 +92,10 @@ def _from_result(results: Sequence[Mapping[str, Any]]) -> Json | None:
     return {**results[0], "id": results[0]["run"], "node": None} if results else None
 
 
-_FINAL = frozenset(str(state) for state in RunState if state.is_final)
-
-
 def health(outcomes: Sequence[tuple[str, float | None]]) -> Json:
     """Of the newest results (newest first): the states, what each took (None: it did not run), and the share of runs
     that succeeded (None: no runs)."""
-    final = [(state, took_s) for state, took_s in outcomes if state in _FINAL]
+    final = [(state, took_s) for state, took_s in outcomes if RunState(state).is_final]
     good = sum(state == "succeeded" for state, _ in final)
     return {
         "states": [state for state, _ in final],
@@ -281,32 +278,28 @@ def settled(last: int, rows: Sequence[Mapping[str, Any]], *, now: datetime) -> i
     return len(rows)
 
 
-def nodes(workers: Sequence[Mapping[str, Any]], asleep: Collection[str]) -> list[Json]:
-    """The machines that run jobs, by what their workers last said. `asleep`: names of those that sleep."""
+def nodes(there: Standing) -> list[Json]:
+    """The machines that run jobs, by what their workers last said."""
     return [
         {
             "name": worker["node"],
             "worker": worker["name"],
-            "state": "asleep"
-            if worker["node"] in asleep
-            else "ready"
-            if worker["age_s"] <= SILENT_WORKER_S
-            else "unreachable",
+            "state": there.state(worker["node"]),
             "heartbeat_age_s": round(worker["age_s"], 1),
             "slots": worker["slots"],
             "running": worker["running"],
         }
-        for worker in workers
+        for worker in there.workers
     ]
 
 
-def problems(shared: Shared, workers: Sequence[Mapping[str, Any]], asleep: Collection[str]) -> list[Json]:
-    """What is wrong with the lab itself now. The silence of a node that is `asleep` is nothing wrong."""
+def problems(shared: Shared, there: Standing) -> list[Json]:
+    """What is wrong with control itself now, and that no worker has come yet."""
     found = [
         {"code": code, "severity": "warning", "subject": "control", "message": text, "hint": ""}
         for code, text in shared.notes.items()
     ]
-    if not workers:
+    if not there.workers:
         found.append(
             {
                 "code": "no-worker",
@@ -316,17 +309,6 @@ def problems(shared: Shared, workers: Sequence[Mapping[str, Any]], asleep: Colle
                 "hint": "See: homelab status",
             }
         )
-    for worker in workers:
-        if worker["age_s"] > SILENT_WORKER_S and worker["node"] not in asleep:
-            found.append(
-                {
-                    "code": "worker-silent",
-                    "severity": "error",
-                    "subject": worker["name"],
-                    "message": f"worker {worker['name']} has been silent for {timedelta(seconds=int(worker['age_s']))}",
-                    "hint": "See: homelab status, and logs/worker.log",
-                }
-            )
     return found
 
 
@@ -336,15 +318,16 @@ async def why(
     name: str,
     now: datetime,
     *,
+    is_alive: bool,
     impossible: Sequence[str] = (),
     waiting: Sequence[Json] = (),
 ) -> Json:
-    """Why the job did, or did not, run: the newest facts, the most telling first. `impossible`: why no node could ever
-    run it. `waiting`: `Control.queue`."""
+    """Why the job did, or did not, run: the newest facts, the most telling first. `is_alive`: some node is heard.
+    `impossible`: why no node could ever run it. `waiting`: what of the job waits, of `Fleet.queue`."""
     flow = scheduled.flow
     job_ = flow.job(name)
     reasons = [f"no node of the lab can ever run it: {one}" for one in impossible]
-    reasons += [words for one in waiting if one["job"] == name for words in waits(one)]
+    reasons += [words for one in waiting for words in waits(one)]
     if name in shared.paused:
         reasons.append(f"it is paused by {shared.paused[name]} (homelab job resume {name})")
     elif job_.paused:
@@ -361,15 +344,14 @@ async def why(
             reasons.append(f"it needs {need.job}, which is in shadow: cron runs that")
     async with shared.database.connection() as conn:
         newest = await history.newest(conn, [(name, flow.name)])
-        workers = await store.workers(conn)
-        waiting = await ledger.blocked(conn, flow.name)
+        blocked = await ledger.blocked(conn, flow.name)
         last = shown_row(newest[name]) if name in newest else None
         is_failed = last is not None and RunState(last["state"]).is_failure
         explained = await explanations(conn, [(last["id"], name, last["attempt"])] if last and is_failed else [])
-    if not any(w["age_s"] <= SILENT_WORKER_S for w in workers):
+    if not is_alive:
         reasons.append("no worker is alive to run anything")
-    if waiting:
-        reasons.append(f"since {iso(waiting[0]['due'])} it is blocked: {waiting[0]['reason']}")
+    if blocked:
+        reasons.append(f"since {iso(blocked[0]['due'])} it is blocked: {blocked[0]['reason']}")
     if last is not None:
         reasons.append(_last_words(last, explained.get((last["id"], name, last["attempt"]))))
     due = _next_due(scheduled, now)

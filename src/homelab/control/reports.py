@@ -1,7 +1,8 @@
 """What workers report, taken once each and in order: the copy of what attempts did, the events, the alerts.
 
 One transaction a batch. What follows from a report (releasing what waited for a job, making up for a missed instant) is
-entered in the ledger, for the scheduler to do. Called by `control.service`.
+entered in the ledger, for the scheduler to do. Called by `control.workers`, and by
+`control.recovery` for those that a lost node cannot make.
 """
 
 import hashlib

@@ -1,58 +1,39 @@
 """`Control`: the applied lab and what can be done with it. Everything that the API, and through it people, can ask.
 
-It wires the parts: `apply`, `scheduler`, `reports`, `answers`; the alerts are `notify`'s. One object a lab;
-`serve_loops` runs what goes on by itself. Errors are those of `core.errors`.
+It wires the parts, each of which has its own file; the alerts are `notify`'s. One object a lab; `serve_loops` runs what
+goes on by itself. Errors are those of `core.errors`.
 """
 
 import asyncio
 import contextlib
-import re
-import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from typing import Any
 
 import structlog
 
-from homelab import __version__
-from homelab.control import (
-    applying,
-    heartbeats,
-    history,
-    leases,
-    ledger,
-    nodes,
-    parameters,
-    preview,
-    questions,
-    reports,
-    roster,
-    store,
-    versions,
-)
+from homelab.control import applying, leases, ledger, nodes, preview, questions, runs, store, versions
 from homelab.control.artefacts import Artefacts
 from homelab.control.digest import Digest
 from homelab.control.dispatch import Dispatch
-from homelab.control.fleet import Fleet
+from homelab.control.fleet import Fleet, Standing
 from homelab.control.impossible import Impossibles
 from homelab.control.looking import Looking
 from homelab.control.noderuns import NodeRuns
 from homelab.control.plan import plan as plan_of
 from homelab.control.queueing import Queue
 from homelab.control.recovery import Recovery
+from homelab.control.roster import Reader
 from homelab.control.scheduler import LOOK_S, Scheduler
 from homelab.control.sending import Sending
-from homelab.control.state import SHADOW, Scheduled, Shared, utc_now
+from homelab.control.state import SHADOW, Shared, utc_now
 from homelab.control.waking import Waking
-from homelab.core import dag, labfile
-from homelab.core.errors import InputError, NotFoundError, RefusedError
-from homelab.core.jobs import RunState
+from homelab.control.workers import Workers
+from homelab.core import labfile
+from homelab.core.errors import RefusedError
 from homelab.db.migrate import migrate
-from homelab.db.pool import AWAY, UNFIT, Connection, Database
-from homelab.flows import records
+from homelab.db.pool import AWAY, Database
 from homelab.flows.api import PrefectApi, PrefectUnavailable
 from homelab.home import adoptions
 from homelab.home.marks import read_mark
@@ -63,8 +44,6 @@ from homelab.notify.watcher import Watcher
 log = structlog.get_logger()
 
 Json = dict[str, Any]
-WAKE_S = 25.0
-RUN_PREFIX = re.compile(r"[0-9a-f-]{4,35}")
 
 
 class Control:
@@ -75,18 +54,20 @@ class Control:
         self._watcher = watcher
         self.digest = Digest(shared, watcher, link=f"{own_url}/runs" if own_url else "")
         self._scheduler = Scheduler(shared)
-        self._clocks = heartbeats.Clocks()
-        self._reader = roster.Reader(shared)
-        self._wanted = heartbeats.Wanted()
         self._impossibles = Impossibles(shared)
         self.waking = Waking(shared)
-        self.dispatch = Dispatch(shared, self._reader, self.waking)
+        reader = Reader(shared)
+        self.dispatch = Dispatch(shared, reader, self.waking)
         self.waiting = Queue(shared, self.dispatch)
         self.sending = Sending(shared, self.waiting, watcher)
         self._recovery = Recovery(shared, self.dispatch, self.waiting, self.sending, watcher)
+        self.workers = Workers(
+            shared, watcher, reader=reader, dispatch=self.dispatch, waiting=self.waiting, recovery=self._recovery,
+            waking=self.waking,
+        )  # fmt: skip
         self.fleet = Fleet(shared, waiting=self.queue)
         self.artefacts = Artefacts(shared)
-        self.looking = Looking(shared, problems=self.problems, run_row=self._run_row, find=self._find, queue=self.queue)
+        self.looking = Looking(shared, self.fleet, problems=self._problems)
 
     @classmethod
     @asynccontextmanager
@@ -209,15 +190,12 @@ class Control:
 
     async def lab(self) -> Json:
         """The name of the lab, its nodes as its workers tell, and what is wrong."""
-        async with self._shared.database.connection() as conn:
-            workers, asleep = await store.workers(conn), nodes.asleep(await nodes.rows(conn))
-        name = None if self._shared.lab is None else self._shared.lab.name
-        shadow = [job.name for s in self._shared.flows.values() for job in s.flow.jobs if job.shadow]
+        there = await self.fleet.standing()
         return {
-            "lab": name,
-            "nodes": questions.nodes(workers, asleep),
-            "problems": await self.problems(),
-            "shadow": shadow,
+            "lab": None if self._shared.lab is None else self._shared.lab.name,
+            "nodes": questions.nodes(there),
+            "problems": await self._problems(there),
+            "shadow": [job.name for s in self._shared.flows.values() for job in s.flow.jobs if job.shadow],
         }
 
     async def plan(self, files: Mapping[str, str], main: str, folder: str = "") -> Json:
@@ -273,7 +251,7 @@ class Control:
         return await self._switch(job, paused=False, by=by)
 
     async def _switch(self, job: str, *, paused: bool, by: str) -> Json:
-        scheduled = self._find(job)
+        scheduled = self._shared.find(job)
         async with self._shared.applying:
             if paused == (job in self._shared.paused):
                 return {"job": job, "paused": paused}
@@ -289,213 +267,30 @@ class Control:
         self._shared.tell()
         return {"job": job, "paused": paused}
 
-    def _find(self, job: str) -> Scheduled:
-        scheduled = self._shared.flow_of(job)
-        if scheduled is None:
-            near = get_close_matches(job[:100], self.looking.jobs(), n=3, cutoff=0.5)
-            raise NotFoundError(f"there is no job '{job[:80]}'", nearest=near, kind="job")
-        return scheduled
-
     # -- runs -----------------------------------------------------------------------------------------------------
 
     async def run_job(self, name: str, *, params: Mapping[str, str], only: bool = False, by: str) -> Json:
         """Start a job now, with what it needs before it and what needs it after it; `only`: nothing else."""
-        scheduled = self._find(name)
-        parameters.check(params)
-        jobs = [name] if only else dag.around(scheduled.flow, name)
-        given: Json = {"definition": scheduled.flow.digest, "params": dict(params)}
-        if len(jobs) < len(scheduled.flow.jobs):
-            given["only"] = jobs
-        now = self._shared.clock()
-        run = await self._shared.prefect.create_run(
-            scheduled.deployment, name=f"{name} by hand", due=now, idempotency_key=None, parameters=given
-        )
-        async with self._shared.database.connection() as conn:
-            new = store.NewRun(id=run, flow=scheduled.flow, due=None, trigger="manual", jobs=jobs, by=by, params=params)
-            await store.add_run(conn, new)
-            await store.add_events(conn, [("run.created", name, {"run": run, "by": by})])
-        self._shared.tell()
-        self._shared.arrived.set()
-        return {"run": {"id": run, "job": name, "flow": scheduled.flow.name, "jobs": jobs, "state": "scheduled"}}
+        return await runs.start(self._shared, self._shared.find(name), name, params=params, only=only, by=by)
 
     async def retry(self, run: str, *, failed: bool, by: str, job: str | None = None) -> Json:
         """Run it again, as the same run: all of it, or (`failed`) only what did not succeed, or that and `job` with all
         that comes after it. NotFoundError when the run has no such job."""
-        row = await self._run_row(run)
-        run = str(row["id"])
-        if row["state"] in ("scheduled", "pending", "running"):
-            raise RefusedError(f"run {run} has not ended", hint=f"Cancel it first: homelab run cancel {run}")
-        if await self._shared.prefect.read_run(run) is None:
-            raise RefusedError(
-                f"run {run} was never started ({row['state']})", hint=f"Start the job: homelab job run {row['flow']}"
-            )
-        if job is not None:
-            names = [one["job"] for one in (await questions.run(self._shared, row))["run"]["jobs"]]
-            if job not in names:
-                near = get_close_matches(job, names, n=2)
-                raise NotFoundError(f"run {run[:8]} has no job '{job[:60]}'", nearest=near, kind="job")
-        name = "AwaitingRetry" if failed and job is None else records.rerun_name(job)
-        state = records.StateProposal(
-            type="SCHEDULED", name=name, message=f"by {by}", scheduled_time=self._shared.clock()
-        )
-        await self._shared.prefect.set_state(run, state)
-        async with self._shared.database.connection() as conn:
-            await self.dispatch.reopen(conn, row, name)
-            await store.add_events(
-                conn, [("run.retried", row["flow"], {"run": run, "by": by, "failed": failed, "job": job})]
-            )
-        self._shared.tell()
-        self._shared.arrived.set()
-        return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}
+        row = await runs.find(self._shared, run)
+        return await runs.retry(self._shared, self.dispatch, row, failed=failed, by=by, job=job)
 
     async def cancel(self, run: str, by: str) -> Json:
         """End a run: what runs is told to stop, the rest does not start. RefusedError when it has ended."""
-        row = await self._run_row(run)
-        run = str(row["id"])
-        if row["state"] not in ("scheduled", "pending", "running"):
-            raise RefusedError(f"run {run} has ended already ({row['state']})")
-        reason = f"cancelled by {by}"
-        seen = await self._shared.prefect.read_run(run)
-        if row["state"] == "scheduled" and (seen is None or seen.state_type == "SCHEDULED"):
-            if seen is not None:
-                await self._shared.prefect.propose(run, records.proposal(RunState.CANCELLED, reason))
-            async with self._shared.database.connection() as conn:
-                await store.end_run(conn, run, "cancelled", reason)
-        else:
-            cancelling = records.StateProposal(type="CANCELLING", name="Cancelling", message=reason)
-            await self._shared.prefect.set_state(run, cancelling)
-        self._shared.wake_workers({"kind": "cancel", "run": run, "reason": reason}, node=row["node"])
-        async with self._shared.database.connection() as conn:
-            await store.add_events(conn, [("run.cancelled", row["flow"], {"run": run, "by": by})])
-        self._shared.tell()
-        return {"run": {"id": run, "flow": row["flow"], "state": "cancelled"}}
+        return await runs.cancel(self._shared, await runs.find(self._shared, run), by=by)
 
     async def restore(self, run: str, by: str) -> Json:
         """Take the cancelling of a run back whose instant is still to come: it starts then. RefusedError otherwise."""
-        row = await self._run_row(run)
-        run = str(row["id"])
-        if not preview.is_restorable(row, self._shared.clock()) or await self._shared.prefect.read_run(run) is None:
-            raise RefusedError(
-                f"run {run} was not cancelled ahead of its instant", hint=f"Run it again: homelab run retry {run}"
-            )
-        state = records.StateProposal(
-            type="SCHEDULED", name="Scheduled", message=f"restored by {by}", scheduled_time=row["due"]
-        )
-        await self._shared.prefect.set_state(run, state)
-        async with self._shared.database.connection() as conn:
-            await store.reopen_run(conn, run, {})
-            await store.add_events(conn, [("run.restored", row["flow"], {"run": run, "by": by})])
-        self._shared.tell()
-        return {"run": {"id": run, "flow": row["flow"], "state": "scheduled"}}
-
-    async def _run_row(self, run: str) -> Json:
-        """The run of that id, or of the only id that begins so."""
-        async with self._shared.database.connection() as conn:
-            row = await store.run_row(conn, run)
-            alike = [] if row is not None or not RUN_PREFIX.fullmatch(run) else await store.runs_beginning(conn, run)
-            if len(alike) == 1:
-                row = await store.run_row(conn, alike[0])
-        if len(alike) > 1:
-            raise InputError(f"'{run}' is the beginning of several runs", hint="Such as " + ", ".join(alike))
-        if row is None:
-            async with self._shared.database.connection() as conn:
-                near = await history.runs_like(conn, run)
-            hint = "" if near else "Runs are kept for 60 days. See: homelab run ls"
-            raise NotFoundError(f"there is no run '{run[:80]}'", hint=hint, nearest=near, kind="run")
-        return row
-
-    # -- workers --------------------------------------------------------------------------------------------------
-
-    async def take_reports(self, taken: list[Json]) -> Json:
-        """Enter what a worker reports; each report once."""
-        try:
-            async with self._shared.database.connection() as conn:
-                entered = await reports.take(conn, taken, self._watcher)
-        except (KeyError, TypeError, ValueError, *UNFIT) as error:
-            raise InputError(f"a report cannot be entered: {error}".strip()[:300]) from error
-        for report in taken:
-            if str(report["kind"]).startswith("run."):
-                self.dispatch.begun(str(report["run"]))
-        self._shared.tell()
-        if entered.is_room:
-            self.waiting.changed.set()
-        ended = entered.ended
-        if any(name in ended or any(c.job in ended for c in s.conditions) for name, s in self._shared.flows.items()):
-            self._shared.unsettled = True
-            self._shared.changed.set()
-        return {"taken": len(taken)}
-
-    async def heartbeat(self, body: Json, *, node: str | None = None) -> Json:
-        """A worker is alive; the answer holds what it should know. `node`: the one whose token came with it, None on
-        this machine. RefusedError: another of its name is alive."""
-        came = time.monotonic()
-        try:
-            async with self._shared.database.connection() as conn:
-                joined = None if node is not None else await store.joined_node(conn, body["node"])
-                other = None if joined else await store.beat(conn, body)
-                told = {} if joined or other is not None else await self._hear(conn, body, came)
-        except (KeyError, TypeError, ValueError, *UNFIT) as error:
-            raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
-        if joined:
-            raise RefusedError(
-                f"there is a node '{joined}' on another machine",
-                hint="Give this worker another name: homelab worker --name",
-            )
-        if other is not None:
-            raise RefusedError(
-                f"worker '{body['worker']}' is already at work (pid {other['pid']} on {other['node']})",
-                hint="Give this one another name, or stop that one.",
-            )
-        queues = {} if self._shared.lab is None else dict(self._shared.lab.queues)
-        if self._reader.is_news(str(body["node"])):
-            self._shared.arrived.set()
-        return {"ok": True, "queues": queues, "version": __version__, **told}
-
-    async def _hear(self, conn: Connection, body: Json, came: float) -> Json:
-        """What the node tells of itself; what it should know of that. `came`: when, on the monotonic clock."""
-        declared = self._shared.declared(str(body["node"]))
-        told = heartbeats.read(body, declared)
-        now = await nodes.clock(conn)
-        skew_s = heartbeats.skew_s(told, database=now, since_s=time.monotonic() - came)
-        if skew_s is not None:
-            skew_s = self._clocks.heard(told.beat.name, skew_s)
-        epoch = await nodes.beat(conn, replace(told.beat, skew_s=skew_s))
-        if not told.beat.asleep:
-            self.waking.heard(told.beat.name)
-        if told.slept_s:
-            await store.add_events(conn, [("node.slept", told.beat.name, {"seconds": told.slept_s})])
-            self._shared.tell()
-        tokens = [int(token) for token in body.get("leases", ())]
-        kept = await leases.renew(conn, told.beat.name, epoch, tokens) if tokens else set[int]()
-        lost = [token for token in tokens if token not in kept]
-        gone = await store.gone(conn, told.beat.name, runs) if (runs := _runs_of(body)) else []
-        await self._recovery.revive(conn, told.beat.name, _jobs_of(body))
-        sense = self._wanted.to_sense(self._shared.flows, declared)
-        return {"epoch": epoch, "lost": lost, "gone": gone, "sense": sense}
-
-    async def wake(self, worker: str) -> list[dict[str, str]]:
-        """The commands for a worker, as soon as there are some; after 25 s, none."""
-        queue = self._shared.commands.setdefault(worker, asyncio.Queue(100))
-        try:
-            async with asyncio.timeout(WAKE_S):
-                commands = [await queue.get()]
-        except TimeoutError:
-            return []
-        while not queue.empty():
-            commands.append(queue.get_nowait())
-        return commands
+        return await runs.restore(self._shared, await runs.find(self._shared, run), by=by)
 
     async def queue(self) -> list[Json]:
         """What waits for a node, or for room on one, and why each node does not take it: first the runs that no node
         can take. `{work, run, job, since, priority, node, reasons: [{node, code, reason}]}` each."""
         return self.dispatch.queue() + self.waiting.listing()
-
-    async def definition(self, digest: str) -> str:
-        async with self._shared.database.connection() as conn:
-            body = await store.definition(conn, digest)
-        if body is None:
-            raise NotFoundError(f"there is no definition {digest}")
-        return body
 
     # -- questions ------------------------------------------------------------------------------------------------
 
@@ -503,18 +298,19 @@ class Control:
         return await questions.jobs(self._shared, self._shared.clock())
 
     async def job(self, name: str) -> Json:
-        return await questions.job(self._shared, self._find(name), name, self._shared.clock())
+        return await questions.job(self._shared, self._shared.find(name), name, self._shared.clock())
 
     async def why(self, job: str) -> Json:
-        scheduled = self._find(job)
-        async with self._shared.database.connection() as conn:
-            never = self._impossibles.now(await nodes.rows(conn)).get(job, ())
-        impossible = [one.message for one in never]
+        scheduled = self._shared.find(job)
+        there = await self.fleet.standing()
+        impossible = [one.message for one in self._impossibles.now(there.rows.values()).get(job, ())]
         waiting = [one for one in await self.fleet.queue() if one["job"] == job]
         now = self._shared.clock()
-        found = await questions.why(self._shared, scheduled, job, now, impossible=impossible, waiting=waiting)
+        found = await questions.why(
+            self._shared, scheduled, job, now, is_alive=there.is_alive, impossible=impossible, waiting=waiting
+        )
         if not impossible and not waiting:
-            found["reasons"] += await self.fleet.where(job)
+            found["reasons"] += self.fleet.where(job, there)
         return found
 
     async def graph(self) -> Json:
@@ -532,7 +328,7 @@ class Control:
         return await questions.runs(self._shared, job=job, state=state, since=since, until=until, limit=limit)
 
     async def run(self, id: str) -> Json:  # noqa: A002 - the name is the contract's
-        return await questions.run(self._shared, await self._run_row(id))
+        return await questions.run(self._shared, await runs.find(self._shared, id))
 
     async def events(self, after: int | None) -> AsyncGenerator[Json]:
         """Events in the order of their numbers, from `after` on (None: from now). Never ends by itself."""
@@ -554,15 +350,18 @@ class Control:
                     await asyncio.sleep(0.1)
 
     async def problems(self) -> list[Json]:
+        return await self._problems(await self.fleet.standing())
+
+    async def _problems(self, there: Standing) -> list[Json]:
         async with self._shared.database.connection() as conn:
             told = await self._watcher.problems(conn, self._shared.clock())
-            workers, fleet = await store.workers(conn), await nodes.rows(conn)
-        of_nodes = await self.fleet.problems()
-        gone = {one["node"] for one in of_nodes if one["code"] == "node-unreachable"}
-        silent = {worker["name"] for worker in workers if worker["node"] in gone}  # its machine says it already
-        found = questions.problems(self._shared, workers, nodes.asleep(fleet))
-        kept = [one for one in found if one["code"] != "worker-silent" or one["subject"] not in silent]
-        return kept + of_nodes + self._impossibles.problems(fleet) + self.waking.problems() + told
+        return [
+            *questions.problems(self._shared, there),
+            *self.fleet.problems(there),
+            *self._impossibles.problems(there.rows.values()),
+            *self.waking.problems(),
+            *told,
+        ]
 
     async def notifications(self, *, limit: int = 100) -> list[Json]:
         async with self._shared.database.connection() as conn:
@@ -572,13 +371,3 @@ class Control:
         del by  # the API keeps the audit
         async with self._shared.database.connection() as conn:
             return await self._watcher.test(conn, self._shared.clock())
-
-
-def _runs_of(body: Json) -> list[str]:
-    """The runs that a heartbeat names: those at work, and those that an earlier worker left."""
-    return [*(str(one["run"]) for one in body.get("running", ())), *map(str, body.get("runs", ()))]
-
-
-def _jobs_of(body: Json) -> dict[str, list[str]]:
-    """Run -> the jobs of it that a heartbeat says run."""
-    return {str(one["run"]): [str(job) for job in one["jobs"]] for one in body.get("running", ()) if one.get("jobs")}

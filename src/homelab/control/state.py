@@ -7,11 +7,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from functools import cached_property
 
 from homelab.control import freshness, ledger, store
 from homelab.core import schedule as schedules
 from homelab.core.capacity import Capacity
+from homelab.core.errors import NotFoundError
 from homelab.core.jobs import Flow, effective_schedules
 from homelab.core.labfile import Lab
 from homelab.core.labfile.fleet import fleet_of
@@ -92,6 +94,15 @@ class Shared:
 
     def flow_of(self, job: str) -> Scheduled | None:
         return next((s for s in self.flows.values() if job in s.jobs), None)
+
+    def find(self, job: str) -> Scheduled:
+        """The flow that has the job. NotFoundError when there is none."""
+        scheduled = self.flow_of(job)
+        if scheduled is None:
+            names = [name for one in self.flows.values() for name in one.jobs]
+            near = get_close_matches(job[:100], names, n=3, cutoff=0.5)
+            raise NotFoundError(f"there is no job '{job[:80]}'", nearest=near, kind="job")
+        return scheduled
 
     def declared(self, node: str) -> Capacity | None:
         """What the lab file says that the node has; None when it does not name it."""

@@ -7,7 +7,6 @@ A message may be lost, and a machine takes a minute to wake: it is asked again, 
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 import psutil
@@ -15,9 +14,8 @@ import structlog
 
 from homelab.control import nodes, store
 from homelab.control.state import Shared
-from homelab.core.errors import NotFoundError, RefusedError
+from homelab.core.errors import RefusedError
 from homelab.core.labfile.waking import Wake, wake_of
-from homelab.db.pool import Connection
 
 log = structlog.get_logger()
 
@@ -75,7 +73,7 @@ class Waking:
         """Ask the node to wake, if it is time for that: `{node, sent, tries, message}`. `by`: a person, who is never
         told to wait. NotFoundError: no such node; RefusedError: it cannot be woken, or the message cannot be sent."""
         async with self._shared.database.connection() as conn:
-            row = await self._row(conn, node)
+            row = nodes.named({row["name"]: row for row in await nodes.rows(conn)}, node)
             if not nodes.is_away(row):
                 return {"node": node, "sent": False, "tries": 0, "message": f"{node} is awake"}
             wake = wake_of(row["wake"])
@@ -116,13 +114,6 @@ class Waking:
 
     def _said(self, node: str, tries: Tries, message: str) -> Json:
         return {"node": node, "sent": False, "tries": tries.count, "message": message}
-
-    async def _row(self, conn: Connection, node: str) -> store.Row:
-        known = {row["name"]: row for row in await nodes.rows(conn)}
-        if node not in known:
-            near = get_close_matches(node[:100], known, n=3, cutoff=0.5)
-            raise NotFoundError(f"there is no node '{node[:80]}'", nearest=near, kind="node")
-        return known[node]
 
 
 def send(wake: Wake) -> None:

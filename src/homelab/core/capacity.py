@@ -93,6 +93,11 @@ def text(resource: str, value: int, *, up: bool = False) -> str:
     return f"{value} B"
 
 
+def brief(resource: str, value: int) -> str:
+    """`12G`, `2.5`: as short as a column needs."""
+    return text(resource, value).replace(" ", "").replace("iB", "")
+
+
 def said(resource: str, value: int) -> str:
     """`2 cores`, `1 slot`, `4 GiB memory`."""
     name = noun(resource)
@@ -143,6 +148,12 @@ def of_number(resource: str, value: float) -> int:
 def to_json(amounts: Amounts) -> dict[str, int | float]:
     """`memory` -> `memory_bytes`, `cpu` -> `cpu`; sorted by name. Thousandths become numbers of units."""
     return {f"{name}_bytes" if is_bytes(name) else name: number(name, value) for name, value in sorted(amounts.items())}
+
+
+def of_json(amounts: Mapping[str, float]) -> dict[str, int]:
+    """The opposite of `to_json`."""
+    named = ((name.removesuffix("_bytes"), value) for name, value in amounts.items())
+    return {name: of_number(name, value) for name, value in named}
 
 
 def add(left: Amounts, right: Amounts) -> dict[str, int]:

@@ -37,14 +37,16 @@ class RunState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self not in _OPEN
+        return self not in OPEN
 
     @property
     def is_failure(self) -> bool:
-        return self in (RunState.FAILED, RunState.TIMED_OUT, RunState.CRASHED)
+        return self in FAILURES
 
 
-_OPEN = frozenset({RunState.SCHEDULED, RunState.PENDING, RunState.RUNNING, RunState.RETRYING})
+OPEN = frozenset({RunState.SCHEDULED, RunState.PENDING, RunState.RUNNING, RunState.RETRYING})
+FAILURES = frozenset({RunState.FAILED, RunState.TIMED_OUT, RunState.CRASHED})
+"""Each is equal to its text, so that a state as the API gives it may be looked for."""
 
 When = Literal["success", "always", "failure"]
 Overlap = Literal["allow", "forbid", "queue"]

@@ -20,6 +20,8 @@ from homelab.core.times import iso
 from homelab.flows.records import StateProposal, clean
 
 API_VERSION = "0.8.4"
+POOL = "homelab"
+"""The work pool of the lab."""
 _DEPLOYMENT = "homelab"
 _LOG_MESSAGE_LIMIT = 20_000
 DUE_RUNS = 200

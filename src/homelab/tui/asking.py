@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from homelab.console import words
+from homelab.core.jobs import OPEN
 from homelab.tui.layout import Place
-from homelab.tui.run import OPEN
 from homelab.tui.view import part
 
 Json = dict[str, Any]

@@ -8,9 +8,10 @@ from typing import Any
 
 from homelab.console import words
 from homelab.core.errors import NotFoundError
+from homelab.core.jobs import OPEN
 from homelab.tui import marks
 from homelab.tui.layout import Line, Place, Span, clean, line
-from homelab.tui.run import OPEN, chosen
+from homelab.tui.run import chosen
 from homelab.tui.view import Door, Frame, Json, Page, View, part
 
 WINDOW = 500

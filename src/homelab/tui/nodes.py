@@ -5,6 +5,7 @@ from typing import Any
 from homelab.console import words
 from homelab.core import capacity
 from homelab.core.capacity import CPU, GPU_MEMORY, MEMORY, SLOTS
+from homelab.core.placement.usage import sums
 from homelab.tui import marks
 from homelab.tui.layout import (
     BLANK,
@@ -97,12 +98,9 @@ def _row(node: dict[str, Any]) -> Row:
 def _share(node: dict[str, Any], resource: str) -> Cell:
     """A bar and `used/total`; ordered by how full it is."""
     bars = [one for one in node["resources"] if one["resource"] == resource]
-    total = sum(float(one["total"]) for one in bars)
+    lab, others, total = sums(bars)
     if total <= 0:
         return Cell(spans=(("–", "idle"),))
-    held = [part for one in bars for part in one["held"]]
-    others = sum(float(part["amount"]) for part in held if part["kind"] == "others")
-    lab = sum(float(part["amount"]) for part in held) - others
     first, second = capacity.cells((lab, others), total, BAR)
     told = f" {_short(resource, lab + others)}/{_short(resource, total)}"
     spans: tuple[Span, ...] = (
@@ -112,7 +110,7 @@ def _share(node: dict[str, Any], resource: str) -> Cell:
 
 
 def _short(resource: str, amount: float) -> str:
-    return capacity.text(resource, capacity.of_number(resource, amount)).replace(" ", "").replace("iB", "")
+    return capacity.brief(resource, capacity.of_number(resource, amount))
 
 
 def _details(node: dict[str, Any], frame: Frame) -> list[Line]:
@@ -122,7 +120,7 @@ def _details(node: dict[str, Any], frame: Frame) -> list[Line]:
     made: list[Line] = []
     for text, tone in [*((text, "idle") for text in node["why"]), *_troubles(node)]:
         made += [line("    ", (part, tone), key=key, target=target) for part in wrap(words.stamps(text), room)]
-    owners = [f"{one['owner']} {_held(one['amounts'])}" for one in node["holders"]]
+    owners = [f"{one['owner']} {capacity.telling(capacity.of_json(one['amounts']))}" for one in node["holders"]]
     made += [line("    ", (part, "idle"), key=key, target=target) for part in wrap(" · ".join(owners), room, most=4)]
     return made
 
@@ -130,11 +128,6 @@ def _details(node: dict[str, Any], frame: Frame) -> list[Line]:
 def _troubles(node: dict[str, Any]) -> list[Span]:
     """What is wrong beyond what its state says already."""
     return [(p["message"], "warn") for p in node["problems"] if p["code"] not in ("node-unreachable", "node-drained")]
-
-
-def _held(amounts: dict[str, float]) -> str:
-    names = {name.removesuffix("_bytes"): value for name, value in amounts.items()}
-    return capacity.telling({name: capacity.of_number(name, value) for name, value in names.items()})
 
 
 def _queue(waits: list[dict[str, Any]], frame: Frame) -> list[Line]:

@@ -4,12 +4,10 @@ from datetime import datetime
 from typing import Any
 
 from homelab.console import words
+from homelab.core.jobs import OPEN
 from homelab.tui import marks
 from homelab.tui.layout import BLANK, Line, Place, Span, Target, clean, cut, fit, line, wrap
 from homelab.tui.view import Door, Frame, Json, Page, View, part
-
-URGENT = ("failed", "timed_out", "crashed", "running", "retrying")
-OPEN = ("scheduled", "pending", "running", "retrying")
 
 
 def load(door: Door, place: Place) -> Json:
@@ -17,17 +15,8 @@ def load(door: Door, place: Place) -> Json:
 
 
 def chosen(jobs: list[dict[str, Any]], wanted: str) -> str:
-    """The job that a person most likely asks about: the one named, else what failed, else what runs, else the last
-    that began; "" when there are none."""
-    names = [job["job"] for job in jobs]
-    if wanted in names:
-        return wanted
-    for state in URGENT:
-        for job in jobs:
-            if job["state"] == state:
-                return job["job"]
-    begun = [job["job"] for job in jobs if job["started"]]
-    return (begun or names or [""])[-1]
+    """The name of the job that is asked about; "" when there are none."""
+    return words.asked_about(jobs, wanted)["job"] if jobs else ""
 
 
 def draw(answer: Json, place: Place, frame: Frame) -> Page:

@@ -105,5 +105,4 @@ def look(one: Json, colours: Mapping[str, str]) -> str:
 
 def held(amounts: Mapping[str, float], *, most: int = 9) -> str:
     """`6 GiB memory, 4 cores, 1 slot`: the amounts of a lease, as the API names them."""
-    names = {name.removesuffix("_bytes"): value for name, value in amounts.items()}
-    return capacity.telling({n: capacity.of_number(n, value) for n, value in names.items()}, most=most) or "–"
+    return capacity.telling(capacity.of_json(amounts), most=most) or "–"

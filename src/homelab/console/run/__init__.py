@@ -28,22 +28,6 @@ FAILED_LINES = 20
 SHOWN_LINES = 300
 NO_LOG: dict[str, Any] = {"attempt": 0, "attempts": [], "start": 0, "end": 0, "size": 0, "lines": []}
 """Of a job that has not begun: the page waits for its first line."""
-_URGENT = ("failed", "timed_out", "crashed", "running", "retrying")
-
-
-def selected(run: dict[str, Any], wanted: str | None) -> dict[str, Any]:
-    """The job that a person most likely asks about: the one named, else what failed, else what runs, else the last
-    that did something."""
-    jobs: list[dict[str, Any]] = run["jobs"]
-    for job in jobs:
-        if job["job"] == wanted:
-            return job
-    for state in _URGENT:
-        for job in jobs:
-            if job["state"] == state:
-                return job
-    begun = [job for job in jobs if job["started"]]
-    return begun[-1] if begun else jobs[0]
 
 
 def timeline(run: dict[str, Any], now: datetime) -> tuple[float, dict[str, tuple[float, float]]]:
@@ -72,7 +56,7 @@ def picture_of(run: dict[str, Any], chosen: str) -> Any:
 
 def told(run: dict[str, Any], files: Sequence[dict[str, Any]], wanted: str | None, now: datetime) -> dict[str, Any]:
     """All of a run's page but its log."""
-    chosen = selected(run, wanted)
+    chosen = words.asked_about(run["jobs"], wanted)
     whole_s, bars = timeline(run, now)
     usual = {job["job"]: job["usual_s"] for job in run["jobs"]}
     return {

@@ -21,9 +21,9 @@ from homelab.control.api.answers import HttpError, read_bytes
 from homelab.control.api.auth import forwarded_free, origin_of
 from homelab.control.api.prefect_proxy import GONE, basic, opened, upstream_path
 from homelab.control.api.routing import Asked, Route, Site
-from homelab.control.applying import POOL
 from homelab.control.gateway import Demand, demand, event_subjects
 from homelab.control.noderuns import NodeRuns
+from homelab.flows.api import POOL
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _REMEMBERED = 4096
@@ -177,7 +177,7 @@ class Gateway:
         return _passed(got)
 
     async def _own(self, key: str, entries: list[dict[str, Any]], node: str) -> list[dict[str, Any]]:
-        ids = [str(entry["flow_run"]["id"] if key == "due" else entry.get(key)) for entry in entries]
+        ids = [str(entry.get(key)) for entry in entries]
         known = await self._runs.nodes_of(ids)
         return [entry for run, entry in zip(ids, entries, strict=True) if known.get(run) == node]
 

@@ -7,7 +7,6 @@ from typing import Any, cast
 
 from starlette.responses import Response
 
-from homelab.control import joining
 from homelab.control.api import shapes, shapes_fleet
 from homelab.control.api.answers import HttpError, answer, flag, number, read_json, text_field, texts
 from homelab.control.api.routing import Asked, Route, one_of, whole
@@ -54,11 +53,9 @@ async def remove(asked: Asked) -> Response:
 
 
 async def removed(asked: Asked, name: str, *, force: bool) -> dict[str, Any]:
-    """Remove a node, and revoke its token: nothing that comes from it counts any more."""
-    access = asked.site.access
-    has_token = await joining.has_joined(access, name)
-    gone = await asked.site.control.fleet.remove(name, force=force, by=asked.by, has_token=has_token)
-    await joining.revoke(access, name)
+    """Remove a node: nothing that comes from it counts any more."""
+    gone = await asked.site.control.fleet.remove(name, force=force, by=asked.by)
+    asked.site.access.forget()
     return gone
 
 

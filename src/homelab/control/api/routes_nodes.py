@@ -15,7 +15,6 @@ from homelab.control.api import shapes_nodes
 from homelab.control.api.answers import HttpError, answer, read_json, text_field
 from homelab.control.api.auth import RateLimit, caller_of, origin_of
 from homelab.control.api.routing import Asked, Route
-from homelab.control.rows import rows
 from homelab.core.capacity import Capacity, capacity_of
 from homelab.core.errors import RefusedError
 from homelab.core.jointoken import JoinToken
@@ -98,20 +97,18 @@ def _lab(asked: Asked) -> dict[str, Any]:
 
 async def this_node(asked: Asked) -> Response:
     name = str(asked.identity.node)
-    async with asked.site.access.pool.connection() as conn:
-        found = await rows(
-            conn, "select extract(epoch from now() - last_seen)::float8, pid from worker where name = %s", (name,)
-        )
-    age, pid = found[0] if found else (None, None)
-    return answer({"name": name, **_lab(asked), "heartbeat_age_s": age, "pid": pid})
+    there = await asked.site.control.fleet.standing()
+    age_s = there.rows[name]["age_s"] if name in there.rows else None
+    return answer({"name": name, **_lab(asked), "state": there.state(name), "heartbeat_age_s": age_s})
 
 
 async def leave(asked: Asked) -> Response:
     name = str(asked.identity.node)
-    await joining.revoke(asked.site.access, name)
     async with asked.site.access.pool.connection() as conn:
+        await joining.revoke(conn, name)
         await store.forget_workers_on(conn, name)
         await nodes.forget(conn, name)
+    asked.site.access.forget()
     return answer({"left": name})
 
 

@@ -25,8 +25,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 async def heartbeat(asked: Asked) -> Response:
     body = await read_json(asked.request)
     await check_names(asked, body.get("worker"), body.get("node"))
-    made = await asked.site.control.heartbeat(without_nul(body), node=asked.identity.node)
-    return answer(made or {"ok": True})
+    return answer(await asked.site.control.workers.heartbeat(without_nul(body), node=asked.identity.node))
 
 
 async def wake(asked: Asked) -> Response:
@@ -34,7 +33,7 @@ async def wake(asked: Asked) -> Response:
     if not worker or len(worker) > 200:
         raise HttpError(400, "input", "'worker' must name the worker")
     await check_names(asked, worker)
-    return answer({"commands": await asked.site.control.wake(worker)})
+    return answer({"commands": await asked.site.control.workers.commands(worker)})
 
 
 async def due(asked: Asked) -> Response:
@@ -118,8 +117,7 @@ async def reports(asked: Asked) -> Response:
         raise HttpError(400, "input", "each report is an object with an 'id'")
     told = cast("list[dict[str, Any]]", without_nul(taken))
     await _check_reports(asked, told)
-    made = await asked.site.control.take_reports(told)
-    return answer(made if made is not None else {"taken": len(taken)})
+    return answer(await asked.site.control.workers.take_reports(told))
 
 
 async def _check_reports(asked: Asked, told: list[dict[str, Any]]) -> None:
@@ -146,7 +144,7 @@ async def definition(asked: Asked) -> Response:
     node = asked.identity.node
     if node is not None and not await asked.site.control.node_runs.may_read(digest, node):
         raise await refuse(asked, "no run of this node is of that definition")
-    text = await asked.site.control.definition(digest)
+    text = await asked.site.control.workers.definition(digest)
     return Response(text, media_type="application/json", headers={"Cache-Control": "max-age=31536000, immutable"})
 
 

@@ -7,12 +7,13 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from homelab.core.jobs import RunState
+from homelab.core.placement import State
 
 
 class Machine(TypedDict):
     name: str
     worker: str
-    state: Literal["ready", "unreachable"]
+    state: State
     heartbeat_age_s: float
     slots: int
     running: list[dict[str, Any]]

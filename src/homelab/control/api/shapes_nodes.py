@@ -6,6 +6,8 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from homelab.core.placement import State
+
 NodeName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 
 
@@ -47,8 +49,8 @@ class ThisNode(TypedDict):
     lab: str
     lab_name: str
     version: Annotated[str, Field(description="of control")]
-    heartbeat_age_s: float | None
-    pid: Annotated[int | None, Field(description="of the worker that was heard last")]
+    state: State
+    heartbeat_age_s: Annotated[float | None, Field(description="None: never heard of")]
 
 
 class Left(TypedDict):

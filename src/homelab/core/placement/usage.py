@@ -1,6 +1,6 @@
 """Who holds what of a node, resource by resource: what a bar of its capacity shows. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,6 +48,19 @@ class Usage:
             "free": number(self.resource, self.free),
             "held": [{"owner": h.owner, "kind": h.kind, "amount": number(self.resource, h.amount)} for h in self.held],
         }
+
+
+def sums(resources: Iterable[Mapping[str, Any]]) -> tuple[float, float, float]:
+    """Of usages as JSON, all of one resource: what the lab holds, what other programs hold, how much there is."""
+    lab = others = total = 0.0
+    for one in resources:
+        total += one["total"]
+        for part in one["held"]:
+            if part["kind"] == "others":
+                others += part["amount"]
+            else:
+                lab += part["amount"]
+    return lab, others, total
 
 
 def usage(room: Room) -> tuple[Usage, ...]:
