@@ -154,6 +154,7 @@ async def test_the_control_plane_s_own_machine_is_not_removed_while_it_works(sit
     [
         ("drain", "Nothing new starts on mac4, until somebody undrains it.", False, "undrain"),
         ("undrain", "mac4 is not drained: nothing would change.", False, "drain"),
+        ("wake", "mac4 is awake: nothing would be sent.", False, ""),
         ("remove", "The lab forgets mac4: what it is, what it held. It must join anew to come back.", True, ""),
     ],
 )
@@ -161,6 +162,20 @@ async def test_each_act_is_told_before_it_is_done(site: Site, action: str, says:
     status, answer = await ask(site, "GET", f"/nodes/mac4/preview?action={action}", scope="read")
     assert status == 200
     assert (answer["will"][0], answer["is_grave"], answer["undo"]) == (says, grave, undo)
+
+
+async def test_waking_is_told_by_what_the_lab_file_gives(site: Site) -> None:
+    async with site.control.database.connection() as conn:
+        await conn.execute("update node set asleep = true where name in ('mac3', 'mac4')")
+        await conn.execute("update node set wake = 'aa:bb:cc:dd:ee:ff' where name = 'mac4'")
+    mac3, mac4 = await node_of(site, "mac3"), await node_of(site, "mac4")
+    assert [(one["state"], one["is_away"], one["wakeable"]) for one in (mac3, mac4)] == [
+        ("asleep", True, False), ("asleep", True, True),
+    ]  # fmt: skip
+    _, answer = await ask(site, "GET", "/nodes/mac3/preview?action=wake", scope="read")
+    assert answer["will"] == ["mac3 cannot be woken: the lab file gives no address for it. Nothing would be sent."]
+    _, answer = await ask(site, "GET", "/nodes/mac4/preview?action=wake", scope="read")
+    assert answer["will"][0] == "The message that wakes mac4 is sent to the address that the lab file gives."
 
 
 async def test_what_waits_has_a_reason_on_each_node(site: Site) -> None:

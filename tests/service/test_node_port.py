@@ -320,7 +320,6 @@ async def test_what_is_about_another_node_s_run_is_refused_whole_and_noted(site:
         ("POST", "/api/v1/worker/reports", {"reports": [report]}),
         ("POST", "/api/v1/worker/reports", {"reports": [{**report, "run": own, "node": other}]}),
         ("POST", "/api/v1/worker/heartbeat", heartbeat(other)),
-        ("POST", "/api/v1/worker/heartbeat", {**heartbeat(mine), "node": other}),
         ("GET", f"/api/v1/worker/wake?worker={other}", None),
         ("GET", f"/api/v1/definitions/{'a' * 64}", None),
     ]  # fmt: skip
@@ -391,6 +390,37 @@ async def test_of_a_run_of_which_an_attempt_was_sent_to_it_a_node_tells_that_and
     [answer] = await site.control.sending.ask([{**sent, "token": lease}])
     assert (answer["state"], answer["pid"]) == ("started", 7), "what another node told of it does not count"
     assert await _within(lambda: site.prefect.logs(run)) == ["from afar"]
+
+
+async def test_what_a_node_asks_again_and_again_of_a_run_that_is_not_its_own_is_noted_once(site: Site) -> None:
+    mine, other = name(), name()
+    token = await site.node(mine)
+    await site.node(other)
+    foreign, nobody_s = await site.run(node=other), await site.run()
+    before = len(await site.audit())
+    async with site.client(token) as http:
+        for _ in range(3):
+            for run, status in ((foreign, 403), (nobody_s, 409)):
+                got = await http.put(f"/api/v1/worker/logs/{run}/far.1?offset=0", content=b"forged")
+                assert got.status_code == status, got.text
+        assert (await http.post("/api/v1/worker/heartbeat", json=heartbeat(mine))).status_code == 200
+        for _ in range(3):
+            copy = {**heartbeat(mine), "pid": 77, "started": "2026-01-01T00:00:00Z"}
+            assert (await http.post("/api/v1/worker/heartbeat", json=copy)).status_code == 409
+    lines = (await site.audit())[: len(await site.audit()) - before]
+    assert [(e["who"], e["action"].split("/")[4], e["result"]) for e in reversed(lines)] == [
+        (f"node {mine}", "logs", "forbidden"), (f"node {mine}", "logs", "refused"),
+        (f"node {mine}", "heartbeat", "refused"),
+    ]  # fmt: skip
+
+
+async def test_whoever_tries_a_thousand_tokens_does_not_fill_the_audit(site: Site) -> None:
+    before = len(await site.audit())
+    async with site.client() as http:
+        for n in range(100):
+            headers = {"Authorization": f"Bearer forged-{n}"}
+            assert (await http.get("/api/v1/node", headers=headers)).status_code == 401
+    assert 0 < len(await site.audit()) - before <= 60
 
 
 async def test_no_route_takes_the_name_of_another_node(site: Site) -> None:

@@ -1,6 +1,7 @@
 """The machines in a real Chromium: drained and given back with keys alone, removed after a page that says what is lost,
 true by themselves, nothing to press for who may only look."""
 
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -89,6 +90,30 @@ async def test_work_that_came_since_the_page_was_made_is_not_given_up_unasked(si
         await page.get_by_role("button", name="Remove it").click()
         await expect(page.get_by_role("alert")).to_contain_text("node mac3 holds work: late")
         await expect(page.get_by_role("button", name="Give up its work, remove it")).to_be_visible()
+
+
+async def test_a_machine_that_sleeps_is_woken_by_whoever_may(site: Site, browser: Browser) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as card:
+        card.bind(("127.0.0.1", 0))
+        card.settimeout(5)
+        address = f"aa:bb:cc:dd:ee:0f@127.0.0.1:{card.getsockname()[1]}"
+        async with tab(browser, site.url, cookie=await site.sign_in("operate")) as page:
+            await page.goto(f"{site.url}/nodes/mac4")
+            wake = page.get_by_role("link", name="Wake")
+            await expect(wake).to_have_count(0)
+            async with site.control.database.connection() as conn:
+                await conn.execute("update node set asleep = true, wake = %s where name = 'mac4'", (address,))
+            await expect(wake).to_be_visible(timeout=20_000)  # the page keeps itself true
+            await wake.click()
+            await expect(page.locator(".will")).to_contain_text("The message that wakes mac4 is sent")
+            await page.get_by_role("button", name="Wake it").click()
+            await expect(page.locator(".notice.good")).to_contain_text("It was asked to wake")
+            assert card.recv(200) == b"\xff" * 6 + bytes.fromhex("aabbccddee0f") * 16
+    noted = [e for e in await site.access.audit(limit=5) if e["action"] == "POST /nodes/{name}/wake"]
+    assert [(e["subject"], e["result"]) for e in noted] == [("mac4", "done")]
+    async with tab(browser, site.url, cookie=await site.sign_in("read")) as page:
+        await page.goto(f"{site.url}/nodes/mac4")
+        await expect(page.get_by_role("link", name="Wake")).to_have_count(0)
 
 
 async def test_bars_and_states_stay_true_while_one_looks(site: Site, browser: Browser) -> None:

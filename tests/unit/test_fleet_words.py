@@ -18,7 +18,7 @@ GIB = 1 << 30
 
 def a_node(**facts: Any) -> dict[str, Any]:
     base = {"name": "mac4", "state": "ready", "heard": NOW, "wanted": "ready", "wanted_by": "", "wanted_since": None}
-    return {**base, "skew_s": None, "version": "", **facts}
+    return {**base, "skew_s": None, "version": "", "told_sleep": False, "wakeable": False, **facts}
 
 
 def codes(node: dict[str, Any], version: str = "1.4.0") -> list[str]:
@@ -44,6 +44,16 @@ def test_a_silent_node_says_since_when_and_what_becomes_of_its_work() -> None:
     first, second = nodewords.why(silent, held=1)
     assert "since 2026-05-01T11:55:00Z" in first
     assert second == "1 piece of work on it is given up soon, and run elsewhere where that is allowed."
+
+
+def test_a_machine_that_sleeps_says_how_that_is_known_and_what_becomes_of_work() -> None:
+    assert nodewords.why(a_node(state="asleep", told_sleep=True, wakeable=True), held=0) == [
+        "It said that it goes to sleep.", "What only it can do wakes it.",
+    ]  # fmt: skip
+    assert nodewords.why(a_node(state="asleep"), held=0) == [
+        "It is not heard, and the lab file says that it sleeps then.",
+        "What only it can do waits: the lab file gives no address to wake it by.",
+    ]
 
 
 @pytest.mark.parametrize(("hours", "told"), [(1, []), (23.9, []), (24.1, ["node-drained"])])

@@ -66,9 +66,18 @@ def test_segments_never_leave_their_bar_nor_cover_each_other(total: float, amoun
 
 @given(st.sets(st.text(min_size=1, max_size=8), max_size=bars.HUES))
 def test_those_that_hold_something_now_have_colours_of_their_own_while_there_are_any(names: set[str]) -> None:
-    found = bars.hues(names, ["somebody else"])
+    found = bars.hues([names], ["somebody else"])
     assert len({found[name] for name in names}) == len(names)
-    assert found == bars.hues(sorted(names, reverse=True), ["somebody else"])
+    assert found == bars.hues([{name} for name in names] + [names], ["somebody else"])
+
+
+@given(st.lists(st.sets(st.sampled_from([f"o{n}" for n in range(40)]), max_size=3), max_size=12))
+def test_in_a_lab_of_many_owners_those_of_one_machine_still_have_colours_of_their_own(machines: list[set[str]]) -> None:
+    found = bars.hues(machines)
+    near = {owner: set().union(*(m for m in machines if owner in m)) for m in machines for owner in m}
+    for owner, others in near.items():
+        if len(others) <= bars.HUES:
+            assert found[owner] not in {found[other] for other in others - {owner}}
 
 
 @given(
@@ -186,5 +195,5 @@ def test_the_heading_counts_what_is_not_as_it_should_be() -> None:
 def test_of_what_waits_the_first_machines_are_told_and_the_others_counted() -> None:
     reasons = [{"node": f"n{n}", "code": "short", "reason": f"n{n}: too full; also, no label"} for n in range(100)]
     found = screen.told_reasons(reasons)
-    assert found["told"][0] == {"node": "n0", "first": "too full", "rest": "no label"}
+    assert found["told"][0] == {"node": "n0", "first": "too full", "rest": "also, no label"}
     assert (len(found["told"]), found["more"]) == (screen.REASONS, 100 - screen.REASONS)

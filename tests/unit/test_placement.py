@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.placing import GIB, node, nodes, one_request, patient, request, requests
 
-from homelab.core.capacity import GPU_MEMORY, MEMORY, SLOTS, UNIT
+from homelab.core.capacity import APP, GPU_MEMORY, MEMORY, SLOTS, UNIT
 from homelab.core.jobs import Affinity, Job
 from homelab.core.placement import (
     Code,
@@ -15,6 +15,7 @@ from homelab.core.placement import (
     Model,
     Node,
     Placement,
+    Reason,
     Rejection,
     Request,
     Room,
@@ -144,6 +145,8 @@ def test_what_is_unknown_is_neither_nothing_nor_enough() -> None:
     assert [r.code for reasons in found.reasons.values() for r in reasons] == [Code.UNKNOWN, Code.TOO_SMALL]
     assert render(found.reasons["a"][0]) == "a: how much GPU memory it has is not known; 1 GiB is asked"
     assert render(found.reasons["b"][0]) == "b: it has no GPU memory"
+    unknown = Reason(code=Code.UNKNOWN, node="a", resource=APP + "photoshop", asked=UNIT)
+    assert render(unknown) == "a: whether it has photoshop is not known"
 
 
 def test_gpu_memory_comes_from_one_device() -> None:

@@ -48,12 +48,12 @@ def test_too_few_runs_say_nothing(past: list[tuple[float, int]], now_s: float) -
 def test_nothing_as_quick_as_three_past_runs_is_slow_and_nothing_is_stuck_within_a_minute_of_the_longest(
     past: list[float], data: st.DataObject
 ) -> None:
-    habit = learn(runs(past))
+    habit = learn(runs(past, gap_s=7 * DAY_S))  # of one weekday: none that is a habit of its own
     limit_s = stuck_limit_s(habit, 0.0)
     known = habit.took.spread()
     assert limit_s is not None and known is not None
     assert limit_s >= known.largest + 60
-    assert after(habit, data.draw(st.floats(0, habit.took.third()))).slow is None
+    assert after(habit, data.draw(st.floats(0, habit.took.third())), days=7).slow is None
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e7), st.integers(0, 10**12), st.booleans()), max_size=150), st.floats(1, 1e6))

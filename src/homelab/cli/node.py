@@ -4,6 +4,8 @@ import importlib
 
 import click
 
+dry_run = click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
+
 COMMANDS = {
     # name: module:attribute
     "ls": "homelab.cli.nodelook:ls",

@@ -8,10 +8,9 @@ import click
 from homelab.cli import output, waiting
 from homelab.cli.client import Client, segment
 from homelab.cli.job import as_json
+from homelab.cli.node import dry_run
 from homelab.cli.nodelook import node_name
 from homelab.core.errors import TimedOutError
-
-dry_run = click.option("--dry-run", is_flag=True, help="Say what would happen, and do nothing.")
 
 
 @click.command()
@@ -24,7 +23,7 @@ def drain(name: str, wait: bool, timeout: float | None, dry_run: bool, as_json: 
     """Start nothing new on a machine; what is on it may finish."""
     client = Client.of_home()
     if dry_run:
-        _preview(client, name, "drain", as_json)
+        preview(client, name, "drain", as_json)
         return
     node: dict[str, Any] = client.post(f"{_path(name)}/drain")["node"]
     if wait or timeout is not None:
@@ -45,7 +44,7 @@ def undrain(name: str, dry_run: bool, as_json: bool) -> None:
     """Let a machine take work again."""
     client = Client.of_home()
     if dry_run:
-        _preview(client, name, "undrain", as_json)
+        preview(client, name, "undrain", as_json)
         return
     answer = client.post(f"{_path(name)}/undrain")
     if as_json:
@@ -63,7 +62,7 @@ def remove(name: str, force: bool, dry_run: bool, as_json: bool) -> None:
     """Forget a machine that is gone for good. Refused while work is on it."""
     client = Client.of_home()
     if dry_run:
-        _preview(client, name, "remove", as_json)
+        preview(client, name, "remove", as_json)
         return
     answer = client.post(f"{_path(name)}/remove", {"force": force})
     if as_json:
@@ -78,7 +77,8 @@ def _path(name: str) -> str:
     return f"/api/v1/nodes/{segment(name)}"
 
 
-def _preview(client: Client, name: str, action: str, as_json: bool) -> None:
+def preview(client: Client, name: str, action: str, as_json: bool) -> None:
+    """Print what an act on a machine would do."""
     found = client.get(f"{_path(name)}/preview", {"action": action})
     if as_json:
         output.json_document(found)

@@ -13,6 +13,7 @@ import click
 
 from homelab import __version__
 from homelab.cli.job import as_json
+from homelab.cli.node import dry_run
 from homelab.core.errors import HomelabError, InputError, NotFoundError, RefusedError
 from homelab.core.jointoken import JoinToken, node_port, parse
 from homelab.home import membership
@@ -45,9 +46,17 @@ def token(name: str, ttl: float | None, as_json: bool) -> None:
 @click.option("--capacity", default="", metavar="K=V,...", help="What it has for the lab: cpu=8,memory=16GiB.")
 @click.option("--start/--no-start", "starts", default=True, help="Start the node's daemon (default) or not.")
 @click.option("--wait", "wait_s", type=float, default=60.0, show_default=True, help="Seconds to wait for the lab.")
+@dry_run
 @as_json
 def join(
-    url: str | None, text: str | None, name: str, capacity: str, starts: bool, wait_s: float, as_json: bool
+    url: str | None,
+    text: str | None,
+    name: str,
+    capacity: str,
+    starts: bool,
+    wait_s: float,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Make this machine a node of the lab at URL, and start its daemon.
 
@@ -64,9 +73,14 @@ def join(
     offered = table_of(capacity)
     capacity_of(offered)  # a bad amount is said before anything is changed
     asked = JoinToken(url=node_port(url) if url else given.url, fingerprint=given.fingerprint, secret=given.secret)
-    home = Home.default().ensure()
+    home = Home.default()
     _check_home(home, asked)
-    member = _joined(home, asked, name, offered)
+    with output.progress("joining"):
+        authority = _authority(asked)
+        if dry_run:
+            _told(_would_join(home, asked, name, starts=starts), action="join", undo="leave", as_json=as_json)
+            return
+        member = _joined(home.ensure(), asked, authority, name, offered)
     output.note(f"this machine is node '{member.name}' of {member.lab_name or 'the lab'} at {member.url}")
     if starts:
         nodeup.start(home, member, wait_s=wait_s)
@@ -97,22 +111,39 @@ def _check_home(home: Home, asked: JoinToken) -> None:
         )
 
 
-def _joined(home: Home, asked: JoinToken, name: str, offered: dict[str, Any]) -> Membership:
-    from homelab.cli.client import Client
-    from homelab.cli.output import progress
+def _would_join(home: Home, asked: JoinToken, name: str, *, starts: bool) -> list[str]:
+    whom = f"node '{name}'" if name else "the node that the token names"
+    return [
+        f"The control plane at {asked.url} is the one that made this token. Whether it still lets somebody in, it says"
+        " when it is used.",
+        f"This machine becomes {whom}, from {home.root}.",
+        "Its daemon starts." if starts else "Its daemon is not started.",
+    ]
 
-    with progress("joining"):
-        authority = _authority(asked)
-        trust = ssl.create_default_context(cadata=authority)
-        mine = membership.token(home)
-        body = {
-            "token": asked.secret,
-            "node_hash": hashlib.sha256(mine.encode()).hexdigest(),
-            "name": name,
-            "capacity": offered,
-            "version": __version__,
-        }
-        told = Client(asked.url, "", timeout_s=30, trust=trust).post("/api/v1/node/join", body)
+
+def _told(will: list[str], *, action: str, undo: str, as_json: bool) -> None:
+    """What would happen, as the previews of control are told."""
+    from homelab.cli import output
+
+    if as_json:
+        output.json_document({"action": action, "will": will, "is_grave": False, "undo": undo})
+    else:
+        output.line("\n".join(output.safe(one) for one in will))
+
+
+def _joined(home: Home, asked: JoinToken, authority: str, name: str, offered: dict[str, Any]) -> Membership:
+    from homelab.cli.client import Client
+
+    trust = ssl.create_default_context(cadata=authority)
+    mine = membership.token(home)
+    body = {
+        "token": asked.secret,
+        "node_hash": hashlib.sha256(mine.encode()).hexdigest(),
+        "name": name,
+        "capacity": offered,
+        "version": __version__,
+    }
+    told = Client(asked.url, "", timeout_s=30, trust=trust).post("/api/v1/node/join", body)
     member = Membership(
         name=str(told["name"]),
         url=asked.url,
@@ -147,8 +178,9 @@ def _authority(asked: JoinToken) -> str:
 
 @click.command()
 @click.option("--forget", is_flag=True, help="Even when the lab does not answer: it still knows the node then.")
+@dry_run
 @as_json
-def leave(forget: bool, as_json: bool) -> None:
+def leave(forget: bool, dry_run: bool, as_json: bool) -> None:
     """Be a node no more, once the daemon is stopped (homelab down). What its runs left stays in the home."""
     from homelab.cli import nodeup, output
     from homelab.cli.daemon import running_in
@@ -164,6 +196,9 @@ def leave(forget: bool, as_json: bool) -> None:
         raise NotFoundError(f"{home.root} is no node of a lab", hint="Join one with: homelab node join")
     if running_in(home):
         raise RefusedError("the node's daemon is running", hint="Stop it first: homelab down")
+    if dry_run:
+        _told(_would_leave(home, member), action="leave", undo="", as_json=as_json)
+        return
     if member is not None:
         try:
             nodeup.client(home, member).post("/api/v1/node/leave")
@@ -176,3 +211,10 @@ def leave(forget: bool, as_json: bool) -> None:
         output.json_document({"left": None if member is None else member.name})
     else:
         output.note(f"{home.root} is no node any more")
+
+
+def _would_leave(home: Home, member: Membership | None) -> list[str]:
+    told = [] if member is None else [
+        f"The lab at {member.url} is told that node '{member.name}' is one no more; its token is good for nothing then."
+    ]  # fmt: skip
+    return [*told, f"node.json, ca.pem and the token in {home.root} go; what its runs left stays."]

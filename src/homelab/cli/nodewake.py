@@ -7,6 +7,8 @@ import click
 from homelab.cli import output, waiting
 from homelab.cli.client import Client, segment
 from homelab.cli.job import as_json
+from homelab.cli.node import dry_run
+from homelab.cli.nodehandle import preview
 from homelab.cli.nodelook import node_name
 from homelab.core.errors import TimedOutError
 
@@ -24,10 +26,14 @@ _AGAIN_S = 20.0
     metavar="S",
     help="With --wait: exit 4 after so many seconds (180).",
 )
+@dry_run
 @as_json
-def wake(name: str, wait: bool, timeout: float, as_json: bool) -> None:
+def wake(name: str, wait: bool, timeout: float, dry_run: bool, as_json: bool) -> None:
     """Wake a machine that sleeps, by the address that the lab file gives (`wake`)."""
     client = Client.of_home()
+    if dry_run:
+        preview(client, name, "wake", as_json)
+        return
     answer = client.post(_path(name))
     if wait and answer["sent"]:
         _until_awake(client, name, timeout_s=timeout)

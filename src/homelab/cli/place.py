@@ -66,8 +66,7 @@ def _told(answer: Mapping[str, Any], table: Mapping[str, Any], known: Iterable[s
             output.line(f"  {output.safe(str(reason))}")
         return 0
     for rejection in answer["rejections"]:
-        for reason in rejection["details"]:
-            output.line(output.safe(str(reason["reason"])))
+        output.line(output.safe(str(rejection["reason"])))
     output.note("no node can take it now")
     return 1
 

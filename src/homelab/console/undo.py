@@ -9,11 +9,11 @@ from homelab.control.api.routing import Asked
 @dataclass(frozen=True, kw_only=True)
 class Undo:
     """`said`: what was done. `path`: of the way back, below that of the page when it begins with a dot. `is_form`: it
-    goes by a button; else the page behind it first says what will happen."""
+    goes by a button; else the page behind it first says what will happen. Without a `button` there is no way back."""
 
     said: str
-    button: str
-    path: str
+    button: str = ""
+    path: str = ""
     role: str = "operate"
     is_form: bool = False
 
@@ -28,6 +28,7 @@ DID = {
     "restored": Undo(said="Restored: it starts at its instant.", button="Undo: cancel it", path="./cancel"),
     "drained": Undo(said="Drained.", button="Undo: undrain it", path="./undrain", is_form=True),
     "undrained": Undo(said="It takes work again.", button="Undo: drain it", path="./drain", is_form=True),
+    "asked-to-wake": Undo(said="It was asked to wake. It is ready when its worker is heard."),
     "applied": Undo(said="Applied.", button="Undo this apply", path="/lab/undo", role="admin"),
     "undone": Undo(said="The apply is taken back.", button="Undo that", path="/lab/undo", role="admin"),
 }

@@ -24,6 +24,7 @@ from homelab.core import dag
 from homelab.core.errors import NotFoundError, RefusedError
 from homelab.core.jobs import Flow, RunState
 from homelab.core.placement import Lease, Placement, Rejection, Request, render
+from homelab.core.placement.reasons import together
 from homelab.core.times import iso
 from homelab.db.pool import AWAY, Connection
 from homelab.flows import records
@@ -304,7 +305,7 @@ class Dispatch:
                 since=since.get(run.id, max(now, run.due.timestamp())),
             )
             if run.id not in since:
-                why = [render(reasons[0]) for reasons in rejection.reasons.values()][:MOST_SAID]
+                why = [together(reasons) for reasons in rejection.reasons.values()][:MOST_SAID]
                 log.info("waits", run_id=run.id, run=run.name, reasons=why)
 
     def _tell(self, runs: Sequence[DueRun], fresh: Mapping[str, str], asker: str) -> None:

@@ -147,17 +147,19 @@ class Fleet:
     # -- handling -------------------------------------------------------------------------------------------------
 
     async def preview(self, name: str, action: str) -> Json:
-        """What `drain`, `undrain` or `remove` of a node would do. InputError for another act."""
+        """What `drain`, `undrain`, `wake` or `remove` of a node would do. InputError for another act."""
         found = await self.node(name)
         match action:
             case "drain":
                 said = preview.drain(found)
             case "undrain":
                 said = preview.undrain(found)
+            case "wake":
+                said = preview.wake(found)
             case "remove":
                 said = preview.remove(found)
             case _:
-                raise InputError(f"no act '{action[:40]}' of a node", hint="Acts: drain, undrain, remove")
+                raise InputError(f"no act '{action[:40]}' of a node", hint="Acts: drain, undrain, wake, remove")
         return asdict(said)
 
     async def drain(self, name: str, by: str) -> Json:
@@ -195,7 +197,8 @@ class Fleet:
                 held = preview.listed(sorted({one.owner for one in room.leases.values()}))
                 raise RefusedError(
                     f"node {name} holds work: {held}",
-                    hint=f"Let it finish: homelab node drain {name} --wait. Or give it up: node remove --force {name}",
+                    hint=f"Let it finish: homelab node drain {name} --wait."
+                    f" Or give it up: homelab node remove --force {name}",
                 )
             given_up = await leases.give_up_node(conn, name)
             await joining.revoke(conn, name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from homelab.control import nodewords
+from homelab.control import nodes, nodewords
 from homelab.core.capacity import APP, Capacity, to_json
 from homelab.core.placement import Lease, Room, Usage, holders, usage
 from homelab.core.times import iso
@@ -35,6 +35,8 @@ def node(row: Mapping[str, Any], room: Room, *, version: str, now: datetime) -> 
         "resources": [bar.to_json() for bar in bars],
         "holders": holders(bars),
         "holds": len(room.leases),
+        "is_away": nodes.is_away(row),
+        "wakeable": bool(row["wake"]),
         "version": row["version"],
         "clock_skew_s": row["skew_s"],
         "heartbeat_age_s": None if row["age_s"] is None else round(max(0.0, row["age_s"]), 1),
@@ -52,6 +54,8 @@ def _facts(row: Mapping[str, Any], room: Room) -> Json:
         "wanted_since": row["wanted_since"],
         "skew_s": row["skew_s"],
         "version": row["version"],
+        "told_sleep": bool(row["asleep"]),
+        "wakeable": bool(row["wake"]),
     }
 
 

@@ -173,17 +173,17 @@ def _state(row: Row, *, holds: bool) -> State:
     return "asleep" if is_asleep else "ready"
 
 
-def _sleeps(row: Row) -> bool:
+def _sleeps(row: Mapping[str, Any]) -> bool:
     """It said so, or it is silent and the lab file says that this is sleep."""
     return bool(row["asleep"] or (row["sleeps"] and row["age_s"] is not None and _is_silent(row)))
 
 
-def is_away(row: Row) -> bool:
+def is_away(row: Mapping[str, Any]) -> bool:
     """Whether it sleeps or is not heard."""
     return _sleeps(row) or _is_silent(row)
 
 
-def _is_silent(row: Row) -> bool:
+def _is_silent(row: Mapping[str, Any]) -> bool:
     return row["age_s"] is None or row["age_s"] > UNREACHABLE.total_seconds()
 
 

@@ -20,7 +20,8 @@ FORGOTTEN: Final = timedelta(days=1)
 
 def why(node: Mapping[str, Any], *, held: int) -> list[str]:
     """Why the node is in its state, and what that means for work. `node`: `name`, `state`, `heard`, `wanted_by`,
-    `wanted_since` (times or None); `held`: pieces of work on it. Empty for one that is simply ready."""
+    `wanted_since` (times or None), `told_sleep`, `wakeable`; `held`: pieces of work on it. Empty for one that is simply
+    ready."""
     name, state, heard = node["name"], node["state"], node["heard"]
     said: list[str] = []
     if state == "unreachable":
@@ -32,7 +33,13 @@ def why(node: Mapping[str, Any], *, held: int) -> list[str]:
         if held:
             said.append(f"{_pieces(held)} on it {_is(held)} given up soon, and run elsewhere where that is allowed.")
     elif state == "asleep":
-        said.append("It said that it goes to sleep. What needs it waits, or wakes it where the lab file allows that.")
+        told = "It said that it goes to sleep." if node["told_sleep"] else (
+            "It is not heard, and the lab file says that it sleeps then."
+        )  # fmt: skip
+        waits = "What only it can do wakes it." if node["wakeable"] else (
+            "What only it can do waits: the lab file gives no address to wake it by."
+        )  # fmt: skip
+        said += [told, waits]
     if node["wanted_since"] is not None and node["wanted"] == "drained":
         by = f" by {node['wanted_by']}" if node["wanted_by"] else ""
         said.append(f"It was drained{by} at {_at(node['wanted_since'])}: nothing new starts on it.")
@@ -51,7 +58,8 @@ def trouble(node: Mapping[str, Any], *, version: str, now: datetime) -> list[Jso
         found.append(
             _problem(
                 "node-unreachable", name, f"node {name} has not been heard of for {ago}",
-                "Look whether it is on and its worker runs: there, homelab status. Gone for good: homelab node remove",
+                "Look whether it is on and its worker runs: there, homelab status."
+                f" Gone for good: homelab node remove {name}",
                 severity="error", since=node["heard"],
             )
         )  # fmt: skip

@@ -107,6 +107,18 @@ def undrain(node: Mapping[str, Any]) -> Preview:
     return Preview(action="undrain", will=tuple(will), undo="drain")
 
 
+def wake(node: Mapping[str, Any]) -> Preview:
+    name = node["name"]
+    will = [f"The message that wakes {name} is sent to the address that the lab file gives."]
+    if node["is_away"] and node["wakeable"]:
+        will.append("It is ready when its worker is heard, which takes a machine up to a minute or two.")
+    elif node["is_away"]:
+        will = [f"{name} cannot be woken: the lab file gives no address for it. Nothing would be sent."]
+    else:
+        will = [f"{name} is awake: nothing would be sent."]
+    return Preview(action="wake", will=tuple(will))
+
+
 def remove(node: Mapping[str, Any]) -> Preview:
     """Without `force` it is refused while the node holds something."""
     name, owners = node["name"], _owners(node)

@@ -1,4 +1,5 @@
-"""*Nodes*: the machines, how full each is and by whom, what waits and why, what was on them; draining and removing."""
+"""*Nodes*: the machines, how full each is and by whom, what waits and why, what was on them; draining, waking and
+removing."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,10 @@ from homelab.console.live import version
 from homelab.console.nodes import bars, timeline
 from homelab.console.rendering import fragment, respond, url_part
 from homelab.console.screen import Parts, Screen, change, look
+from homelab.control.access import allows
 from homelab.control.api.routes_fleet import removed
 from homelab.control.api.routing import Asked, Site
-from homelab.core.errors import HomelabError
+from homelab.core.errors import HomelabError, RefusedError
 
 HERE = "Nodes"
 CARDS = 12
@@ -71,8 +73,8 @@ def told_reasons(reasons: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     machines they are left out."""
     told: list[dict[str, str]] = []
     for one in reasons[:REASONS]:
-        first, _, rest = str(one["reason"]).removeprefix(f"{one['node']}: ").partition("; also, ")
-        told.append({"node": str(one["node"]), "first": first, "rest": rest.replace("; also, ", "; ")})
+        first, also, rest = str(one["reason"]).removeprefix(f"{one['node']}: ").partition("; also, ")
+        told.append({"node": str(one["node"]), "first": first, "rest": also.removeprefix("; ") + rest})
     return {"told": told, "more": len(reasons[REASONS:])}
 
 
@@ -112,6 +114,18 @@ async def show(asked: Asked) -> Response:
 # -- one machine ------------------------------------------------------------------------------------------------------
 
 
+def acts(node: Mapping[str, Any], role: str) -> list[tuple[str, str]]:
+    """(word, class of the button) of what the role can do about a machine."""
+    found: list[tuple[str, str]] = []
+    if allows(role, "operate"):
+        if node["is_away"] and node["wakeable"]:
+            found.append(("Wake", " main"))
+        found.append(("Undrain", " main") if node["drained_since"] else ("Drain", ""))
+    if allows(role, "admin"):
+        found.append(("Remove", ""))
+    return found
+
+
 async def one(site: Site, name: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     node = await site.control.fleet.node(name)
@@ -120,6 +134,7 @@ async def one(site: Site, name: str) -> dict[str, Any]:
     over = timeline.window(now, HOURS)
     return {
         "node": node,
+        "acts": acts(node, site.role),
         "colours": colours,
         "bars": bars,
         "axis": timeline.axis(over),
@@ -131,13 +146,13 @@ async def one(site: Site, name: str) -> dict[str, Any]:
 
 async def node_parts(site: Site, name: str) -> Parts:
     found = await one(site, name)
-    names = ("state", "notes", "capacity", "held", "past")
+    names = ("state", "acts", "notes", "capacity", "held", "past")
     return {f"node-{part}": str(fragment(f"nodes/node_{part}.html", **found)) for part in names}
 
 
 async def show_node(asked: Asked) -> Response:
     at, name = version(), asked.path("name")
-    found = await one(asked.site, name)
+    found = await one(asked.view, name)
     return respond(asked, "nodes/node.html", title=name, here=HERE, live=f"node:{name}", version=at, **found)
 
 
@@ -170,6 +185,10 @@ async def undrain_question(asked: Asked) -> Response:
     return await _question(asked, "undrain")
 
 
+async def wake_question(asked: Asked) -> Response:
+    return await _question(asked, "wake")
+
+
 async def remove_question(asked: Asked) -> Response:
     return await _question(asked, "remove")
 
@@ -191,6 +210,19 @@ async def _want(asked: Asked, *, drained: bool) -> Response:
         return f"/nodes/{url_part(name)}?did={'drained' if drained else 'undrained'}"
 
     return await forms.carry_out(asked, fields, action, subject=name)
+
+
+async def wake(asked: Asked) -> Response:
+    fields, name = await forms.read(asked), asked.path("name")
+
+    async def action() -> str:
+        woken = await asked.site.control.waking.wake(name, by=asked.by)
+        return f"/nodes/{url_part(name)}" + ("?did=asked-to-wake" if woken["sent"] else "")
+
+    try:
+        return await forms.carry_out(asked, fields, action, subject=name)
+    except RefusedError as error:
+        return await _question(asked, "wake", problem=f"{error.message}. {error.hint}")
 
 
 async def remove(asked: Asked) -> Response:
@@ -219,6 +251,8 @@ SCREEN = Screen(
         change("/nodes/{name}/drain", drain, "Start nothing new on it."),
         look("/nodes/{name}/undrain", undrain_question, "What undraining would do.", "operate"),
         change("/nodes/{name}/undrain", undrain, "Let it take work again."),
+        look("/nodes/{name}/wake", wake_question, "What waking would do.", "operate"),
+        change("/nodes/{name}/wake", wake, "Send the message that wakes it."),
         look("/nodes/{name}/remove", remove_question, "What removing would do.", "admin"),
         change("/nodes/{name}/remove", remove, "Forget it.", "admin"),
     ),

@@ -1,7 +1,7 @@
 """How full a machine is, as bars of SVG: a segment for each owner of a lease, model, other programs; the rest is free.
 Pure; no inline styles. Colours are classes, one an owner, the same in every bar and timeline of a page."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -28,24 +28,30 @@ class Segment:
     says: str
 
 
-def hues(now: Iterable[str], before: Iterable[str] = ()) -> dict[str, str]:
-    """Owner -> class of its colour, by its name, so that it stays from one look to the next. Of those that hold
-    something `now`, two that would get the same are told apart while there are colours left."""
-    found: dict[str, str] = {}
-    for owner in sorted(set(now)):
-        taken = set(found.values())
-        free = [n for n in range(HUES) if f"hue-{(_wanted(owner) + n) % HUES}" not in taken]
-        found[owner] = f"hue-{(_wanted(owner) + (free[0] if free else 0)) % HUES}"
-    return {**{owner: f"hue-{_wanted(owner)}" for owner in before}, **found}
+def hues(machines: Iterable[Collection[str]], before: Iterable[str] = ()) -> dict[str, str]:
+    """Owner -> class of its colour, by its name, so that it stays from one look to the next. `machines`: who holds
+    something of each now. Those are told apart while there are colours left, and after that those of one machine.
+    `before`: owners that hold nothing any more."""
+    near: dict[str, set[str]] = {}
+    for holding in machines:
+        for owner in holding:
+            near.setdefault(owner, set()).update(holding)
+    found: dict[str, int] = {}
+    for owner in sorted(near):
+        wanted = [(_wanted(owner) + n) % HUES for n in range(HUES)]
+        taken, beside = set(found.values()), {found[other] for other in near[owner] if other in found}
+        fresh = [hue for hue in wanted if hue not in taken] or [hue for hue in wanted if hue not in beside] or wanted
+        found[owner] = fresh[0]
+    return {owner: f"hue-{found.get(owner, _wanted(owner))}" for owner in (*before, *found)}
 
 
 def _wanted(owner: str) -> int:
     return crc32(owner.encode("utf-8", "replace")) % HUES
 
 
-def owners(nodes: Iterable[Json]) -> set[str]:
-    """Of everything that is held on any of them, other programs apart."""
-    return {h["owner"] for n in nodes for r in n["resources"] for h in r["held"] if h["kind"] != "others"}
+def owners(nodes: Iterable[Json]) -> list[set[str]]:
+    """Of each machine: who holds something of it, other programs apart."""
+    return [{h["owner"] for r in n["resources"] for h in r["held"] if h["kind"] != "others"} for n in nodes]
 
 
 def amount(resource: str, value: float) -> str:

@@ -64,7 +64,7 @@ async def show(asked: Asked) -> Response:
     nodes.append(Node(name="a-group", state="succeeded", link="/style", folded=12))
     edges = [Edge(source="succeeded-job", target="failed-job"), Edge(source="failed-job", target="blocked-job"),
              Edge(source="succeeded-job", target="running-job", dashed=True)]  # fmt: skip
-    colours = bars.hues([*OWNERS, "a-model"], ["every-minute", "given-up", "goes-on"])
+    colours = bars.hues([[*OWNERS, "a-model"]], ["every-minute", "given-up", "goes-on"])
     over = timeline.window(now, 6)
     return respond(
         asked,

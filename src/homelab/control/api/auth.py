@@ -30,6 +30,7 @@ from homelab.mesh import identity as mesh
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 CSRF_HEADER = "x-homelab"
 VIA_MESH = "tailscale"
+_REMEMBERED = 4096
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"^(?:\[(?P<six>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d{1,5})?$")
 
@@ -119,6 +120,22 @@ class RateLimit:
         return True
 
 
+class Seldom:
+    """Whether something was noted lately: whoever repeats a thing fills no table. State of one process."""
+
+    def __init__(self, every_s: float = 300.0) -> None:
+        self._every_s = every_s
+        self._noted: dict[str, float] = {}
+
+    def is_new(self, what: str, *, now: float) -> bool:
+        if now - self._noted.get(what, -self._every_s) < self._every_s:
+            return False
+        if len(self._noted) >= _REMEMBERED:
+            self._noted.clear()
+        self._noted[what] = now
+        return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """Checks requests for one server. `cookie` is its cookie's name: it holds the port, because browsers share cookies
@@ -135,6 +152,10 @@ class Gate:
     """Of sign-ins that fail: one that is right is never held up, so that nobody can lock the owner out."""
     passkeys: RateLimit = field(default_factory=lambda: RateLimit(most=30))
     challenges: Challenges = field(default_factory=Challenges)
+    seldom: Seldom = field(default_factory=Seldom)
+    strangers: RateLimit = field(default_factory=lambda: RateLimit(most=60))
+    """Lines in the audit for tokens that are none, so that nobody fills the table with them."""
+    via: str = "token"
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         name = host_name(headers.get("host", ""))
@@ -172,13 +193,10 @@ class Gate:
         """The identity, when it may use a route of this scope; otherwise 401 or 403."""
         identity = await self.identify(request)
         if identity is None:
-            raise HttpError(
-                401,
-                "unauthorized",
-                "this needs a sign-in or a bearer token",
-                "Open a sign-in link with: homelab open",
-                {"WWW-Authenticate": 'Bearer realm="homelab"'},
-            )
+            secret = self.shown(request)
+            if secret is not None:
+                await self._note_stranger(request, method, secret)
+            raise self.stranger()
         if not allows(identity.scope, scope):
             raise HttpError(
                 403,
@@ -189,6 +207,27 @@ class Gate:
         if identity.session and method not in _SAFE and not same_origin(request.headers):
             raise HttpError(403, "forbidden", "this request did not come from a page of this lab")
         return identity
+
+    def shown(self, request: HTTPConnection) -> str | None:
+        """The secret that a program shows; None from whoever shows none, such as a browser that is not signed in."""
+        return bearer(request.headers)
+
+    def stranger(self) -> HttpError:
+        """The answer to whoever is not known, whatever is wrong with what they show."""
+        return HttpError(
+            401, "unauthorized", "this needs a sign-in or a bearer token", "Open a sign-in link with: homelab open",
+            {"WWW-Authenticate": 'Bearer realm="homelab"'},
+        )  # fmt: skip
+
+    async def _note_stranger(self, request: HTTPConnection, method: str, secret: str) -> None:
+        """A line in the audit for each useless token, now and then; never the token."""
+        caller, now = caller_of(request), time.monotonic()
+        digest = hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()[:12] if secret else "none"
+        if self.seldom.is_new(f"{caller} {digest}", now=now) and self.strangers.take(caller, now=now):
+            await self.access.record(
+                who="nobody", origin=origin_of(request), via=self.via, action=f"{method} {request.url.path[:200]}",
+                subject="", body={"token": digest}, result="unauthorized",
+            )  # fmt: skip
 
     def check_intent(self, request: HTTPConnection, identity: Identity, form_token: str | None = None) -> None:
         """For a cookie that changes state: the header a script of ours sets, or the token of a form of ours."""

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from homelab.control.access import Identity
 from homelab.control.api.answers import HttpError, read_bytes
-from homelab.control.api.auth import forwarded_free, origin_of
+from homelab.control.api.auth import Seldom, forwarded_free, origin_of
 from homelab.control.api.prefect_proxy import GONE, basic, opened, upstream_path
 from homelab.control.api.routing import Asked, Route, Site
 from homelab.control.gateway import Demand, demand, event_subjects
@@ -27,24 +27,7 @@ from homelab.flows.api import POOL
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 _REMEMBERED = 4096
-_AGAIN_S = 300.0
 _KEPT = ("content-type", "retry-after")
-
-
-class Seldom:
-    """Whether something was noted lately: a node that repeats itself fills no table."""
-
-    def __init__(self, every_s: float = _AGAIN_S) -> None:
-        self._every_s = every_s
-        self._noted: dict[str, float] = {}
-
-    def is_new(self, what: str, *, now: float) -> bool:
-        if now - self._noted.get(what, -self._every_s) < self._every_s:
-            return False
-        if len(self._noted) >= _REMEMBERED:
-            self._noted.clear()
-        self._noted[what] = now
-        return True
 
 
 class Gateway:

@@ -7,10 +7,8 @@ names, the applied lab file says.
 
 import asyncio
 import contextlib
-import hashlib
 import socket
 import ssl
-import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,7 +27,7 @@ from homelab.control.access import Access, Identity
 from homelab.control.api import auth, routes_nodes, routes_passing, routes_worker
 from homelab.control.api.answers import HttpError
 from homelab.control.api.app import is_database_away, mounted, server
-from homelab.control.api.gateway import Gateway, Seldom
+from homelab.control.api.gateway import Gateway
 from homelab.control.api.ports import Control
 from homelab.control.api.routing import Route, Site
 from homelab.core.errors import RefusedError
@@ -68,7 +66,7 @@ class NodeGate(auth.Gate):
     """Lets tokens in that name their node, as bearer or as the password of basic authentication; no cookies."""
 
     names: set[str] = field(default_factory=set[str])
-    seldom: Seldom = field(default_factory=Seldom)
+    via: str = "node"
 
     def check_host(self, headers: Mapping[str, str]) -> None:
         name = auth.host_name(headers.get("host", ""))
@@ -80,21 +78,15 @@ class NodeGate(auth.Gate):
         found = await self.access.by_token(secret) if secret is not None and len(secret) <= 200 else None
         return found if found is not None and found.node is not None else None
 
-    async def admit(self, request: HTTPConnection, scope: str, *, method: str) -> Identity:
-        """401 for whatever is no node's token, and a line in the audit for each such token now and then."""
-        if await self.identify(request) is None:
-            caller, secret = auth.caller_of(request), _secret(request) or ""
-            shown = hashlib.sha256(secret.encode()).hexdigest()[:12] if secret else "none"
-            if self.seldom.is_new(f"{caller} {shown}", now=time.monotonic()):
-                await self.access.record(
-                    who="nobody", origin=auth.origin_of(request), via="node", action=f"{method} {request.url.path}",
-                    subject="node port", body={"token": shown}, result="unauthorized",
-                )  # fmt: skip
-            raise HttpError(
-                401, "unauthorized", "this needs the token of a node of this lab", "Join it with: homelab node join",
-                {"WWW-Authenticate": 'Bearer realm="homelab node"'},
-            )  # fmt: skip
-        return await auth.Gate.admit(self, request, scope, method=method)
+    def shown(self, request: HTTPConnection) -> str | None:
+        """On this port whoever shows nothing is noted, too."""
+        return _secret(request) or ""
+
+    def stranger(self) -> HttpError:
+        return HttpError(
+            401, "unauthorized", "this needs the token of a node of this lab", "Join it with: homelab node join",
+            {"WWW-Authenticate": 'Bearer realm="homelab node"'},
+        )  # fmt: skip
 
 
 def _secret(request: HTTPConnection) -> str | None:

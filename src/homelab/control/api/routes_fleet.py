@@ -104,7 +104,7 @@ ROUTES = (
         scope="read",
         handler=preview,
         summary="What an act would do, and what takes it back.",
-        parameters={"action": one_of("which act", ("drain", "undrain", "remove"), is_required=True)},
+        parameters={"action": one_of("which act", ("drain", "undrain", "wake", "remove"), is_required=True)},
         gives=shapes.Preview,
     ),
     Route(

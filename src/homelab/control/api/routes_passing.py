@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from homelab.control import logcopies
 from homelab.control.api import logs, shapes
 from homelab.control.api.answers import HttpError, answer, number, read_bytes, read_json
-from homelab.control.api.ownership import refuse
+from homelab.control.api.ownership import note, refuse
 from homelab.control.api.routing import Asked, Query, Route, switch, whole
 from homelab.control.artefacts import NoRoom
 from homelab.control.bucket import StoreAway
@@ -35,7 +35,9 @@ async def check_own(asked: Asked, run: str) -> None:
     if mine is None or found["node"] == mine or await asked.site.control.node_runs.guests([run], mine):
         return
     if found["node"] is None:
-        raise HttpError(409, "refused", "that run is no node's yet")
+        why = "that run is no node's yet"
+        await note(asked, why, result="refused")
+        raise HttpError(409, "refused", why)
     raise await refuse(asked, f"run {run} is not this node's")
 
 

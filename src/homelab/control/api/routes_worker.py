@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from homelab.control.api import shapes
 from homelab.control.api.answers import HttpError, answer, read_json, without_nul
-from homelab.control.api.ownership import check_names, refuse
+from homelab.control.api.ownership import check_names, note, refuse
 from homelab.control.api.routing import Asked, Query, Route
 from homelab.control.queueing import asks_of
 from homelab.control.sent import parts_of
+from homelab.core.errors import RefusedError
 
 MAX_REPORTS_BYTES = 16 * 1024 * 1024
 MAX_SENT_BYTES = 16 * 1024 * 1024
@@ -25,7 +26,12 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 async def heartbeat(asked: Asked) -> Response:
     body = await read_json(asked.request)
     await check_names(asked, body.get("worker"), body.get("node"))
-    return answer(await asked.site.control.workers.heartbeat(without_nul(body), node=asked.identity.node))
+    try:
+        made = await asked.site.control.workers.heartbeat(without_nul(body), node=asked.identity.node)
+    except RefusedError as error:  # another worker has this name: a copy of a node's home, or of its token
+        await note(asked, error.message, result="refused")
+        raise
+    return answer(made)
 
 
 async def wake(asked: Asked) -> Response:

@@ -55,6 +55,8 @@ class FleetNode(TypedDict):
     resources: list[Resource]
     holders: Annotated[list[Holder], Field(description="the same by owner: leases, models, other programs")]
     holds: Annotated[int, Field(description="pieces of work on it")]
+    is_away: Annotated[bool, Field(description="it sleeps or is not heard")]
+    wakeable: Annotated[bool, Field(description="the lab file gives the address that wakes it")]
     version: str
     clock_skew_s: Annotated[float | None, Field(description="its clock less the lab's; None: unknown")]
     heartbeat_age_s: Annotated[float | None, Field(description="None: never heard of")]

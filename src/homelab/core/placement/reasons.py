@@ -106,6 +106,8 @@ def _words(reason: Reason) -> str:
         case Code.TOO_SMALL:
             has = capacity.text(reason.resource, reason.total)
             return f"it has {has} {capacity.noun(reason.resource)}; {_asked(reason)} is asked{_with_gpu(reason)}"
+        case Code.UNKNOWN if reason.resource.startswith(capacity.APP):
+            return f"whether it has {capacity.noun(reason.resource)} is not known"
         case Code.UNKNOWN:
             return f"how much {capacity.noun(reason.resource)} it has is not known; {_asked(reason)} is asked"
         case Code.FREE | Code.PACK:
