@@ -211,8 +211,7 @@ class Fleet:
 
     def _find(self, standing: Standing, name: str) -> tuple[Row, Room]:
         if name not in standing.rows:
-            near = get_close_matches(name[:100], standing.rows, n=3, cutoff=0.5)
-            raise NotFoundError(f"there is no node '{name[:80]}'", nearest=near, kind="node")
+            raise nodes.unknown(name, standing.rows)
         return standing.rows[name], standing.snapshot.room(name)
 
     async def _standing(self, conn: Connection) -> Standing:
@@ -255,7 +254,10 @@ def _cut(lines: list[str], most: int = 6) -> list[str]:
 
 
 def one_story(leased: Sequence[Row], ran: Sequence[Row]) -> list[Row]:
-    """One story of both, the newest first: what ran under a lease is told by the lease."""
+    """One story of both, the newest first. What ran under a lease is told by the lease, and how it ended, where the
+    lease was kept to the end, by what ran."""
+    ended = {row["work"]: row["how"] for row in ran if row["how"]}
+    told = [{**row, "how": ended.get(row["work"], "done")} if row["how"] == "done" else row for row in leased]
     known = {row["work"] for row in leased}
-    both = [*leased, *(row for row in ran if row["work"] not in known)]
+    both = [*told, *(row for row in ran if row["work"] not in known)]
     return sorted(both, key=lambda row: row["taken"], reverse=True)

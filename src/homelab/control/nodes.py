@@ -7,10 +7,12 @@ heartbeat says, by the database's clock. Written by `control` alone. No decision
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Any, Final
 
 from homelab.control.store import Row, all_rows, one_row
 from homelab.core.capacity import Amounts, Capacity, smallest
+from homelab.core.errors import NotFoundError
 from homelab.core.labfile import Lab
 from homelab.core.labfile.fleet import fleet_of
 from homelab.core.placement import Model, Node, State
@@ -141,6 +143,13 @@ def asleep(rows: Iterable[Row]) -> set[str]:
 async def locked(conn: Connection, name: str) -> Row | None:
     """One node, held until the transaction ends: whoever promises something of it waits for the others."""
     return await one_row(conn, f"{_ALL} where name = %s for update", (name,))
+
+
+def unknown(name: str, known: Iterable[str]) -> NotFoundError:
+    """What to raise for a node that is none of the `known`."""
+    near = get_close_matches(name[:100], list(known), n=3, cutoff=0.5)
+    hint = "" if near else "List them with: homelab node ls"
+    return NotFoundError(f"there is no node '{name[:80]}'", nearest=near, kind="node", hint=hint)
 
 
 def node_of(row: Row, *, holds: bool) -> Node:

@@ -7,7 +7,6 @@ A message may be lost, and a machine takes a minute to wake: it is asked again, 
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 import psutil
@@ -15,7 +14,7 @@ import structlog
 
 from homelab.control import nodes, store
 from homelab.control.state import Shared
-from homelab.core.errors import NotFoundError, RefusedError
+from homelab.core.errors import RefusedError
 from homelab.core.labfile.waking import Wake, wake_of
 from homelab.db.pool import Connection
 
@@ -120,8 +119,7 @@ class Waking:
     async def _row(self, conn: Connection, node: str) -> store.Row:
         known = {row["name"]: row for row in await nodes.rows(conn)}
         if node not in known:
-            near = get_close_matches(node[:100], known, n=3, cutoff=0.5)
-            raise NotFoundError(f"there is no node '{node[:80]}'", nearest=near, kind="node")
+            raise nodes.unknown(node, known)
         return known[node]
 
 
