@@ -36,9 +36,9 @@ def test_what_is_no_amount_is_refused(resource: str, written: object) -> None:
 
 
 def test_a_value_that_is_no_amount_is_named() -> None:
-    with pytest.raises(AmountError, match="^cpu = lots: this is not a number"):
+    with pytest.raises(AmountError, match=r"^cpu = lots: this is not a number"):
         capacity_of({"cpu": "lots"})
-    with pytest.raises(AmountError, match="^disk:/data = much: this is not a size"):
+    with pytest.raises(AmountError, match=r"^disk:/data = much: this is not a size"):
         requirements_of({"disk": {"/data": "much"}})
 
 
