@@ -110,7 +110,11 @@ def test_a_token_works_once(fleet: Fleet) -> None:
     made = fleet.token("four")
     four, five = fleet.machine("four"), fleet.machine("five")
     fleet.nodes["four"] = four
+    asked = four.join(made["join"], "--dry-run")
+    assert f"The control plane at {made['url']} is the one that made this token." in asked.stdout
+    assert not four.home.exists()
     four.join(made["join"], "--no-start")
+    assert "is one no more" in four.homelab("node", "leave", "--dry-run").stdout
     refused = five.join(made["join"], "--no-start", ok=(5,))
     assert "lets nobody in" in refused.stderr
     assert "homelab node token" in refused.stderr
