@@ -162,6 +162,11 @@ def put_back(progress: Progress, name: str, reason: str) -> Progress:
     return progress.having(name, replace(job, state=WAITING, base=job.base + 1, reason=reason))
 
 
+def left(progress: Progress, name: str, reason: str) -> Progress:
+    """Nobody here waits for the end of the attempt that runs, any more."""
+    return progress.having(name, replace(progress[name], state=RunState.CANCELLED, reason=reason))
+
+
 def retry_delay_s(retries: Retries, n: int, random01: float) -> float:
     """Seconds before the n-th retry (from 1): exponential, capped, then lengthened by up to `jitter` of itself."""
     try:
