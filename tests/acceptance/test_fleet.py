@@ -203,10 +203,10 @@ def test_a_token_of_another_lab_or_for_another_address_lets_nobody_know_anything
 def test_a_node_whose_cable_is_cut_says_so_and_is_there_again_when_it_is_mended(fleet: Fleet) -> None:
     ten = fleet.join("ten", cable=True)
     worker = ten.pid("worker")
-    fleet.cables["ten"].cut()
+    fleet.cut("ten")
     told = until(lambda: ten.json("status")["problems"], timeout=20, what="a problem")
     assert "no lab answers at https://127.0.0.1:" in told[0]["message"]
-    fleet.cables["ten"].mend()
+    fleet.mend("ten")
     until(lambda: ten.json("status")["problems"] == [] or None, timeout=20, what="no problem")
     assert ten.pid("worker") == worker
 

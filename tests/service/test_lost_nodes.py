@@ -183,6 +183,35 @@ async def test_runs_that_were_claimed_and_had_not_begun_are_claimed_elsewhere(la
     assert (await lab.heard("mac4", runs=[run]))["gone"] == [run]
 
 
+async def promise(lab: Fleet, job: str, node: str) -> tuple[str, int]:
+    """A run of the job is claimed by the node, which gets the lease of its first attempt and is not heard any more."""
+    run = await lab.run(job)
+    lab.sql("update run set node = %s, assigned = now() where id = %s", node, run)
+    lab.prefect.runs[run].state = "PENDING"
+    digest = next(s.flow.digest for s in lab.control.looking._shared.flows.values() if job in s.jobs)
+    [answer] = await lab.control.waiting.ask(node, asks_of([{"work": f"{run}/{job}/1", "digest": digest}]), ())
+    assert answer["answer"] == "held", answer
+    return run, answer["token"]
+
+
+@pytest.mark.parametrize("seconds", [39, 41])
+async def test_what_had_its_lease_may_have_begun_and_is_no_run_that_has_not(lab: Fleet, seconds: float) -> None:
+    """The node is silent for 41 s. The lease was given with or after its last heartbeat."""
+    once, token = await promise(lab, "once", "mac4")
+    again, _ = await promise(lab, "again", "mac4")
+    lab.silent("mac4", 41)
+    lab.sql("update lease set expires = now() + interval '40 s' - make_interval(secs => %s)", seconds)
+    await look(lab)
+    assert (row(lab, once)["state"], attempts(lab, once)) == ("crashed", [("once", 1, "crashed", "mac4")])
+    assert await lab.due("mac3") == [again], "it may be tried again, as its second attempt"
+    assert (await lab.control.dispatch.progress(again))["attempts"] == {"again": 1}
+    assert (await lab.heard("mac4", runs=[once, again]))["gone"] == [again]
+    await lab.report("job.started", once, "mac4", job="once", attempt=1, token=token)
+    await lab.report("job.finished", once, "mac4", job="once", attempt=1, token=token)
+    await lab.report("run.finished", once, "mac4", flow="once")
+    assert (row(lab, once)["state"], attempts(lab, once)) == ("succeeded", [("once", 1, "succeeded", "mac4")])
+
+
 async def test_a_node_that_was_removed_is_lost_at_once(lab: Fleet) -> None:
     run, _ = await begin(lab, "again", "mac4")
     lab.sql("insert into token (name, scope, hash, node) values ('node mac4', 'node', 'x', 'mac4')")

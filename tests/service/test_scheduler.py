@@ -201,6 +201,46 @@ async def test_a_clock_that_jumps_forward_and_back_runs_each_instant_once(site: 
     assert looks[0] > timedelta(minutes=1), "nothing to do until the clock is where it was: no busy loop"
 
 
+async def test_a_clock_that_is_set_in_steps_of_ten_seconds_runs_each_instant_once(site: Site) -> None:
+    await site.apply(_lab(_minutely("a", 'missed = "all"')))
+    for step in (10, 10, 10, -10, 10, -10, -10, 10, 10, -10, 10, 10):
+        site.now += timedelta(seconds=step)
+        await site.look()
+        await site.pass_minutes(0.25)
+    await site.pass_until(START + timedelta(minutes=6))
+    assert site.instants("a") == _minutes(1, 6)
+
+
+async def test_after_three_hours_down_each_job_makes_up_for_what_it_missed_as_it_says(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each policy with an hourly job, and one daily instant in between; the machine itself was up all the time."""
+    monkeypatch.setattr(psutil, "boot_time", lambda: START.timestamp() - 60)
+    policies = ("skip", "latest", "all")
+    jobs = [f'[jobs.{p}]\nschedule = "10 * * * *"\nrun = "true"\nmissed = "{p}"' for p in policies]
+    jobs += [f'[jobs.daily-{p}]\nschedule = "30 11 * * *"\nrun = "true"\nmissed = "{p}"' for p in policies]
+    await site.apply(_lab(*jobs, '[jobs.boot]\nschedule = "@reboot"\nrun = "true"'))
+    await site.pass_minutes(15)
+    assert [site.instants(p) for p in policies] == [["10:10"]] * 3
+    await site.stack.aclose()
+    site.now += timedelta(hours=3)
+    for run in site.prefect.runs.values():  # a worker that starts gives up what came due while nobody was there
+        if run.state == "SCHEDULED" and run.due < site.now - timedelta(minutes=1):
+            run.state, run.name = "CANCELLED", "Missed"
+    await site.restart()
+    await site.pass_minutes(5)
+    assert site.instants("skip") == ["10:10"]
+    assert site.instants("latest") == ["10:10", "13:10"], "one run, not three"
+    assert sorted(site.instants("all")) == ["10:10", "11:10", "12:10", "13:10"]
+    assert [site.instants(f"daily-{p}") for p in policies] == [[], ["11:30"], ["11:30"]]
+    assert [flow for flow, _ in site.ran if flow == "boot"] == ["boot"]
+    statement = (
+        "select to_char(due at time zone 'utc', 'HH24:MI') from instant where decision = 'missed' and flow = '{}'"
+    )
+    assert [m for (m,) in site.sql(f"{statement.format('skip')} order by due")] == ["11:10", "12:10", "13:10"]
+    assert [m for (m,) in site.sql(statement.format("daily-skip"))] == ["11:30"]
+
+
 async def test_a_run_given_up_by_a_worker_while_prefect_is_away_is_made_up_for_once(site: Site) -> None:
     await site.apply(_lab(_minutely("a", 'missed = "all"')))
     await site.pass_minutes(1)
