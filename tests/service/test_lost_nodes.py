@@ -92,7 +92,7 @@ async def test_at_30_s_nothing_goes_there_and_at_40_s_what_it_ran_goes_on_elsewh
     assert (lab.prefect.runs[run].state, lab.prefect.runs[run].name) == ("SCHEDULED", "AwaitingRetry")
     assert await lab.due("mac3") == [run]
     progress = await lab.control.dispatch.progress(run)
-    assert progress == {"kept": {}, "attempts": {"again": 1}, "base": {}, "passed": {}}
+    assert progress == {"kept": {}, "attempts": {"again": 1}, "base": {}, "passed": {}, "sent": {}}
     for _ in range(2):
         await look(lab)
     assert attempts(lab, run) == [("again", 1, "crashed", "mac4")]
@@ -149,6 +149,7 @@ async def test_a_run_goes_on_with_what_had_succeeded(lab: Fleet) -> None:
     assert await lab.control.dispatch.progress(run) == {
         "kept": {"first": "succeeded"}, "attempts": {"first": 1, "second": 1}, "base": {},
         "passed": {"first": {"outputs": {"N": "1"}}},
+        "sent": {},
     }  # fmt: skip
     await begin(lab, "second", "mac3", attempt=2, run=run)
     lab.forget()
@@ -170,7 +171,7 @@ async def test_a_retry_by_hand_begins_a_new_round_elsewhere_too(lab: Fleet) -> N
     lab.silent("mac4", 31)
     assert await lab.due("mac3") == [run]
     progress = await lab.control.dispatch.progress(run)
-    assert progress == {"kept": {}, "attempts": {"again": 1}, "base": {"again": 1}, "passed": {}}
+    assert progress == {"kept": {}, "attempts": {"again": 1}, "base": {"again": 1}, "passed": {}, "sent": {}}
 
 
 async def test_runs_that_were_claimed_and_had_not_begun_are_claimed_elsewhere(lab: Fleet) -> None:
