@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from tests.service.postgres_site import postgres
+from tests.service.postgres_site import fresh, postgres
 from tests.service.prefect_recorder import Recorder
 
 from homelab.control.service import Control
@@ -83,8 +83,7 @@ class Site:
 
 @pytest.fixture
 async def site(database: str, tmp_path: Path) -> AsyncIterator[Site]:
-    with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute("drop schema public cascade; create schema public")
+    fresh(database)
     site = Site(database, Home(tmp_path / "home").ensure())
     await site.restart()
     yield site
@@ -151,9 +150,8 @@ async def test_no_instant_is_lost_or_doubled_wherever_prefect_fails_and_control_
     assert calls > 30
     for number in range(1, calls + 1):
         for after, killed in ((False, number % 3 > 0), (True, number % 3 < 2)):
-            with psycopg.connect(site.url, autocommit=True) as conn:
-                await site.stack.aclose()
-                conn.execute("drop schema public cascade; create schema public")
+            await site.stack.aclose()
+            fresh(site.url)
             (site.home.root / "scheduler.json").unlink()
             site.prefect, site.now, site.ran = Recorder(fails_at=number, after=after), START, []
             await site.restart()
