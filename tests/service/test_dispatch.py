@@ -9,6 +9,7 @@ from tests.service.postgres_site import postgres
 from tests.service.workers_site import Fleet, fleet
 
 from homelab.control import nodes, store
+from homelab.flows.api import DUE_RUNS
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +155,46 @@ async def test_many_that_wait_for_a_node_that_is_away_hold_up_nobody(lab: Fleet)
     for _ in range(205):
         await lab.run("far")
     run = await lab.run("a")
-    assert await lab.due("mac1") == []
     assert await lab.due("mac1") == [run]
+
+
+async def test_of_more_runs_of_one_instant_than_prefect_tells_at_once_the_rest_is_told_when_some_are_claimed(
+    lab: Fleet,
+) -> None:
+    await lab.apply(PLAIN)
+    await lab.heard("mac1")
+    runs = {await lab.run("a") for _ in range(DUE_RUNS + 30)}
+    instant = min(run.due for run in lab.prefect.runs.values())
+    for run in lab.prefect.runs.values():
+        run.due = instant
+    later = await lab.run("a")
+    taken: set[str] = set()
+    more = [True]
+    while more[-1]:
+        lab.forget()
+        answer = await lab.control.dispatch.due("mac1", "mac1")
+        mine = {run["id"] for run in answer["runs"]}
+        assert mine.isdisjoint(taken)
+        for run in mine:
+            lab.prefect.runs[run].state = "PENDING"
+        taken |= mine
+        more.append(answer["more"])
+        assert later in taken, "what is due after a crowded instant is not behind it"
+    assert more == [True, True, False]
+    assert taken == {*runs, later}
+
+
+async def test_a_crowd_that_waits_for_a_node_that_is_away_hides_nothing_that_is_due_later(lab: Fleet) -> None:
+    await lab.apply("[jobs.far]\nrun = 'true'\nrequires = { labels = { gpu = 'yes' } }\n" + PLAIN)
+    await lab.heard("mac1")
+    for _ in range(DUE_RUNS):
+        await lab.run("far")
+    instant = min(run.due for run in lab.prefect.runs.values())
+    for run in lab.prefect.runs.values():
+        run.due = instant
+    run = await lab.run("a")
+    answer = await lab.control.dispatch.due("mac1", "mac1")
+    assert [one["id"] for one in answer["runs"]] == [run]
 
 
 async def test_what_arrives_while_prefect_is_being_asked_is_found_by_the_next_look(lab: Fleet) -> None:

@@ -71,10 +71,12 @@ class Waiting:
 
 @dataclass
 class Found:
-    """What Prefect last said, and when (seconds of a monotonic clock)."""
+    """What Prefect last said, and when (seconds of a monotonic clock). `more`: it has others, which it tells when some
+    of these have been claimed."""
 
     runs: list[DueRun] = field(default_factory=list[DueRun])
     cancelling: list[str] = field(default_factory=list[str])
+    more: bool = False
     at: float = -FRESH_S
 
 
@@ -95,14 +97,16 @@ class Dispatch:
 
     async def due(self, worker: str, node: str) -> Json:
         """`runs` that this node is to claim, `cancelling` those of its runs that Prefect is asked to cancel, `alone`:
-        whether it is the only node. Raises PrefectUnavailable, and what `db.pool.AWAY` names."""
+        whether it is the only node, `more`: whether to ask again at once, when these are claimed. Raises
+        PrefectUnavailable, and what `db.pool.AWAY` names."""
         self._shared.worker_on[node] = worker
         there = await self._reader.read()
         await self._look(asker=node)
         mine = [run for run in self._found.runs if run.id in self._ahead and self._ahead[run.id].node == node]
         alone = there.is_alone(node)
         cancelling = self._found.cancelling if alone else await self._cancelling(node, there)
-        return {"runs": [run.to_json() for run in mine], "cancelling": cancelling, "alone": alone}
+        runs = [run.to_json() for run in mine]
+        return {"runs": runs, "cancelling": cancelling, "alone": alone, "more": self._found.more}
 
     async def serve(self) -> None:
         """Hand out at once what may start at once, until cancelled."""
@@ -200,10 +204,11 @@ class Dispatch:
             at = time.monotonic()
             if self._found.at > self._old_at and at - self._found.at < FRESH_S:
                 return
-            runs = await self._due_runs(self._shared.clock() + AHEAD)
+            runs, is_cut = await self._due_runs(self._shared.clock() + AHEAD)
             cancelling = await self._shared.prefect.cancelling_runs(POOL)
             sleepers = await self._hand_out(runs, asker)
-            self._found = Found(runs=runs, cancelling=cancelling, at=at)
+            more = is_cut and any(run.id in self._ahead for run in runs)
+            self._found = Found(runs=runs, cancelling=cancelling, more=more, at=at)
         for node in sleepers:
             await self.wake(node)
 
@@ -214,17 +219,21 @@ class Dispatch:
         except (RefusedError, NotFoundError) as error:
             log.warning("wake.failed", node=node, error=error.message)
 
-    async def _due_runs(self, before: datetime) -> list[DueRun]:
-        """All that is due; behind those that wait for a node there may be others."""
-        runs = await self._shared.prefect.due_runs(POOL, before=before)
-        page = runs
-        for _ in range(MOST_PAGES if self.waiting else 0):
-            if len(page) < DUE_RUNS or page[0].due == page[-1].due:
-                break
-            page = await self._shared.prefect.due_runs(POOL, before=before, after=page[-1].due)
-            known = {run.id for run in runs}
-            runs += [run for run in page if run.id not in known]
-        return runs
+    async def _due_runs(self, before: datetime) -> tuple[list[DueRun], bool]:
+        """What is due, and whether there may be more. Of one instant Prefect tells no more than a page: the rest when
+        those are claimed, what is due after it at once."""
+        runs: dict[str, DueRun] = {}
+        after: datetime | None = None
+        is_cut = False
+        for _ in range(MOST_PAGES):
+            page = await self._shared.prefect.due_runs(POOL, before=before, after=after)
+            runs |= {run.id: run for run in page}
+            if len(page) < DUE_RUNS:
+                return list(runs.values()), is_cut
+            is_one_instant = page[0].due == page[-1].due
+            is_cut |= is_one_instant
+            after = page[-1].due + timedelta(microseconds=1 if is_one_instant else 0)
+        return list(runs.values()), True
 
     async def _cancelling(self, node: str, there: Roster) -> list[str]:
         """Those that run on this node, and those that run nowhere: of these somebody has to say so."""

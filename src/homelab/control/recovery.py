@@ -33,8 +33,10 @@ from homelab.flows.api import PrefectRefused, PrefectUnavailable
 log = structlog.get_logger()
 
 LOOK_S = 2.0
+ALONE_S = 10.0
+"""Where there is one node, and nothing is promised of it, nothing is to be given up: a look is for what comes."""
 GAP_S = 10.0
-"""A look this much later than the last means that this machine slept, or the process was stopped."""
+"""A look this much later than planned means that this machine slept, or the process was stopped."""
 GIVEN_UP_S = leases.TTL.total_seconds()
 
 
@@ -51,11 +53,12 @@ class Recovery:
         self._watcher = watcher
         self._hears_since = time.monotonic()
         self._looked = time.time()
+        self._pause_s = LOOK_S
 
     async def serve(self) -> None:
         """Look until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self._pause_s)
             try:
                 await self.look()
             except AWAY as error:
@@ -74,9 +77,9 @@ class Recovery:
         """Give up what is lost, and bring to Prefect what goes on. Raises PrefectUnavailable and what `db.pool.AWAY`
         names; what was not done is done by the next look."""
         now = time.time()
-        if abs(now - self._looked) > GAP_S:
+        if abs(now - self._looked) > GAP_S + self._pause_s:
             self.deaf()
-        self._looked = now
+        self._looked, self._pause_s = now, LOOK_S
         await self._restart()
         if time.monotonic() - self._hears_since < GIVEN_UP_S:
             return
@@ -88,6 +91,7 @@ class Recovery:
             silent += sorted(await store.nodes_at_work(conn) - set(there.rows))  # removed
             rows = await store.runs_on(conn, silent) if silent else []
             foreign = await store.foreign_runs_on(conn, silent) if silent else []
+        self._pause_s = LOOK_S if silent or there.held or len(there.rows) > 1 else ALONE_S
         for row in ended:
             log.warning("lease.expired", work=row["work"], node=row["node"], token=row["token"])
         if ended:

@@ -19,6 +19,7 @@ from homelab.core.jobs import Flow
 from homelab.home.paths import Home
 from homelab.worker import reach
 from homelab.worker.reach import Reach
+from homelab.worker.starts import Starts
 
 log = structlog.get_logger()
 
@@ -149,12 +150,20 @@ def _error_of(answer: httpx.Response) -> tuple[str, str]:
 
 class Reports:
     """An outbox to `control`: order kept, batched, retried until taken. One task (`serve`) owns delivery. What is sent
-    to `path` is a list, `field`."""
+    to `path` is a list, `field`. It gives way to `starts`."""
 
-    def __init__(self, link: ControlLink, *, path: str = "/api/v1/worker/reports", field: str = "reports") -> None:
+    def __init__(
+        self,
+        link: ControlLink,
+        *,
+        path: str = "/api/v1/worker/reports",
+        field: str = "reports",
+        starts: Starts | None = None,
+    ) -> None:
         self._link = link
         self._path = path
         self._field = field
+        self._starts = starts
         # Bounded by what the journals hold: each entry is already on disk, and a run has a handful of reports.
         self._queue: asyncio.Queue[tuple[dict[str, Any], Callable[[], None]]] = asyncio.Queue()
         self._unsent = 0
@@ -172,6 +181,8 @@ class Reports:
         """Deliver until cancelled."""
         while True:
             batch = [await self._queue.get()]
+            if self._starts is not None:
+                await self._starts.settled()
             while len(batch) < _BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             await retried(lambda batch=batch: self._send(batch), what="reports")

@@ -138,6 +138,7 @@ class Execution:
             else:
                 remaining_s -= ASK_AHEAD_S
             await _wait(self._cancelled, min(remaining_s, 2.0))
+        self._node.starts.began()
         if self._cancelled.is_set():
             if not self._stopping:
                 self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
@@ -153,6 +154,7 @@ class Execution:
             return False
         if turn is Turn.WAIT:
             self._node.leasing.over(self.facts.id)  # others may start while it waits
+            first = []
             waiting = asyncio.create_task(self._node.admission.wait_turn(flow.name, self.facts.id))
             cancelled = asyncio.create_task(self._cancelled.wait())
             await asyncio.wait({waiting, cancelled}, return_when=asyncio.FIRST_COMPLETED)
@@ -162,7 +164,7 @@ class Execution:
                 if not self._stopping:
                     self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
                 return False
-        return await self._wait_for_place()
+        return await self._wait_for_place(first or self._ask_for_first())
 
     def _ask_for_first(self) -> list[Place]:
         """Ask for the leases of the jobs that start first. A run with one of them, and nothing done, may still go to
@@ -177,9 +179,8 @@ class Execution:
             for name in names
         ]
 
-    async def _wait_for_place(self) -> bool:
+    async def _wait_for_place(self, first: list[Place]) -> bool:
         """Until the first of the jobs that start has its lease: until then the run is pending, not running."""
-        first = self._ask_for_first()
         while first and not self._cancelled.is_set() and all(place.state == "waiting" for place in first):
             await first_of(self._cancelled, *(place.settled for place in first))
         if not self._cancelled.is_set() and not self._is_elsewhere(first):
@@ -328,6 +329,7 @@ class Execution:
             self._node.copies.follow(path)
 
             def on_start(pid: int, started: datetime) -> None:
+                self._node.starts.began()
                 self.running[job.name] = pid
                 self._since.pop(job.name, None)
                 self.journal.attempt_started(job=job.name, attempt=attempt, pid=pid, time=started, token=place.token)

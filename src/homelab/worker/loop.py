@@ -24,7 +24,7 @@ from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso, moment
 from homelab.flows import records
-from homelab.flows.api import DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
+from homelab.flows.api import DUE_RUNS, DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home.paths import Home
 from homelab.worker import journal as journals
 from homelab.worker import process, reach, registration
@@ -46,6 +46,7 @@ from homelab.worker.record import Gate
 from homelab.worker.sensors import logind, own
 from homelab.worker.sensors.sensing import Sensors
 from homelab.worker.sent import Sent
+from homelab.worker.starts import Starts
 
 log = structlog.get_logger()
 
@@ -54,6 +55,8 @@ POLL_S = 10.0
 """How often it asks for due runs without being told to."""
 CLAIM_AHEAD_S = 25.0
 """As far ahead as `control` hands out runs: more than two polls."""
+POLL_AGAIN_S = 1.0
+"""How soon it asks again when Prefect has more runs that are due than it tells at once."""
 ASK_S = 8.0
 """So long `control` may take to say what there is to do."""
 HEARTBEAT_S = 10.0
@@ -85,19 +88,21 @@ class Worker:
         self.holding = Holding(self.leasing, self._active, is_remote=link.is_remote)
         self.artefacts = Artefacts(home, link)
         self.launcher = Launcher(home, self.artefacts, prefect=prefect)
+        starts = Starts()
         self.shared = Node(
             home=home,
             worker=name,
             name=node,
             api=api,
-            gate=Gate(4),
-            reports=Reports(link),
+            gate=Gate(4, starts=starts),
+            reports=Reports(link, starts=starts),
             shipping=LogShipping(api),
             copies=LogCopies(home, link),
             admission=self.admission,
             leasing=self.leasing,
             sent=self.sent,
             launcher=self.launcher,
+            starts=starts,
             confirmed=self.holding.confirmed,
         )
         self.guests = Guests(self.shared, link)
@@ -238,10 +243,12 @@ class Worker:
             if time.time() - planned > GAP_S:
                 self._looking_since = utc_now()
             planned = time.time() + POLL_S
+            pause_s = POLL_S
             try:
                 if self._apart:
                     raise PrefectUnavailable(self._apart)
-                runs, cancelling = await self._ask_for_work()
+                runs, cancelling, more = await self._ask_for_work()
+                pause_s = POLL_AGAIN_S if more else POLL_S
                 for due in runs:
                     if due.id not in self._active:
                         self._active[due.id] = None
@@ -251,15 +258,15 @@ class Worker:
             except (PrefectUnavailable, PrefectRefused, ControlUnavailable, ControlRefused) as error:
                 log.warning("poll.failed", error=str(error))
             try:
-                async with asyncio.timeout(POLL_S):
+                async with asyncio.timeout(pause_s):
                     await self._poll_now.wait()
             except TimeoutError:
                 pass
             self._poll_now.clear()
 
-    async def _ask_for_work(self) -> tuple[Sequence[DueRun], Sequence[str]]:
-        """The runs that this node is to claim, and those to be cancelled: from `control`, which knows the other nodes.
-        While it is away, and there are no others, from Prefect itself."""
+    async def _ask_for_work(self) -> tuple[Sequence[DueRun], Sequence[str], bool]:
+        """The runs that this node is to claim, those to be cancelled, and whether there are more to claim: from
+        `control`, which knows the other nodes. While it is away, and there are no others, from Prefect itself."""
         body = {"worker": self.name, "node": self.shared.name}
         try:
             answer = await self.link.call("POST", "/api/v1/worker/due", body, timeout_s=ASK_S)
@@ -267,11 +274,13 @@ class Worker:
             if not self.leasing.is_alone:
                 raise
             before = utc_now() + timedelta(seconds=CLAIM_AHEAD_S)
-            return await self.api.due_runs(POOL, before=before), await self.api.cancelling_runs(POOL)
+            due = await self.api.due_runs(POOL, before=before)
+            return due, await self.api.cancelling_runs(POOL), len(due) >= DUE_RUNS
         self.leasing.is_alone = bool(answer["alone"])
         if self._group is not None:
             self.guests.take(answer.get("guests", ()), self._group)
-        return [DueRun.from_json(run) for run in answer["runs"]], [str(run) for run in answer["cancelling"]]
+        due = [DueRun.from_json(run) for run in answer["runs"]]
+        return due, [str(run) for run in answer["cancelling"]], bool(answer.get("more"))
 
     async def _take(self, due: DueRun) -> None:
         """Claim one run and execute it, or leave it to whoever was first."""

@@ -13,6 +13,7 @@ from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.record import Gate
 from homelab.worker.sent import Sent
+from homelab.worker.starts import Starts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,5 +30,6 @@ class Node:
     leasing: Leasing
     sent: Sent
     launcher: Launcher
+    starts: Starts
     confirmed: Callable[[], Awaitable[None]]
     """Returns when it is known that what this worker has is still its own."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import structlog
 
 from homelab.flows.api import PrefectApi, PrefectRefused, PrefectUnavailable, StateProposal, Verdict
+from homelab.worker.starts import Starts
 
 log = structlog.get_logger()
 
@@ -23,16 +24,19 @@ T = TypeVar("T")
 
 
 class Gate:
-    """At most `width` requests of one kind at a time, and the memory of the last outage (loop time, or None)."""
+    """At most `width` requests of one kind at a time, and how many outages there were. They give way to `starts`."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, starts: Starts | None = None) -> None:
         self._slots = asyncio.Semaphore(width)
+        self._starts = starts
         self.outages = 0
 
     async def until_taken(self, action: Callable[[], Awaitable[T]], *, what: str) -> T:
         """Run `action` until the server takes it. PrefectRefused passes through: the answer would not change."""
         wait_s = 0.25
         while True:
+            if self._starts is not None:
+                await self._starts.settled()
             try:
                 async with self._slots:
                     return await action()

@@ -399,6 +399,7 @@ class Work(TypedDict):
     runs: Annotated[list[dict[str, Any]], Field(description="due soon, for this node to claim")]
     cancelling: Annotated[list[str], Field(description="runs to be ended, for somebody cancelled them in Prefect")]
     alone: Annotated[bool, Field(description="the lab has no other node: what asks for a slot alone needs no lease")]
+    more: Annotated[bool, Field(description="there are others: ask again as soon as these are claimed")]
     guests: Annotated[list[Guest], Field(description="attempts of others' runs, for this node to make")]
 
 
