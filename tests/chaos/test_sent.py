@@ -43,10 +43,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         flow("moved", a, b, "60", 0).replace("[jobs.moved-3]", '[jobs.moved-3]\naffinity = ["own"]'),
         flow("cut", own, c, str(LONG_S + 20), 0),
         flow("steady", own, b, "12", 0),
+        flow("fenced", own, '{ pair = "yes" }', first, 1, 'affinity = ["c"]'),
     ]
     nodes = "".join(
-        f"[nodes.{name}]\nlabels = {{ machine = '{name}', where = '{where}' }}\n"
-        for name, where in ((OWN, "here"), ("a", "far"), ("b", "far"), ("c", "out"))
+        f"[nodes.{name}]\nlabels = {{ machine = '{name}', where = '{where}', pair = '{pair}' }}\n"
+        for name, where, pair in ((OWN, "here", "no"), ("a", "far", "no"), ("b", "far", "yes"), ("c", "out", "yes"))
     )
     try:
         fleet.up(nodes + "\n".join(flows))
@@ -72,9 +73,9 @@ def begin(fleet: Fleet, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def lost(fleet: Fleet) -> dict[str, str]:
-    """A run of each of three flows, at work when node a loses its power and node c its cable, at once."""
+    """A run of each of four flows, at work when node a loses its power and node c its cable, at once."""
     fleet.until_ready(OWN, "a", "b", "c")
-    runs = {name: begin(fleet, name) for name in ("again", "moved", "cut")}
+    runs = {name: begin(fleet, name) for name in ("again", "moved", "cut", "fenced")}
     assert fleet.lab.json("run", "show", runs["moved"])["run"]["node"] == "a"
     fleet.nodes["a"].kill()
     fleet.cables["c"].cut()
@@ -89,6 +90,13 @@ def test_what_was_sent_to_a_node_that_dies_is_made_again_elsewhere_once(fleet: F
     assert fleet.lab.job_run(run, "again-2")["attempt"] == 2
     assert row["node"] == OWN
     assert words(fleet, "again-1", run) == [("start", OWN), ("end", OWN)]
+
+
+def test_behind_a_cut_cable_it_has_ended_before_it_is_made_again_elsewhere(fleet: Fleet, lost: dict[str, str]) -> None:
+    run = lost["fenced"]
+    fleet.lab.until_state(run, "fenced-3", "succeeded", timeout=60)
+    assert words(fleet, "fenced-2", run) == [("start", "c"), ("start", "b"), ("end", "b")]
+    assert fleet.lab.job_run(run, "fenced-2")["attempt"] == 2
 
 
 def test_when_the_node_of_the_run_dies_another_takes_it_up_around_what_was_sent(

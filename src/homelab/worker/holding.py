@@ -69,16 +69,17 @@ class Holding:
         elif journal is not None:
             asyncio.get_running_loop().run_in_executor(None, _drop, journal)
 
-    def unheard(self) -> None:
+    def unheard(self) -> bool:
         """A heartbeat was not answered. Where control is out of reach for too long, what it would have tried again
-        elsewhere stops; the rest goes on, and its result is told later."""
+        elsewhere stops; the rest goes on, and its result is told later. Whether it is for so long."""
         if not self._is_remote or time.monotonic() - self._heard_at < APART_S:
-            return
+            return False
         for run_id, execution in self._active.items():
             if execution is not None and execution.is_retried and run_id not in self.left:
                 log.warning("run.stopped", run_id=run_id, reason="control is out of reach")
                 execution.stop("control was out of reach, and it may be tried again on another node")
                 self.left[run_id] = execution.journal
+        return True
 
 
 def _drop(journal: Journal) -> None:

@@ -429,7 +429,8 @@ class Worker:
             try:
                 await self._beat()
             except ControlUnavailable:
-                self.holding.unheard()
+                if self.holding.unheard():
+                    self.guests.unheard()
                 if self.holding.wanted.is_set():
                     await asyncio.sleep(BEAT_AGAIN_S)
             except RefusedError as error:
