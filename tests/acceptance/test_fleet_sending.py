@@ -14,10 +14,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     text = f"""
         [nodes.own]
         labels = {{ machine = "own" }}
-        capacity = {{ memory = "8GiB" }}
+        capacity = {{ seats = 1 }}
         [nodes.two]
         labels = {{ machine = "two" }}
-        capacity = {{ memory = "8GiB" }}
+        capacity = {{ seats = 1 }}
 
         [jobs.make]
         run = '''{mark}; mkdir -p out; echo "made by make" > out/file; echo "WORD=a word" >> $HOMELAB_OUTPUT'''
@@ -40,12 +40,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         [jobs.part-1]
         needs = ["all"]
         run = '''{mark}; sleep 3'''
-        requires = {{ memory = "6GiB" }}
+        requires = {{ seats = 1 }}
         apart = true
         [jobs.part-2]
         needs = ["all"]
         run = '''{mark}; sleep 3'''
-        requires = {{ memory = "6GiB" }}
+        requires = {{ seats = 1 }}
         apart = true
 
         [jobs.begin]
@@ -55,6 +55,16 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         needs = ["begin"]
         run = '''{mark}; sleep 300'''
         requires = {{ labels = {{ machine = "two" }} }}
+
+        [jobs.patient]
+        needs = ["begin"]
+        run = '''{mark}; sleep $([ $HOMELAB_ATTEMPT = 1 ] && echo 300 || echo 0)'''
+        requires = {{ labels = {{ machine = "two" }}, seats = 1 }}
+        restartable = true
+        [jobs.urgent]
+        run = '{mark}; sleep 1'
+        requires = {{ labels = {{ machine = "two" }}, seats = 1 }}
+        priority = 50
         """  # noqa: E501
     try:
         fleet.up(text)
@@ -96,9 +106,21 @@ def test_what_was_cancelled_ends_where_it_runs(fleet: Fleet) -> None:
     lab = fleet.lab
     run = lab.run_job("begin")
     until(lambda: fleet.where("endless") == ["two"], timeout=30, what=fleet.logs)
-    assert [lease["owner"] for lease in lab.json("node", "show", "two")["node"]["leases"]] == ["endless"]
+    assert "endless" in [lease["owner"] for lease in lab.json("node", "show", "two")["node"]["leases"]]
     lab.homelab("run", "cancel", run)
     row = lab.until_state(run, "endless", "cancelled", timeout=30)
     assert (row["node"], "cancelled by" in row["reason"]) == ("two", True)
     assert lab.json("run", "show", run)["run"]["state"] == "cancelled"
     until(lambda: not lab.json("node", "show", "two")["node"]["leases"], timeout=20, what=fleet.logs)
+
+
+def test_what_may_be_restarted_makes_room_where_it_runs_and_begins_anew_there(fleet: Fleet) -> None:
+    lab = fleet.lab
+    before = len(fleet.where("patient"))
+    run = str(lab.json("job", "run", "begin")["run"]["id"])
+    until(lambda: len(fleet.where("patient")) > before, timeout=30, what=fleet.logs)
+    urgent = lab.run_job("urgent")
+    lab.until_state(urgent, "urgent", "succeeded", timeout=30)
+    row = lab.until_state(run, "patient", "succeeded", timeout=30)
+    assert (row["node"], row["attempt"]) == ("two", 2)
+    lab.homelab("run", "cancel", run)
