@@ -346,6 +346,20 @@ NOT_ON_THE_STYLE_PAGE = {
 }
 
 
+async def test_a_run_that_waits_for_room_says_why_in_the_words_of_placement(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, why = site.past.running["take-in-uploads"], "mac4: 3.3 cores free of 6 asked; nightly-eval holds 6"
+
+    async def queue() -> list[dict[str, object]]:
+        reasons = [{"node": "mac4", "code": "short", "reason": why}]
+        return [{"run": run, "job": "take-in-uploads", "since": "2026-05-01T12:00:00Z", "reasons": reasons}]
+
+    monkeypatch.setattr(site.control.looking, "_queue", queue)
+    page = await (await session(site, "read")).get(f"/runs/{run}?job=take-in-uploads")
+    assert f"<li>{why}</li>" in page
+
+
 async def test_the_style_page_shows_every_component_that_there_are_styles_for(site: Site) -> None:
     styles = re.sub(r"/\*.*?\*/", "", assets.contents("console.css").decode(), flags=re.DOTALL)
     selectors = " ".join(re.findall(r"(?:^|[{};])\s*([^{};@]+)\{", styles))

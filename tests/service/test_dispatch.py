@@ -110,6 +110,20 @@ async def test_what_was_given_to_a_node_that_falls_silent_or_is_drained_goes_els
     assert sorted(await lab.due("mac3")) == sorted(runs)
 
 
+async def test_what_was_given_to_a_node_that_comes_back_in_another_release_goes_elsewhere(lab: Fleet) -> None:
+    """Its worker begins nothing for this control."""
+    await lab.apply(PLAIN)
+    await lab.heard("mac1", "mac3")
+    runs = [await lab.run("a") for _ in range(4)]
+    assert len(await lab.due("mac3")) == 2
+    await lab.heard("mac3", version="99.0.0")
+    assert sorted(await lab.due("mac1")) == sorted(runs)
+    assert await lab.due("mac3") == []
+    assert "not to mac3: it is of another release (homelab 99.0.0; control is" in str(
+        await lab.control.fleet.where("a")
+    )
+
+
 async def test_a_run_that_is_at_work_counts_by_its_leases_and_its_flow_stays_with_it(lab: Fleet) -> None:
     await lab.apply("[jobs.a]\nrun = 'true'\noverlap = 'queue'")
     await lab.heard("mac1", "mac3")

@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Final
 
+from homelab import __version__
 from homelab.control.store import Row, all_rows, one_row
+from homelab.core import versions
 from homelab.core.capacity import Amounts, Capacity, smallest
 from homelab.core.errors import NotFoundError
 from homelab.core.labfile import Lab
@@ -161,6 +163,7 @@ def node_of(row: Row, *, holds: bool) -> Node:
         models=tuple(Model(**model) for model in row["models"]),
         foreign={name: int(value) for name, value in row["used"].items()},
         wakeable=bool(row["wake"]),
+        closed=_closed(str(row["version"])),
         clock_skew_s=row["skew_s"],
     )
 
@@ -172,6 +175,13 @@ def _state(row: Row, *, holds: bool) -> State:
     if row["wanted"] == "drained":  # also asleep: it is not woken for anything
         return "draining" if holds else "drained"
     return "asleep" if is_asleep else "ready"
+
+
+def _closed(version: str) -> str:
+    """A worker of another release begins nothing (`core.versions`): what went to it would wait for ever."""
+    if not versions.apart(control=__version__, node=version):
+        return ""
+    return f"of another release (homelab {version[:40]}; control is {__version__})"
 
 
 def _sleeps(row: Mapping[str, Any]) -> bool:

@@ -83,7 +83,8 @@ def trouble(node: Mapping[str, Any], *, version: str, now: datetime) -> list[Jso
         found.append(
             _problem(
                 "node-version", name,
-                f"node {name} runs homelab {node['version']}, the control plane {version}: more than one release apart",
+                f"node {name} runs homelab {node['version']}, the control plane {version}: more than one release"
+                " apart, so that nothing goes to it",
                 "Upgrade the older one; releases next to each other work together.",
             )
         )  # fmt: skip

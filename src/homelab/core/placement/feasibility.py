@@ -47,7 +47,8 @@ def fits(request: Request, room: Room) -> bool:
 
 
 def is_open(room: Room) -> bool:
-    return room.node.state == "ready" or (room.node.state == "asleep" and room.node.wakeable)
+    node = room.node
+    return not node.closed and (node.state == "ready" or (node.state == "asleep" and node.wakeable))
 
 
 def permits(request: Request, room: Room) -> bool:
@@ -111,7 +112,7 @@ def refusals(request: Request, room: Room) -> Iterator[Reason]:
     """All reasons why the node cannot take the request now; none when it can."""
     node = room.node
     if not is_open(room):
-        yield Reason(code=Code.NOT_READY, node=node.name, subject=node.state)
+        yield Reason(code=Code.NOT_READY, node=node.name, subject=node.closed if node.state == "ready" else node.state)
     for name, value in asks_of(request, room):
         total = room.total.get(name)
         if is_unknown(name, room):

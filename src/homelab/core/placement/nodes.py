@@ -33,6 +33,7 @@ class Node:
 
     `foreign`: what programs outside the lab use, as measured; leases and loaded models are not in it. Of GPU memory it
     names the device (`capacity.gpu`).
+    `closed`: why nothing goes to it though it is there, `it is ...`; "": nothing speaks against it.
     `wakeable`: when asleep, it can be woken. `data`: names of pieces it has. `clock_skew_s`: None when unknown.
     """
 
@@ -46,6 +47,7 @@ class Node:
     foreign: Amounts = field(default_factory=dict[str, int])
     data: frozenset[str] = frozenset()
     wakeable: bool = False
+    closed: str = ""
     clock_skew_s: float | None = None
 
     @property
@@ -165,7 +167,7 @@ class Room:
 
 def _is_plain(room: Room) -> bool:
     """Whether amounts alone decide about plain work."""
-    return room.node.state == "ready" and not room.averse and not has_wrong_clock(room.node)
+    return room.node.state == "ready" and not (room.node.closed or room.averse) and not has_wrong_clock(room.node)
 
 
 def _is_scarce(resource: str) -> bool:
