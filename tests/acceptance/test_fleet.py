@@ -2,7 +2,11 @@
 
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import psutil
@@ -39,6 +43,36 @@ def double(x):
 def outer():
     print("sum", double(1) + double.submit(2).result())
 """
+ORDINARY = """
+import asyncio, os, sys, time
+from prefect import flow, get_client, task
+
+@task
+def write(path):
+    with open(path, "w") as file:
+        file.write(os.environ["PREFECT_API_URL"])
+
+@flow(log_prints=True)
+def ordinary(path: str, other: str):
+    write(path)
+    async def read():
+        async with get_client() as client:
+            return await client.read_flow_run(other)
+    try:
+        print("read", asyncio.run(read()).name)
+    except Exception as error:
+        print("refused", type(error).__name__, "403" in str(error))
+
+@flow
+def endless():
+    while True:
+        time.sleep(0.2)
+
+if __name__ == "__main__":
+    for name in ("ordinary", "endless"):
+        source = flow.from_source(sys.argv[1], "ordinary.py:" + name)
+        source.deploy("elsewhere", work_pool_name="homelab", print_next_steps=False)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +86,17 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
     finally:
         fleet.down()
+
+
+def prefect(fleet: Fleet, method: str, path: str, body: object = None) -> Any:
+    """Ask the lab's Prefect server as a person may."""
+    told = fleet.lab.json("env")
+    got = httpx.request(
+        method, f"{told['PREFECT_API_URL']}{path}", json=body, timeout=20,
+        auth=tuple(told["PREFECT_API_AUTH_STRING"].split(":", 1)),
+    )  # fmt: skip
+    got.raise_for_status()
+    return got.json()
 
 
 def test_each_home_is_a_node_and_says_so(fleet: Fleet) -> None:
@@ -98,12 +143,59 @@ def test_a_job_runs_on_a_node_of_another_home_and_its_story_comes_back(fleet: Fl
     assert row["node"] == "two"
     assert row["exit_code"] == 0
     assert (flow["state"], flow["node"]) == ("succeeded", "two"), flow
-    told = fleet.lab.json("env")
-    own = httpx.post(
-        f"{told['PREFECT_API_URL']}/flow_runs/filter", json={"flows": {"name": {"any_": ["from-two"]}}},
-        auth=tuple(told["PREFECT_API_AUTH_STRING"].split(":", 1)),
+    own = prefect(fleet, "POST", "/flow_runs/filter", {"flows": {"name": {"any_": ["from-two"]}}})
+    assert [r["state_type"] for r in own] == ["COMPLETED"], "the flow run that the function itself is"
+
+
+def test_ordinary_prefect_deployments_run_on_a_node_that_sees_no_other_run(fleet: Fleet) -> None:
+    lab, made = fleet.lab, fleet.root / "made"
+    folder = fleet.root / "flows"
+    folder.mkdir()
+    (folder / "ordinary.py").write_text(ORDINARY)
+    subprocess.run(
+        [sys.executable, "ordinary.py", str(folder)], cwd=folder, check=True, capture_output=True, timeout=60,
+        env={**lab.environment, **lab.json("env"), "PREFECT_HOME": str(fleet.root / "prefect")},
     )  # fmt: skip
-    assert [r["state_type"] for r in own.json()] == ["COMPLETED"], "the flow run that the function itself is"
+
+    def start(name: str, parameters: dict[str, str], **details: str) -> str:
+        deployment = prefect(fleet, "GET", f"/deployments/name/{name}/elsewhere")
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED", "state_details": details}}
+        return str(prefect(fleet, "POST", f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
+
+    def state(name: str) -> str:
+        return str(prefect(fleet, "GET", f"/flow_runs/{runs[name]}")["state_type"])
+
+    nobodys = start("endless", {}, scheduled_time=(datetime.now(UTC) + timedelta(days=1)).isoformat())
+    for name in (OWN, "three"):
+        lab.homelab("node", "drain", name)
+    try:
+        runs = {"ordinary": start("ordinary", {"path": str(made), "other": nobodys}), "endless": start("endless", {})}
+        until(
+            lambda: state("ordinary") == "COMPLETED" or None, timeout=60, what=lambda: state("ordinary") + fleet.logs()
+        )
+        until(lambda: state("endless") == "RUNNING" or None, timeout=30, what=lambda: state("endless") + fleet.logs())
+        prefect(fleet, "POST", f"/flow_runs/{runs['endless']}/set_state", {"state": {"type": "CANCELLING"}})
+        until(lambda: state("endless") == "CANCELLED" or None, timeout=30, what=lambda: state("endless") + fleet.logs())
+    finally:
+        for name in (OWN, "three"):
+            lab.homelab("node", "undrain", name)
+    assert made.read_text() == f"{fleet.nodes['two'].json('status')['nodes'][0]['url']}/prefect/api"
+    of_run = {"flow_runs": {"id": {"any_": [runs["ordinary"]]}}}
+
+    def tasks() -> list[tuple[str, str]]:
+        found = prefect(fleet, "POST", "/task_runs/filter", of_run)
+        return [(task["name"].rsplit("-", 1)[0], task["state_type"]) for task in found]
+
+    until(lambda: tasks() == [("write", "COMPLETED")] or None, timeout=20, what=lambda: f"{tasks()}\n{fleet.logs()}")
+    lines = {"logs": {"flow_run_id": {"any_": [runs["ordinary"]]}}}
+
+    def said() -> list[str]:
+        return [line["message"] for line in prefect(fleet, "POST", "/logs/filter", lines)]
+
+    until(
+        lambda: any("refused PrefectHTTPStatusError True" in text for text in said()) or None, timeout=20,
+        what=lambda: f"{said()}\n{fleet.logs()}",
+    )  # fmt: skip
 
 
 def test_a_token_works_once(fleet: Fleet) -> None:

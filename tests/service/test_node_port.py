@@ -283,6 +283,25 @@ async def _within(ask: Any) -> Any:
     return []
 
 
+async def test_of_work_pools_a_node_sees_the_lab_s_own_and_nothing_that_runs_are_started_with(site: Site) -> None:
+    """Prefect's client asks for pool and queue of a deployment's run, and tells no event of it without an answer."""
+    token = await site.node(name())
+    await site.prefect.ensure_pool("homelab")
+    secret = {"job_configuration": {"env": {"A": "hidden"}}, "variables": {"properties": {"a": {"type": "string"}}}}
+    other = f"other-{uuid.uuid4().hex[:8]}"
+    await site.prefect._call("POST", "/work_pools/", {"name": other, "type": "process", "base_job_template": secret})
+    await site.prefect._call("PATCH", "/work_pools/homelab", {"base_job_template": secret})
+    queues = {p: (await site.prefect._call("GET", f"/work_pools/{p}"))["default_queue_id"] for p in ("homelab", other)}
+    async with site.client(token) as http:
+        pool = await http.get("/prefect/api/work_pools/homelab")
+        assert (pool.status_code, pool.json()["name"], pool.json()["base_job_template"]) == (200, "homelab", {})
+        assert "hidden" not in pool.text
+        assert (await http.get(f"/prefect/api/work_pools/{other}")).status_code == 403
+        assert (await http.get(f"/prefect/api/work_queues/{queues['homelab']}")).json()["work_pool_name"] == "homelab"
+        refused = await http.get(f"/prefect/api/work_queues/{queues[other]}")
+        assert (refused.status_code, other in refused.text) == (403, False)
+
+
 async def test_what_is_about_another_node_s_run_is_refused_whole_and_noted(site: Site) -> None:
     mine, other = name(), name()
     token = await site.node(mine)

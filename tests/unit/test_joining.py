@@ -295,6 +295,9 @@ def test_what_would_start_or_change_something_elsewhere_is_nobody_s() -> None:
         ("PATCH", f"/flow_runs/{MINE}", {"job_variables": {"command": "x"}}),
         ("POST", "/work_pools/", {"name": "other", "type": "homelab", "base_job_template": {}}),
         ("POST", "/work_pools/homelab/get_scheduled_flow_runs", {}),
+        ("GET", "/work_pools/other", None),
+        ("PATCH", "/work_pools/homelab", {"is_paused": True}),
+        ("DELETE", f"/work_queues/{MINE}", None),
         ("POST", "/work_pools/other/workers/heartbeat", {"name": "far"}),
         ("POST", "/block_documents/filter", {}),
         ("GET", "/block_documents/", None),
@@ -334,6 +337,8 @@ def test_nothing_that_is_sent_breaks_the_reading(method: str, path: str, body: o
 def test_a_list_is_cut_down_to_the_node_s_own() -> None:
     assert asked("POST", "/flow_runs/filter", {}) == Demand(gives="id")
     assert asked("POST", "/task_runs/filter", {}) == Demand(gives="flow_run_id")
+    assert asked("GET", "/work_pools/homelab", None) == Demand(gives="pool")
+    assert asked("GET", f"/work_queues/{MINE}", None) == Demand(gives="queue")
 
 
 def test_a_heartbeat_is_of_the_node_that_it_names() -> None:

@@ -19,6 +19,8 @@ _TASK: Final = re.compile(rf"/api/task_runs/{_ID}/?")
 _TASK_STATE: Final = re.compile(rf"/api/task_runs/{_ID}/set_state/?")
 _FLOW: Final = re.compile(rf"/api/flows/(?:{_ID}|name/[^/]+)/?")
 _DEPLOYMENT: Final = re.compile(rf"/api/deployments/{_ID}/?")
+_POOL: Final = re.compile(r"/api/work_pools/([^/]+)/?")
+_QUEUE: Final = re.compile(rf"/api/work_queues/{_ID}/?")
 _HEARTBEAT: Final = re.compile(r"/api/work_pools/([^/]+)/workers/heartbeat/?")
 _STEERING: Final = ("deployment_id", "work_queue_name", "work_pool_name", "job_variables", "infrastructure_document_id")
 """What would make Prefect start something elsewhere."""
@@ -26,7 +28,7 @@ _STEERING: Final = ("deployment_id", "work_queue_name", "work_pool_name", "job_v
 _OWN_KINDS: Final = ("prefect.flow-run.", "prefect.task-run.", "prefect.artifact.")
 """What of Prefect's a run may tell of; anything else that it names is not Prefect's."""
 
-Answer = Literal["all", "id", "flow_run_id"]
+Answer = Literal["all", "id", "flow_run_id", "pool", "queue"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +38,10 @@ class Demand:
     `runs`: flow runs that must all be the node's. `tasks`: task runs, each with the flow run that it is said to be of
     ("": not said). `claims`: a scheduled run that the node wants to have. `creates`: the answer is a new flow run of
     the node's. `deployment`: must be that of a run the node has read. `worker`: must be the node's name. `gives`: of an
-    answer that is a list, only the entries whose field of this name is a run of the node's are given back. `is_log`: it
-    tells lines of logs, which the node may also of a run that is another's and of which it makes an attempt.
+    answer that is a list, only the entries whose field of this name is a run of the node's are given back; `pool`: the
+    lab's work pool, without what its runs are started with; `queue`: one of that pool. Prefect's client asks for both
+    with each run of a deployment, and tells no event of it when it gets no answer. `is_log`: it tells lines of logs,
+    which the node may also of a run that is another's and of which it makes an attempt.
     """
 
     runs: frozenset[str] = frozenset()
@@ -109,6 +113,10 @@ def _of_lab(method: str, path: str, body: Mapping[str, Any], pool: str) -> Deman
         return _subjects(body)
     if method == "GET" and (found := _DEPLOYMENT.fullmatch(path)):
         return Demand(deployment=found[1])
+    if method == "GET" and (found := _POOL.fullmatch(path)) and found[1] == pool:
+        return Demand(gives="pool")
+    if method == "GET" and _QUEUE.fullmatch(path):
+        return Demand(gives="queue")
     if method == "POST" and (found := _HEARTBEAT.fullmatch(path)) and found[1] == pool:
         return Demand(worker=str(body.get("name", "")) or "?")
     if method == "POST" and path.rstrip("/") == "/api/work_pools":

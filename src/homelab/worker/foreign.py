@@ -22,7 +22,7 @@ from homelab.worker.runlog import Writer
 log = structlog.get_logger()
 
 GRACE_S = 30.0
-_FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+_FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 
 class Foreign:
@@ -79,9 +79,12 @@ class Foreign:
     async def _settle(self, outcome: process.Outcome) -> None:
         node, run_id = self._node, self._due.id
         seen = await node.gate.until_taken(lambda: node.api.read_run(run_id), what="foreign")
-        if seen is None or seen.state_type in _FINAL or seen.state_name == "AwaitingRetry":
+        if seen is None or seen.state_type in _FINAL:
             return
-        state = RunState.CANCELLED if outcome.state is RunState.CANCELLED else RunState.CRASHED
+        is_cancelled = outcome.state is RunState.CANCELLED  # the engine says of one that is ended so that it crashed
+        if not is_cancelled and (seen.state_type == "CRASHED" or seen.state_name == "AwaitingRetry"):
+            return
+        state = RunState.CANCELLED if is_cancelled else RunState.CRASHED
         reason = outcome.reason or "it ended without reporting how"
         try:
             await node.gate.until_taken(

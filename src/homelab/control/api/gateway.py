@@ -87,8 +87,9 @@ class Gateway:
             raise _away() from error
         answered = await self._answer(asks, node, got)
         if answered is None:
-            await self._note(asked, path, "that run is there already, and another's")
-            raise HttpError(403, "forbidden", "that run is another's")
+            is_queue = asks.gives == "queue"
+            await self._note(asked, path, "of another pool" if is_queue else "that run is there already, and another's")
+            raise HttpError(403, "forbidden", f"that {'queue' if is_queue else 'run'} is another's")
         return answered
 
     # -- whether it holds -------------------------------------------------------------------------------------------
@@ -142,7 +143,8 @@ class Gateway:
         return _passed(await self._client.post(path, content=sent, headers=dict(headers)))
 
     async def _answer(self, asks: Demand, node: str, got: httpx.Response) -> Response | None:
-        """None: what should have been new was there before (the same idempotency key), and is not this node's."""
+        """None: what should have been new was there before (the same idempotency key), and is not this node's; or the
+        queue is of another pool."""
         if got.status_code not in (200, 201) or not (asks.creates or asks.runs or asks.gives != "all"):
             return _passed(got)
         body: Any = orjson.loads(got.content) if got.content else None
@@ -151,6 +153,10 @@ class Gateway:
                 await self._runs.note(str(body["id"]), node)
             if await self._runs.foreign([str(body["id"])], node):
                 return None
+        elif asks.gives == "pool":
+            return _json(got.status_code, {**body, "base_job_template": {}, "storage_configuration": {}})
+        elif asks.gives == "queue":
+            return _passed(got) if body.get("work_pool_name") == POOL else None
         elif asks.gives != "all":
             return _json(got.status_code, await self._own(asks.gives, cast("list[dict[str, Any]]", body), node))
         elif isinstance(body, dict) and (of := cast("dict[str, Any]", body).get("deployment_id")):
