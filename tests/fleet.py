@@ -1,8 +1,9 @@
 """Several machines on one: a lab and node daemons that joined it, each with a home of its own.
 
 The node of control's own machine is called `OWN`. All share one judge file, so that what ran where is told by the jobs
-themselves: `here()` is a word that names the node (`Fleet.where` reads it). A node may be reached by a `Cable`, which a
-test cuts and mends.
+themselves: `here()` is a word that names the node (`Fleet.where` reads it). A node's way to control can be cut and
+mended: with a `network` every machine is in a namespace of its own, and what is cut vanishes without a word; without
+one it is reached over a `Cable`, a relay that ends what was open.
 """
 
 import contextlib
@@ -10,14 +11,17 @@ import shlex
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import psutil
-from tests.lab import Lab, until
+from tests.lab import Lab, send, until
+from tests.network import Network
 
 OWN = "own"
+L = TypeVar("L", bound=Lab)
 
 
 class Node(Lab):
@@ -41,31 +45,27 @@ class Node(Lab):
     def worker(self) -> psutil.Process:
         return psutil.Process(self.pid("worker"))
 
-    def signal_all(self, number: int) -> None:
-        """To every process of this machine that is the lab's or a job's, the supervisor first: as if it lost its power
-        (SIGKILL), slept (SIGSTOP) or woke (SIGCONT)."""
-        processes = [p for p in psutil.process_iter(["pid", "environ", "create_time"]) if self._is_ours(p)]
-        for process in sorted(processes, key=lambda p: p.info["create_time"]):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-
-    def kill(self) -> None:
-        self.signal_all(signal.SIGKILL)
+    def log(self, run: str, attempt: str) -> bytes:
+        """`JOB.ATTEMPT` of a run, as it is on this machine."""
+        return next((self.home / "runs").glob(f"*/{run}/{attempt}.log")).read_bytes()
 
 
 class Fleet:
     """A lab and its nodes. Call `down` whatever happens."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, network: Network | None = None) -> None:
         self.root = root
+        self.network = network
         (root / OWN).mkdir(parents=True, exist_ok=True)
-        self.lab = Lab(root / OWN)
+        self.lab = self._placed(OWN, Lab(root / OWN))
         self.nodes: dict[str, Node] = {}
         self.cables: dict[str, Cable] = {}
 
     def up(self, text: str = "") -> "Fleet":
         """Start the lab. `text`: jobs and nodes of its lab file; the name, the zone and the own node's name are set."""
         self.lab.up(self.file(text))
+        if self.network is not None and (outside := self.lab.folder_outside()) is not None:
+            self.network.remove_at_end(outside)
         return self
 
     def apply(self, text: str) -> None:
@@ -73,7 +73,14 @@ class Fleet:
         self.lab.homelab("apply", "--yes")
 
     def file(self, text: str) -> str:
-        return f'[lab]\nname = "fleet"\ntimezone = "UTC"\n[worker]\nname = "{OWN}"\n{text}'
+        port = f'[control]\nnodes = "{self.network.address(OWN)}"\n' if self.network is not None else ""
+        return f'[lab]\nname = "fleet"\ntimezone = "UTC"\n[worker]\nname = "{OWN}"\n{port}{text}'
+
+    def _placed(self, name: str, machine: L) -> L:
+        """The machine, in a namespace of its own when there is a network."""
+        if self.network is not None:
+            machine.move_into(self.network, name)
+        return machine
 
     def token(self, name: str, *arguments: str) -> Any:
         """`{token, join, url, ...}`."""
@@ -81,20 +88,33 @@ class Fleet:
 
     def machine(self, name: str) -> Node:
         """A machine with an empty home, not joined."""
-        return Node(self.root / name, name, self.lab.judge_file)
+        return self._placed(name, Node(self.root / name, name, self.lab.judge_file))
 
     def join(self, name: str, *, capacity: str = "", cable: bool = False, start: bool = True) -> Node:
-        """A new node, its daemon running if `start`. With `cable`, it reaches control by one of its own."""
+        """A new node, its daemon running if `start`. With `cable`, its way to control can be `cut`."""
         node = self.machine(name)
         made = self.token(name)
         url = made["url"]
-        if cable:
+        if cable and self.network is None:
             self.cables[name] = Cable(urlsplit(url).port or 0)
             url = f"https://127.0.0.1:{self.cables[name].port}"
         more = [*(["--capacity", capacity] if capacity else []), *([] if start else ["--no-start"])]
         self.nodes[name] = node
         node.homelab("node", "join", url, "--token", made["token"], *more, timeout=120)
         return node
+
+    def cut(self, name: str) -> None:
+        """Nothing gets through between this node and control any more."""
+        if self.network is not None:
+            self.network.cut(name)
+        else:
+            self.cables[name].cut()
+
+    def mend(self, name: str) -> None:
+        if self.network is not None:
+            self.network.mend(name)
+        else:
+            self.cables[name].mend()
 
     def where(self, job: str) -> list[str]:
         """The nodes on which the job left a mark made with `here()`, in order."""
@@ -110,16 +130,28 @@ class Fleet:
     def until_ready(self, *names: str, timeout: float = 60) -> None:
         until(lambda: self.ready() >= set(names) or None, timeout=timeout, what=lambda: f"{names}, is {self.ready()}")
 
+    def machines(self) -> dict[str, Lab]:
+        return {OWN: self.lab, **self.nodes}
+
+    def cut_power(self, *names: str) -> None:
+        """Of these machines, or of all, at once: kill -9 of every process of them, the supervisors first."""
+        processes = [p for name in names or self.machines() for p in self.machines()[name].processes()]
+        send(processes, signal.SIGKILL)
+        psutil.wait_procs(processes, timeout=10)
+
     def down(self) -> None:
         for node in self.nodes.values():
             node.signal_all(signal.SIGCONT)
-            node.down()
+        with ThreadPoolExecutor() as at_once:  # while control still is there to hear of it
+            list(at_once.map(Node.down, self.nodes.values()))
         self.lab.down()
         for cable in self.cables.values():
             cable.close()
+        if self.network is not None:
+            self.network.close()
 
     def logs(self) -> str:
-        return "\n".join(f"==== {m.root.name}\n{m.logs()}" for m in (self.lab, *self.nodes.values()))
+        return "\n".join(f"==== {m.root.name}\n{m.logs()}" for m in self.machines().values())
 
 
 def here() -> str:

@@ -3,9 +3,12 @@
 The judge of what ran is a file that the jobs themselves write (`Lab.judge`), never the product's own database.
 """
 
+import contextlib
+import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+from tests.network import Network
 
 from homelab.home.paths import Home
 from homelab.stack.postgres import place_of
@@ -44,12 +48,23 @@ class Lab:
         self.home = root / "home"
         self.file = root / "lab.toml"
         self.judge_file = root / "judge"
+        self.within: list[str] = []
+        """What a command begins with that is to run where this lab is, when that is another network."""
+        self.inside: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+        """Within this, sockets that the test opens are where this lab is."""
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("HOMELAB", "PREFECT"))},
             "HOMELAB_HOME": str(self.home),
             "HOMELAB_LAB": str(self.file),
             "NO_COLOR": "1",
         }
+
+    def move_into(self, network: Network, name: str) -> str:
+        """Before it is up: it is a machine of that network from now on, under that name; its address."""
+        address = network.add(name)
+        self.within = network.command(name)
+        self.inside = functools.partial(network.inside, name)
+        return address
 
     def mark(self, word: str) -> str:
         """A shell command that leaves a mark."""
@@ -76,7 +91,7 @@ class Lab:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command; AssertionError with everything it printed when its exit status is not in `ok`."""
         done = subprocess.run(
-            [HOMELAB, *arguments], env=self.environment, cwd=self.root, text=True, input=stdin,
+            [*self.within, HOMELAB, *arguments], env=self.environment, cwd=self.root, text=True, input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None, capture_output=True, timeout=timeout, check=False,
         )  # fmt: skip
         assert done.returncode in ok, (
@@ -95,17 +110,39 @@ class Lab:
 
     def down(self) -> None:
         """Stop everything of this home; what the command leaves behind is killed by its pid and reported."""
-        subprocess.run([HOMELAB, "down", "--now"], env=self.environment, capture_output=True, timeout=60, check=False)
+        command = [*self.within, HOMELAB, "down", "--now"]
+        subprocess.run(command, env=self.environment, capture_output=True, timeout=60, check=False)
         left = [p for p in psutil.process_iter(["pid", "environ"]) if self._is_ours(p)]
         for process in left:
             process.kill()
+        if (outside := self.folder_outside()) is not None:
+            shutil.rmtree(outside, ignore_errors=True)
+
+    def folder_outside(self) -> Path | None:
+        """The database's folder where it is not in the test's: as root, where the server's user can reach it."""
         data = place_of(Home(self.home)).data
-        if self.root not in data.parents:  # as root, in a folder of its own that outlives the test's
-            shutil.rmtree(data.parent, ignore_errors=True)
+        return None if self.root in data.parents else data.parent
 
     def _is_ours(self, process: psutil.Process) -> bool:
         environ = process.info["environ"] or {}
         return environ.get("HOMELAB_HOME") == str(self.home) and process.pid != os.getpid()
+
+    def processes(self) -> list[psutil.Process]:
+        """All of this machine that are the lab's or a job's, the oldest first, which is the supervisor."""
+        found = {p for p in psutil.process_iter(["pid", "environ"]) if self._is_ours(p)}
+        pids = {p.pid for p in found}
+        for process in list(found):  # the database's server has an environment of its own
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.ppid() not in pids:
+                    found |= set(process.children(recursive=True))
+        return sorted(found, key=lambda p: p.create_time())
+
+    def signal_all(self, number: int) -> None:
+        """As if it lost its power (SIGKILL), slept (SIGSTOP) or woke (SIGCONT)."""
+        send(self.processes(), number)
+
+    def kill(self) -> None:
+        self.signal_all(signal.SIGKILL)
 
     def service(self, name: str) -> dict[str, Any]:
         return next(s for s in self.json("status")["services"] if s["name"] == name)
@@ -135,6 +172,12 @@ class Lab:
             end = path.read_text(errors="replace").splitlines()[-lines:]
             parts.append(f"== {path.name}\n" + "\n".join(end))
         return "\n".join(parts)
+
+
+def send(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def until(probe: Callable[[], T | None], *, timeout: float, what: Callable[[], str] | str, step: float = 0.2) -> T:

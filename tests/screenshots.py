@@ -53,7 +53,7 @@ async def main(wanted: list[str]) -> None:
             history.write_log(site.home, site.past.failed["dump-app"], "dump-app", lines)
             await take_all(site, browser, pages(site), wanted)
             async with site.control.database.connection() as conn:
-                await conn.execute("truncate lease_group, lease, node")
+                await conn.execute("truncate sent, lease_group, lease, node")
             await fleet_site.lasting(site.control)
             await take_all(site, browser, MACHINES, wanted)
 

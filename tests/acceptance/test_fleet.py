@@ -110,7 +110,11 @@ def test_a_token_works_once(fleet: Fleet) -> None:
     made = fleet.token("four")
     four, five = fleet.machine("four"), fleet.machine("five")
     fleet.nodes["four"] = four
+    asked = four.join(made["join"], "--dry-run")
+    assert f"The control plane at {made['url']} is the one that made this token." in asked.stdout
+    assert not four.home.exists()
     four.join(made["join"], "--no-start")
+    assert "is one no more" in four.homelab("node", "leave", "--dry-run").stdout
     refused = five.join(made["join"], "--no-start", ok=(5,))
     assert "lets nobody in" in refused.stderr
     assert "homelab node token" in refused.stderr
@@ -199,10 +203,10 @@ def test_a_token_of_another_lab_or_for_another_address_lets_nobody_know_anything
 def test_a_node_whose_cable_is_cut_says_so_and_is_there_again_when_it_is_mended(fleet: Fleet) -> None:
     ten = fleet.join("ten", cable=True)
     worker = ten.pid("worker")
-    fleet.cables["ten"].cut()
+    fleet.cut("ten")
     told = until(lambda: ten.json("status")["problems"], timeout=20, what="a problem")
     assert "no lab answers at https://127.0.0.1:" in told[0]["message"]
-    fleet.cables["ten"].mend()
+    fleet.mend("ten")
     until(lambda: ten.json("status")["problems"] == [] or None, timeout=20, what="no problem")
     assert ten.pid("worker") == worker
 

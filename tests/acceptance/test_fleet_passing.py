@@ -48,9 +48,9 @@ def test_the_story_of_a_run_elsewhere_is_told_here_as_if_it_were_here(fleet: Fle
     run = lab.run_job("far")
     until(lambda: "line 3\n" in lab.homelab("run", "logs", run).stdout, timeout=40, what=lambda: fleet.logs())
     assert lab.json("run", "show", run)["run"]["state"] == "running"
-    fleet.cables["two"].cut()
+    fleet.cut("two")
     time.sleep(4)
-    fleet.cables["two"].mend()
+    fleet.mend("two")
     lab.until_state(run, "use", "succeeded", timeout=60)
     until(
         lambda: "V is 40 lines" in lab.homelab("run", "logs", run).stdout,

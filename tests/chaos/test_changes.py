@@ -30,6 +30,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         [jobs.after]
         needs = ["fetch"]
         run = "true"
+
+        [jobs.lingering]
+        run = '''{lab.mark("begin")}; sleep 12; {lab.mark("as-before")}'''
         """
     )
     _import(lab, "kept", "edited", "removed", "renamed")
@@ -61,6 +64,9 @@ def test_two_imports_at_once_while_jobs_run_lose_and_double_nothing(lab: Lab) ->
         what=lambda: lab.logs(),
     )
     time.sleep((54 - time.time()) % 60)  # the next minute's runs are created and claimed by now
+    lingering = lab.run_job("lingering")
+    until(lambda: lab.words("lingering"), timeout=10, what=lambda: lab.logs())
+    lab.write(lab.file.read_text().replace("as-before", "otherwise"))
     (lab.root / "crontab").write_text(_crontab(lab, "kept", "edited", "renamed", word="new"))
     command = f"{HOMELAB} cron import {lab.root}/crontab --timezone UTC && {HOMELAB} apply --yes"
     shells = [
@@ -77,6 +83,7 @@ def test_two_imports_at_once_while_jobs_run_lose_and_double_nothing(lab: Lab) ->
     assert "/renamed-now.sh same" in text
     until(lambda: any(m.word == "new" for m in lab.judge("edited")), timeout=130, what=lambda: lab.logs())
     time.sleep(3)
+    assert [(m.run, m.word) for m in lab.judge("lingering")] == [(lingering, "begin"), (lingering, "as-before")]
     for job in ("kept", "edited", "renamed"):
         minutes = [int(m.time // 60) for m in lab.judge(job)]
         assert minutes == list(range(minutes[0], minutes[0] + len(minutes))), f"{job} ran in the minutes {minutes}"

@@ -4,13 +4,17 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import psutil
+import psycopg
 import pytest
+from psycopg import sql
 from tests.lab import Lab, until
 
 from homelab.home.paths import Home
-from homelab.stack.postgres import place_of
+from homelab.stack.postgres import database_url, place_of
 
 CANARY = "s3cr3t-canary-7Yq"
 
@@ -155,6 +159,11 @@ def test_a_secret_appears_nowhere_in_plain(lab: Lab) -> None:
         check=False,
     ).stdout  # includes the database's files
     assert found == ""
+    assert _rows_with(lab, CANARY) == [], "nor where the database has packed it"
+    pages = _pages(lab, "/", "/jobs/leaky", f"/runs/{run}", "/runs", "/lab")
+    assert any("token ***" in page for page in pages.values())
+    assert [path for path, page in pages.items() if CANARY in page] == []
+    assert [p for p in lab.processes() if any(CANARY in part for part in p.cmdline())] == []
 
 
 @pytest.mark.parametrize("value", ["x; touch PWN", "$(touch PWN)", "a\nb; touch PWN", "-rf", "%", "x" * 100_000])
@@ -182,6 +191,32 @@ def test_runs_overlap_as_cron_lets_them(lab: Lab) -> None:
         )
 
     until(two_at_once, timeout=150, what="two runs at once")
+    rows = lab.json("run", "ls", "--job", "overlapping", "--limit", "200")["runs"]
+    assert len([row for row in rows if row["state"] in ("scheduled", "pending")]) < 15, "what waits does not pile up"
+
+
+def _rows_with(lab: Lab, text: str) -> list[str]:
+    """Tables of both databases that have it in a row."""
+    found: list[str] = []
+    password = (lab.home / "secrets/postgres").read_text().strip()
+    for database in ("homelab", "prefect"):
+        with psycopg.connect(database_url(place_of(Home(lab.home)), database), password=password) as conn:
+            tables = conn.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
+            assert tables
+            for (table,) in tables:
+                statement = sql.SQL("select 1 from {0} where {0}::text like %s limit 1").format(sql.Identifier(table))
+                found += [f"{database}.{table}"] if conn.execute(statement, (f"%{text}%",)).fetchone() else []
+    return found
+
+
+def _pages(lab: Lab, *paths: str) -> dict[str, str]:
+    """As somebody reads them who is signed in."""
+    link = urlsplit(lab.homelab("open").stdout.strip())
+    origin = f"{link.scheme}://{link.netloc}"
+    with httpx.Client(base_url=origin, timeout=20) as browser:
+        signed_in = browser.post("/sign-in", data=dict(parse_qsl(link.query)), headers={"Origin": origin})
+        assert signed_in.status_code == 303
+        return {path: browser.get(path).raise_for_status().text for path in paths}
 
 
 def _homelab(lab: Lab) -> list[str]:

@@ -40,10 +40,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         run = '''{lab.mark("start")}; sleep 25; {lab.mark("end")}'''
 
         [jobs.counting]
-        run = '''{lab.mark("start")}; for i in $(seq 1 40); do echo line $i; sleep 0.5; done; {lab.mark("end")}'''
+        params = {{ LINES = "40" }}
+        run = '''{lab.mark("start")}; for i in $(seq 1 $LINES); do echo line $i; sleep 0.5; done; {lab.mark("end")}'''
         """
     )
     yield lab
+    lab.signal_all(signal.SIGCONT)
     lab.down()
 
 
@@ -98,10 +100,34 @@ def test_a_running_job_survives_the_death_of_a_service_and_its_log_is_whole(lab:
     os.kill(process.pid, signal.SIGQUIT if victim == "postgres" else signal.SIGKILL)  # QUIT: immediate shutdown
     until(lambda: lab.words("counting")[before:] == ["start", "end"], timeout=90, what="the job to end")
     lab.until_state(run, "counting", "succeeded", timeout=90)
-    log = lab.homelab("run", "logs", run).stdout
-    numbers = [int(line.split()[-1]) for line in log.splitlines() if "line " in line]
-    assert numbers == list(range(1, 41))
+    assert _lines(lab, run) == list(range(1, 41))
     until(lambda: lab.service(victim)["state"] == "ready", timeout=60, what=f"{victim} to be ready again")
+
+
+def test_a_running_job_goes_on_while_prefect_and_control_are_away_for_half_a_minute(lab: Lab) -> None:
+    """With the worker alone; the job ends when they are back, the minutely ones are due meanwhile."""
+    before = len(lab.words("counting"))
+    run = lab.run_job("counting", "--param", "LINES=80")
+    until(lambda: len(lab.words("counting")) > before, timeout=20, what="the job to start")
+    time.sleep(3)
+    victims = [psutil.Process(lab.pid(name)) for name in ("prefect", "control")]
+    supervisor = victims[0].parent()
+    assert supervisor is not None
+    supervisor.suspend()  # nobody starts them again
+    for victim in victims:
+        victim.kill()
+    time.sleep(30)
+    supervisor.resume()
+    lab.until_state(run, "counting", "succeeded", timeout=90)
+    assert lab.words("counting")[before:] == ["start", "end"]
+    assert _lines(lab, run) == list(range(1, 81))
+    until(lambda: lab.service("prefect")["state"] == "ready", timeout=60, what="Prefect to be ready again")
+
+
+def _lines(lab: Lab, run: str) -> list[int]:
+    """The numbers that the job printed, as its log has them."""
+    log = lab.homelab("run", "logs", run).stdout
+    return [int(line.split()[-1]) for line in log.splitlines() if "line " in line]
 
 
 def test_a_killed_supervisor_is_replaced_without_touching_what_runs(lab: Lab) -> None:

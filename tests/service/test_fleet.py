@@ -37,7 +37,7 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
 async def site(lab: Site) -> Site:
     """The lab with three machines, as if nothing had been done to them."""
     async with lab.control.database.connection() as conn:
-        await conn.execute("truncate lease_group, lease, node")
+        await conn.execute("truncate sent, lease_group, lease, node")
         await fleet_site.three_machines(conn)
     return lab
 
@@ -281,7 +281,7 @@ async def test_metrics_have_each_machine_and_the_queue(site: Site) -> None:
 
 async def test_the_pages_of_a_hundred_machines_cost_little(site: Site) -> None:
     async with site.control.database.connection() as conn:
-        await conn.execute("truncate lease_group, lease, node")
+        await conn.execute("truncate sent, lease_group, lease, node")
         for number in range(100):
             told = replace(fleet_site.MACHINES["mac4"], name=f"node{number:03}")
             await nodes.beat(conn, told)

@@ -34,7 +34,7 @@ async def url(cluster: str) -> str:
     async with Database(cluster, password=None) as database:
         await migrate(database)
         async with database.connection() as conn:
-            await conn.execute("truncate lease_group, lease, node")
+            await conn.execute("truncate sent, lease_group, lease, node")
     return cluster
 
 

@@ -92,7 +92,7 @@ async def test_at_30_s_nothing_goes_there_and_at_40_s_what_it_ran_goes_on_elsewh
     assert (lab.prefect.runs[run].state, lab.prefect.runs[run].name) == ("SCHEDULED", "AwaitingRetry")
     assert await lab.due("mac3") == [run]
     progress = await lab.control.dispatch.progress(run)
-    assert progress == {"kept": {}, "attempts": {"again": 1}, "base": {}, "passed": {}}
+    assert progress == {"kept": {}, "attempts": {"again": 1}, "base": {}, "passed": {}, "sent": {}}
     for _ in range(2):
         await look(lab)
     assert attempts(lab, run) == [("again", 1, "crashed", "mac4")]
@@ -149,6 +149,7 @@ async def test_a_run_goes_on_with_what_had_succeeded(lab: Fleet) -> None:
     assert await lab.control.dispatch.progress(run) == {
         "kept": {"first": "succeeded"}, "attempts": {"first": 1, "second": 1}, "base": {},
         "passed": {"first": {"outputs": {"N": "1"}}},
+        "sent": {},
     }  # fmt: skip
     await begin(lab, "second", "mac3", attempt=2, run=run)
     lab.forget()
@@ -170,7 +171,7 @@ async def test_a_retry_by_hand_begins_a_new_round_elsewhere_too(lab: Fleet) -> N
     lab.silent("mac4", 31)
     assert await lab.due("mac3") == [run]
     progress = await lab.control.dispatch.progress(run)
-    assert progress == {"kept": {}, "attempts": {"again": 1}, "base": {"again": 1}, "passed": {}}
+    assert progress == {"kept": {}, "attempts": {"again": 1}, "base": {"again": 1}, "passed": {}, "sent": {}}
 
 
 async def test_runs_that_were_claimed_and_had_not_begun_are_claimed_elsewhere(lab: Fleet) -> None:
@@ -181,6 +182,35 @@ async def test_runs_that_were_claimed_and_had_not_begun_are_claimed_elsewhere(la
     assert lab.prefect.runs[run].state == "SCHEDULED"
     assert await lab.due("mac3") == [run]
     assert (await lab.heard("mac4", runs=[run]))["gone"] == [run]
+
+
+async def promise(lab: Fleet, job: str, node: str) -> tuple[str, int]:
+    """A run of the job is claimed by the node, which gets the lease of its first attempt and is not heard any more."""
+    run = await lab.run(job)
+    lab.sql("update run set node = %s, assigned = now() where id = %s", node, run)
+    lab.prefect.runs[run].state = "PENDING"
+    digest = next(s.flow.digest for s in lab.control.looking._shared.flows.values() if job in s.jobs)
+    [answer] = await lab.control.waiting.ask(node, asks_of([{"work": f"{run}/{job}/1", "digest": digest}]), ())
+    assert answer["answer"] == "held", answer
+    return run, answer["token"]
+
+
+@pytest.mark.parametrize("seconds", [39, 41])
+async def test_what_had_its_lease_may_have_begun_and_is_no_run_that_has_not(lab: Fleet, seconds: float) -> None:
+    """The node is silent for 41 s. The lease was given with or after its last heartbeat."""
+    once, token = await promise(lab, "once", "mac4")
+    again, _ = await promise(lab, "again", "mac4")
+    lab.silent("mac4", 41)
+    lab.sql("update lease set expires = now() + interval '40 s' - make_interval(secs => %s)", seconds)
+    await look(lab)
+    assert (row(lab, once)["state"], attempts(lab, once)) == ("crashed", [("once", 1, "crashed", "mac4")])
+    assert await lab.due("mac3") == [again], "it may be tried again, as its second attempt"
+    assert (await lab.control.dispatch.progress(again))["attempts"] == {"again": 1}
+    assert (await lab.heard("mac4", runs=[once, again]))["gone"] == [again]
+    await lab.report("job.started", once, "mac4", job="once", attempt=1, token=token)
+    await lab.report("job.finished", once, "mac4", job="once", attempt=1, token=token)
+    await lab.report("run.finished", once, "mac4", flow="once")
+    assert (row(lab, once)["state"], attempts(lab, once)) == ("succeeded", [("once", 1, "succeeded", "mac4")])
 
 
 async def test_a_node_that_was_removed_is_lost_at_once(lab: Fleet) -> None:

@@ -35,7 +35,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def site(lab: Site) -> Site:
     async with lab.control.database.connection() as conn:
-        await conn.execute("truncate lease_group, lease, node")
+        await conn.execute("truncate sent, lease_group, lease, node")
     await fleet_site.lasting(lab.control)
     return lab
 

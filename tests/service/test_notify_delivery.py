@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from tests.service.postgres_site import postgres
+from tests.service.postgres_site import fresh, postgres
 
 from homelab.control import reports
 from homelab.core.jobs import Flow, Job, Need
@@ -26,7 +26,6 @@ from homelab.notify.message import Message
 from homelab.notify.watcher import Watcher
 
 T0 = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
-MIGRATIONS = Path(__file__).parents[2] / "src/homelab/db/migrations"
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +36,8 @@ def database() -> Iterator[str]:
 
 @pytest.fixture
 async def conn(database: str) -> AsyncIterator[Any]:
+    fresh(database)
     async with await psycopg.AsyncConnection.connect(database, autocommit=True, row_factory=dict_row) as connection:
-        await connection.execute("drop schema public cascade")
-        await connection.execute("create schema public")
-        for migration in sorted(MIGRATIONS.glob("*.sql")):
-            await connection.execute(migration.read_text().encode())
         yield connection
 
 

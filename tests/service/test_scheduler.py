@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from tests.service.postgres_site import postgres
+from tests.service.postgres_site import fresh, postgres
 from tests.service.prefect_recorder import Recorder
 
 from homelab.control.service import Control
@@ -83,8 +83,7 @@ class Site:
 
 @pytest.fixture
 async def site(database: str, tmp_path: Path) -> AsyncIterator[Site]:
-    with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute("drop schema public cascade; create schema public")
+    fresh(database)
     site = Site(database, Home(tmp_path / "home").ensure())
     await site.restart()
     yield site
@@ -151,9 +150,8 @@ async def test_no_instant_is_lost_or_doubled_wherever_prefect_fails_and_control_
     assert calls > 30
     for number in range(1, calls + 1):
         for after, killed in ((False, number % 3 > 0), (True, number % 3 < 2)):
-            with psycopg.connect(site.url, autocommit=True) as conn:
-                await site.stack.aclose()
-                conn.execute("drop schema public cascade; create schema public")
+            await site.stack.aclose()
+            fresh(site.url)
             (site.home.root / "scheduler.json").unlink()
             site.prefect, site.now, site.ran = Recorder(fails_at=number, after=after), START, []
             await site.restart()
@@ -199,6 +197,46 @@ async def test_a_clock_that_jumps_forward_and_back_runs_each_instant_once(site: 
     assert 1 <= len(behind) <= 3, "of two hours the newest, and what came due since"
     looks = [site.control._shared.flows["skip"].check_at - site.now]
     assert looks[0] > timedelta(minutes=1), "nothing to do until the clock is where it was: no busy loop"
+
+
+async def test_a_clock_that_is_set_in_steps_of_ten_seconds_runs_each_instant_once(site: Site) -> None:
+    await site.apply(_lab(_minutely("a", 'missed = "all"')))
+    for step in (10, 10, 10, -10, 10, -10, -10, 10, 10, -10, 10, 10):
+        site.now += timedelta(seconds=step)
+        await site.look()
+        await site.pass_minutes(0.25)
+    await site.pass_until(START + timedelta(minutes=6))
+    assert site.instants("a") == _minutes(1, 6)
+
+
+async def test_after_three_hours_down_each_job_makes_up_for_what_it_missed_as_it_says(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each policy with an hourly job, and one daily instant in between; the machine itself was up all the time."""
+    monkeypatch.setattr(psutil, "boot_time", lambda: START.timestamp() - 60)
+    policies = ("skip", "latest", "all")
+    jobs = [f'[jobs.{p}]\nschedule = "10 * * * *"\nrun = "true"\nmissed = "{p}"' for p in policies]
+    jobs += [f'[jobs.daily-{p}]\nschedule = "30 11 * * *"\nrun = "true"\nmissed = "{p}"' for p in policies]
+    await site.apply(_lab(*jobs, '[jobs.boot]\nschedule = "@reboot"\nrun = "true"'))
+    await site.pass_minutes(15)
+    assert [site.instants(p) for p in policies] == [["10:10"]] * 3
+    await site.stack.aclose()
+    site.now += timedelta(hours=3)
+    for run in site.prefect.runs.values():  # a worker that starts gives up what came due while nobody was there
+        if run.state == "SCHEDULED" and run.due < site.now - timedelta(minutes=1):
+            run.state, run.name = "CANCELLED", "Missed"
+    await site.restart()
+    await site.pass_minutes(5)
+    assert site.instants("skip") == ["10:10"]
+    assert site.instants("latest") == ["10:10", "13:10"], "one run, not three"
+    assert sorted(site.instants("all")) == ["10:10", "11:10", "12:10", "13:10"]
+    assert [site.instants(f"daily-{p}") for p in policies] == [[], ["11:30"], ["11:30"]]
+    assert [flow for flow, _ in site.ran if flow == "boot"] == ["boot"]
+    statement = (
+        "select to_char(due at time zone 'utc', 'HH24:MI') from instant where decision = 'missed' and flow = '{}'"
+    )
+    assert [m for (m,) in site.sql(f"{statement.format('skip')} order by due")] == ["11:10", "12:10", "13:10"]
+    assert [m for (m,) in site.sql(statement.format("daily-skip"))] == ["11:30"]
 
 
 async def test_a_run_given_up_by_a_worker_while_prefect_is_away_is_made_up_for_once(site: Site) -> None:

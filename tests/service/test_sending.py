@@ -129,13 +129,13 @@ async def test_both_sides_are_woken_for_what_they_have_to_hear(lab: Fleet) -> No
         lab.control.dispatch._shared.commands[name] = asyncio.Queue(10)
     run = await begin(lab)
     answer = await send(lab, run)
-    assert await lab.control.wake("mac4") == [{"kind": "poll"}]
+    assert await lab.control.workers.commands("mac4") == [{"kind": "poll"}]
     await tell(lab, answer, started=iso(now()), pid=1)
     await tell(lab, answer, started=iso(now()), pid=1)
-    assert {"kind": "sent"} in await lab.control.wake("mac3")
+    assert {"kind": "sent"} in await lab.control.workers.commands("mac3")
     await state(lab, answer, stop="cancelled by somebody")
     await state(lab, answer, stop="cancelled by somebody")
-    assert await lab.control.wake("mac4") == [{"kind": "poll"}], "once"
+    assert await lab.control.workers.commands("mac4") == [{"kind": "poll"}], "once"
     [guest] = await lab.control.sending.due("mac4")
     assert guest["stop"] == "cancelled by somebody"
 

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from tests.service.postgres_site import postgres
+from tests.service.postgres_site import fresh, postgres
 from tests.service.serving import listening, served
 
 from homelab.control import nodes
@@ -74,8 +74,7 @@ class Site:
 
 @pytest.fixture
 async def site(database: str, tmp_path: Path) -> AsyncIterator[Site]:
-    with psycopg.connect(database, autocommit=True) as conn:
-        conn.execute("drop schema public cascade; create schema public")
+    fresh(database)
     home = Home(tmp_path / "home").ensure()
     async with Control.open(home, database, Deployments()) as control:  # type: ignore[arg-type]
         yield Site(database, home, control)

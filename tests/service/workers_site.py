@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from tests.service.postgres_site import fresh
 from tests.service.prefect_recorder import Recorder
 
 from homelab.control.service import Control
@@ -109,8 +110,7 @@ STARTED = now()
 @contextlib.asynccontextmanager
 async def fleet(url: str, folder: Path) -> AsyncIterator[Fleet]:
     """A lab of which nothing is known yet."""
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute("drop schema public cascade; create schema public")
+    fresh(url)
     made = Fleet(url, Home(folder / "home").ensure())
     await made.restart()
     try:

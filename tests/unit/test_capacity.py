@@ -35,6 +35,13 @@ def test_what_is_no_amount_is_refused(resource: str, written: object) -> None:
         amount(resource, written)
 
 
+def test_a_value_that_is_no_amount_is_named() -> None:
+    with pytest.raises(AmountError, match=r"^cpu = lots: this is not a number"):
+        capacity_of({"cpu": "lots"})
+    with pytest.raises(AmountError, match=r"^disk:/data = much: this is not a size"):
+        requirements_of({"disk": {"/data": "much"}})
+
+
 @patient
 @given(st.sampled_from(("cpu", "memory", "slots")), st.integers(0, 1 << 45), st.integers(0, 1 << 45))
 def test_the_words_never_show_as_much_free_as_asked_when_it_is_less(resource: str, free: int, asked: int) -> None:

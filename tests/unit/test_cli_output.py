@@ -152,7 +152,7 @@ def test_a_parameter_keeps_everything_behind_its_first_equals_sign() -> None:
         (400, "input", InputError),
         (404, "not_found", NotFoundError),
         (409, "refused", RefusedError),
-        (401, "unauthorized", RefusedError),
+        (401, "unauthorized", client.StrangerError),
         (504, "timed_out", TimedOutError),
         (500, "internal", HomelabError),
         (502, "", HomelabError),
@@ -211,3 +211,9 @@ def test_no_two_boxes_share_a_place_and_needs_stand_left(given_graph: tuple[int,
     layer, row = drawing.layers(graph), drawing.rows_of(graph)
     assert len({(layer[n], row[n]) for n in graph.nodes}) == count
     assert all(layer[a] < layer[b] for a, b, _ in edges)
+
+
+def test_a_name_with_a_slash_is_nothing_of_a_lab_and_no_other_path_of_its_api() -> None:
+    assert client.segment("mac 4") == "mac%204"
+    with pytest.raises(NotFoundError, match="nothing of a lab is called 'mac4; rm -rf /'"):
+        client.segment("mac4; rm -rf /")

@@ -95,3 +95,8 @@ def test_no_output_can_act_on_a_page_or_name_a_style_of_its_own(text: str) -> No
     for shown, names in ansi.pieces(text):
         assert not any(c in shown for c in "\x1b\x00\x07\r\u202e")
         assert set(names.split()) <= known
+
+
+def test_a_reason_is_a_sentence_but_the_name_of_a_machine_stays_as_it_is() -> None:
+    assert words.sentence("it has no schedule: it only runs by hand") == "It has no schedule: it only runs by hand."
+    assert words.sentence("mac3: 4 GiB memory free of 8 GiB asked") == "mac3: 4 GiB memory free of 8 GiB asked"

@@ -99,6 +99,13 @@ def test_a_cancelled_attempt_is_not_retried() -> None:
     assert dag.result(progress) == (RunState.CANCELLED, "a: by anna")
 
 
+def test_a_run_that_is_left_by_its_worker_ends_there_whatever_still_ran() -> None:
+    f = flow(job("a", retries=5), job("b", "a"))
+    progress = dag.cancel(f, dag.started(dag.start(f), "a"), "the lab was stopped")
+    assert not dag.is_finished(progress)
+    assert dag.is_finished(dag.left(progress, "a", "the lab was stopped"))
+
+
 def test_resuming_runs_only_what_is_left_with_the_next_attempt_number() -> None:
     f = flow(job("a"), job("b", "a", retries=1))
     resumed = dag.start(f, kept={"a": S}, attempts={"a": 1, "b": 2}, base={"b": 2})

@@ -59,6 +59,21 @@ def test_every_state_is_described() -> None:
     assert [state for state in RunState if f"`{state}`" not in text] == []
 
 
+def test_each_guarantee_names_tests_that_there_are_and_each_chaos_test_shows_one() -> None:
+    rows = [line for line in (DOCS / "reference" / "guarantees.md").read_text().splitlines() if "::" in line]
+    named = {name for row in rows for name in re.findall(r"`(\w+/test_\w+\.py::test_\w+)`", row)}
+    assert all("`chaos/" in row for row in rows), "each is shown on a whole lab"
+    there = {
+        f"{path.parent.name}/{path.name}::{name}"
+        for path in (ROOT / "tests").glob("*/test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert sorted(named - there) == []
+    assert {n.partition("::")[0] for n in there if n.startswith("chaos/")} == {
+        n.partition("::")[0] for n in named if n.startswith("chaos/")
+    }
+
+
 def test_no_link_between_the_documents_is_dead() -> None:
     dead: list[str] = []
     listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from homelab.cli import bars
 from homelab.control import nodewords
+from homelab.control.fleet import one_story
 from homelab.core.capacity import CPU, GPU_MEMORY, MEMORY, SLOTS, UNIT, Capacity, said
 from homelab.core.placement import Lease, Model, Node, Room, usage
 
@@ -132,3 +133,9 @@ def test_a_bar_is_as_wide_as_it_was_asked_for_whatever_it_shows(
 )  # fmt: skip
 def test_an_amount_is_said_with_its_noun(resource: str, value: int, text: str) -> None:
     assert said(resource, value) == text
+
+
+def test_what_kept_its_lease_to_the_end_is_told_by_how_it_ended() -> None:
+    leased = [{"work": f"r/{how}/1", "how": how, "taken": n} for n, how in enumerate(("done", "expired", ""))]
+    ran = [{"work": "r/done/1", "how": "crashed", "taken": 0}, {"work": "r/expired/1", "how": "crashed", "taken": 1}]
+    assert [row["how"] for row in one_story(leased, ran)] == ["", "expired", "crashed"]

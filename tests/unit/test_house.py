@@ -1,6 +1,5 @@
 """Rules of the house that a reader relies on."""
 
-import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -13,7 +12,7 @@ def test_no_module_is_a_drawer() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    assert [str(p) for p in MODULES if not ast.get_docstring(ast.parse(p.read_text()))] == []
+    assert [str(p) for p in MODULES if not p.read_text().startswith('"""')] == []
 
 
 def test_no_file_answers_too_many_questions() -> None:

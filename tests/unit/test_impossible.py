@@ -36,6 +36,18 @@ def test_a_job_that_no_measured_node_could_run_is_told_with_the_largest() -> Non
     assert said(big, *fleet, node("studio", memory=256 * GIB)) == {}, "until a node joins that can"
 
 
+def test_a_neighbour_that_no_node_has_room_for_beside_it_is_told_when_the_fleet_changed() -> None:
+    one = lab(
+        'requires = { memory = "40GiB" }\naffinity = [{ work = "model", required = true }]\n'
+        "[jobs.model]\nrun = 'true'\naffinity = [{ node = \"mac1\", required = true }]",
+    )
+    mac4 = node("mac4", memory=64 * GIB)
+    assert said(one, node("mac1", memory=16 * GIB), mac4) == {
+        "train": ["must run beside 'model': no node suits both; it suits mac4, the other mac1"]
+    }
+    assert said(one, node("mac1", memory=64 * GIB), mac4) == {}
+
+
 def test_what_is_measured_of_a_declared_node_counts() -> None:
     one = lab('requires = { memory = "40GiB" }', '[nodes.mac4]\ncapacity = { memory = "64GiB" }\n')
     declared = fleet_of(one.nodes, concurrency=20)

@@ -56,6 +56,48 @@ def test_other_impossible_requirements_are_refused(job: str, message: str) -> No
     assert said(job) == [f"error: {message}"]
 
 
+BESIDE = """
+[jobs.y]
+run = "true"
+tags = ["heavy"]
+exclusive = ["db"]
+affinity = [{ node = "mac1", required = true }]
+anti_affinity = [{ work = "shy", required = true }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("job", "why"),
+    [
+        ("affinity = [{ work = 'x', required = true }]", "'x': that is itself, and none can be the first"),
+        (
+            "affinity = [{ work = 'heavy', required = true }]\nanti_affinity = [{ work = 'y', required = true }]",
+            "'heavy': its anti_affinity says that it must not",
+        ),
+        (
+            "tags = ['shy']\naffinity = [{ work = 'y', required = true }]",
+            "'y': the anti_affinity of 'y' says that it must not",
+        ),
+        (
+            "exclusive = ['db']\naffinity = [{ work = 'y', required = true }]",
+            "'y': both are of the group 'db', of which one runs at a time",
+        ),
+        (
+            "requires = { labels = { zone = 'attic' } }\naffinity = [{ work = 'y', required = true }]",
+            "'y': no node suits both; it suits mac4, the other mac1",
+        ),
+    ],
+)
+def test_a_neighbour_that_can_never_be_there_is_refused(job: str, why: str) -> None:
+    assert said(job, nodes=NODES + BESIDE) == [f"error: job 'x' must run beside {why}"]
+
+
+def test_a_neighbour_that_the_lab_does_not_have_is_doubted_and_one_that_may_come_is_not() -> None:
+    (found,) = problems("affinity = [{ work = 'ghost', required = true }]")
+    assert (found.severity, found.code) == ("warning", "unknown-work")
+    assert said("affinity = [{ work = 'heavy', required = true }]", nodes=NODES + BESIDE) == []
+
+
 def test_a_requirement_of_the_defaults_is_refused_there() -> None:
     (found,) = problems("", before='[defaults]\nrequires = { memory = "1TiB" }\n')
     assert (found.line, found.column) == (2, 23)
@@ -66,7 +108,7 @@ def test_a_requirement_of_the_defaults_is_refused_there() -> None:
     [
         'requires = { gpu_memory = "24GiB", memory = "32GiB" }',
         "requires = { models = ['qwen3:14b'], apps = ['photoshop'], disk = { '/data' = '1TiB' } }",
-        "affinity = ['mac1', { work = 'y', required = true }]\nanti_affinity = [{ work = 'z' }]",
+        "affinity = ['mac1', { work = 'y' }]\nanti_affinity = [{ work = 'z' }]",
         "priority = 10\nrestartable = true\nexpect = { duration = '10m' }\nplace = 'pack'",
     ],
 )

@@ -13,10 +13,12 @@ import orjson
 
 from homelab.core.jobs import Job
 from homelab.home.endpoints import write
+from homelab.home.membership import Membership
 from homelab.home.paths import Home
 from homelab.worker import leasing
 from homelab.worker.control_link import ControlLink
 from homelab.worker.leasing import Ask, Leasing, asks_little
+from homelab.worker.reach import Reach
 
 Json = dict[str, Any]
 
@@ -37,10 +39,11 @@ class Control:
 
 
 @asynccontextmanager
-async def asking(folder: Path, control: Control) -> AsyncIterator[Leasing]:
+async def asking(folder: Path, control: Control, *, member: Membership | None = None) -> AsyncIterator[Leasing]:
     home = Home(folder).ensure()
     write(home, {"control": "http://control"})
-    link = ControlLink(home, transport=httpx.MockTransport(control.answer))
+    reached = Reach(home=home, member=member, token="t", trust=None)
+    link = ControlLink(home, reached=reached, transport=httpx.MockTransport(control.answer))
     made = Leasing(link, "mac1")
     serving = asyncio.create_task(made.serve())
     yield made
@@ -84,6 +87,20 @@ async def test_without_an_answer_a_slot_is_taken_and_nothing_else(tmp_path: Path
         leases.look()
         await until(lambda: all(p.state == "held" for p in (plain, grouped, large)))
         assert (plain.token, large.token) == (1, 2), "what runs says so when it asks again"
+
+
+async def test_on_another_machine_nothing_starts_without_an_answer(tmp_path: Path, monkeypatch: Any) -> None:
+    """It may be cut off, and what it had not begun is then given to others."""
+    monkeypatch.setattr(leasing, "RETRY_S", 0.02)
+    control = Control(None)
+    member = Membership(name="mac1", url="https://control:7443", lab="0")
+    async with asking(tmp_path, control, member=member) as leases:
+        place = leases.want(ask())
+        await until(lambda: len(control.asked) > 3)
+        assert place.state == "waiting"
+        control.says = lambda _: {"answer": "held", "token": 1}
+        await asyncio.wait_for(place.settled.wait(), 5)
+        assert (place.state, place.token) == ("held", 1)
 
 
 async def test_once_control_said_wait_a_slot_waits_though_control_goes_away(tmp_path: Path) -> None:

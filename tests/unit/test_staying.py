@@ -8,7 +8,7 @@ from tests.unit.placing import GIB, node, patient, request, some_nodes, some_req
 
 from homelab.core.capacity import MEMORY
 from homelab.core.jobs import Affinity
-from homelab.core.placement import Lease, Placement, Snapshot, fits, lacks, place, staying
+from homelab.core.placement import Code, Lease, Placement, Rejection, Snapshot, fits, lacks, place, staying
 
 
 def fleet(*held: tuple[str, int]) -> Snapshot:
@@ -31,7 +31,9 @@ def test_it_goes_where_it_can_run_when_the_node_of_its_run_never_could() -> None
     asked = staying(request(memory=16), "a", fleet(), apart=False)
     placed = place(asked, fleet(), 0.0)
     assert isinstance(placed, Placement) and placed.node == "b"
-    assert staying(request(memory=64), "a", fleet(), apart=False).node == "a", "nobody could: it waits at home"
+    nobody = place(staying(request(memory=64), "a", fleet(), apart=False), fleet(), 0.0)
+    assert isinstance(nobody, Rejection)
+    assert [code for one in nobody.reasons.values() for code in (r.code for r in one)] == [Code.TOO_SMALL] * 2
 
 
 def test_apart_it_prefers_its_run_s_node_and_takes_any_other_with_room() -> None:

@@ -17,12 +17,21 @@ from urllib.parse import quote, urlencode, urlsplit
 from homelab.core.errors import HomelabError, InputError, NotFoundError, RefusedError, TimedOutError
 from homelab.home.paths import Home
 
+
+class NoAnswerError(NotFoundError):
+    """Nothing listens where the lab should be; it may be starting again."""
+
+
+class StrangerError(RefusedError):
+    """The lab does not know whoever asks."""
+
+
 _BY_CODE: dict[str, type[HomelabError]] = {
     "input": InputError,
     "too_large": InputError,
     "not_found": NotFoundError,
     "refused": RefusedError,
-    "unauthorized": RefusedError,
+    "unauthorized": StrangerError,
     "forbidden": RefusedError,
     "misdirected": RefusedError,
     "rate_limited": RefusedError,
@@ -30,7 +39,7 @@ _BY_CODE: dict[str, type[HomelabError]] = {
 }
 _BY_STATUS: dict[int, type[HomelabError]] = {
     400: InputError,
-    401: RefusedError,
+    401: StrangerError,
     403: RefusedError,
     404: NotFoundError,
     409: RefusedError,
@@ -39,12 +48,13 @@ _BY_STATUS: dict[int, type[HomelabError]] = {
 }
 
 
-class NoAnswerError(NotFoundError):
-    """Nothing listens where the lab should be; it may be starting again."""
-
-
 def segment(name: str) -> str:
-    """A name as one segment of a path, whatever is in it."""
+    """A name as one segment of a path. NotFoundError for one with a slash, which nothing has and servers take apart."""
+    if "/" in name:
+        raise NotFoundError(
+            f"nothing of a lab is called {name[:80]!a}",
+            hint="Names are of letters, digits, dots, dashes and underscores.",
+        )
     return quote(name, safe="")
 
 

@@ -63,6 +63,8 @@ def remove(name: str, force: bool, dry_run: bool, as_json: bool) -> None:
     client = Client.of_home()
     if dry_run:
         preview(client, name, "remove", as_json)
+        if not force and not as_json and client.get(_path(name))["node"]["leases"]:
+            output.note("Without --force it is refused while work is on it.")
         return
     answer = client.post(f"{_path(name)}/remove", {"force": force})
     if as_json:

@@ -14,7 +14,7 @@ import click
 from homelab import __version__
 from homelab.cli.job import as_json
 from homelab.cli.node import dry_run
-from homelab.core.errors import HomelabError, InputError, NotFoundError, RefusedError
+from homelab.core.errors import HomelabError, InputError, NotFoundError, RefusedError, TimedOutError
 from homelab.core.jointoken import JoinToken, node_port, parse
 from homelab.home import membership
 from homelab.home.authority import fingerprint
@@ -157,12 +157,19 @@ def _joined(home: Home, asked: JoinToken, authority: str, name: str, offered: di
 
 def _authority(asked: JoinToken) -> str:
     """The authority of whoever answers there, when it is the one that the token names. Nothing is told before."""
-    from homelab.cli.client import Client
+    from homelab.cli.client import Client, NoAnswerError
 
     anybody = ssl.create_default_context()
     anybody.check_hostname = False
     anybody.verify_mode = ssl.CERT_NONE
-    told: Any = Client(asked.url, "", timeout_s=30, trust=anybody).get("/api/v1/node/authority")
+    try:
+        told: Any = Client(asked.url, "", timeout_s=30, trust=anybody).get("/api/v1/node/authority")
+    except (NoAnswerError, TimedOutError) as error:
+        raise type(error)(
+            error.message,
+            hint="Does this machine reach the lab's port for nodes by that address, and is the lab up (there:"
+            " homelab status)? By another one: homelab node join https://NAME:PORT --token ...",
+        ) from error
     try:
         pem = str(told["authority"])
         found = fingerprint(pem)

@@ -10,7 +10,7 @@ import click
 
 from homelab import __version__
 from homelab.cli import daemon
-from homelab.cli.client import Client, NoAnswerError
+from homelab.cli.client import Client, NoAnswerError, StrangerError
 from homelab.core import versions
 from homelab.core.errors import HomelabError, RefusedError, TimedOutError
 from homelab.home import membership
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from homelab.stack.supervisor import Supervisor
 
 ASK_S = 10.0
+REJOIN = "Join it again: homelab node leave, then homelab node join with a new token"
 
 
 def up(home: Home, member: Membership, *, detach: bool, wait_s: float, supervise: bool) -> None:
@@ -128,6 +129,8 @@ def trouble_of(home: Home, member: Membership) -> str:
 
 def _why(error: HomelabError) -> str:
     """The error with its hint; not with that of a lab that does not answer, which is about this machine."""
+    if isinstance(error, StrangerError):
+        return f"the lab does not take this node's token any more. {REJOIN}"
     return error.message if isinstance(error, NoAnswerError) else f"{error.message}. {error.hint}".rstrip(". ")
 
 

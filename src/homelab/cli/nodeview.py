@@ -13,6 +13,8 @@ from homelab.core.placement.usage import sums
 Json = Mapping[str, Any]
 COLUMNS = ((CPU, "cpu"), (MEMORY, "memory"), (GPU_MEMORY, "gpu memory"), (SLOTS, "slots"))
 BAR, NARROW = 10, 6
+WITH_BARS = 80
+"""Columns below which numbers are worth more than bars in the table of one machine."""
 
 
 def listing(nodes: Sequence[Json]) -> None:
@@ -128,6 +130,8 @@ def _model(model: Json) -> str:
 
 def _capacity(node: Json) -> None:
     rows: list[list[str]] = []
+    columns = terminal.columns() if output.is_terminal() else 0
+    wide = 20 if columns >= output.WIDE else BAR if columns >= WITH_BARS else 0
     for one in cast("list[Json]", node["resources"]):
         resource = str(one["resource"])
         lab, others, total = sums([one])
@@ -136,14 +140,14 @@ def _capacity(node: Json) -> None:
             f"{part['owner']} {_long(resource, float(part['amount']))}" for part in cast("list[Json]", one["held"])
         )
         free = _long(resource, max(0.0, float(one["free"])))
-        bar = output.filled_bar(lab, others, total, wide=20) if output.is_terminal() else ""
+        bar = output.filled_bar(lab, others, total, wide=wide) if wide else ""
         rows.append([output.safe(name), bar, f"{free} free of {_long(resource, total)}", output.safe(who)])
-    if not output.is_terminal():
-        rows = [[row[0], *row[2:]] for row in rows]
-        output.table(["resource", "free", "held by"], rows)
-        return
-    output.line()
-    output.table(["resource", "", "free", "held by"], rows, empty="Nothing is known of what it has.")
+    header = ["resource", "", "free", "held by"]
+    if not wide:
+        header, rows = [*header[:1], *header[2:]], [[row[0], *row[2:]] for row in rows]
+    if output.is_terminal():
+        output.line()
+    output.table(header, rows, whole=["free"], empty="Nothing is known of what it has.")
 
 
 def _leases(node: Json, now: datetime) -> None:

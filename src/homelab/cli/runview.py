@@ -61,10 +61,12 @@ def card(run: Json, *, now: datetime) -> None:
     if not jobs:
         return
     output.line()
+    has_other_nodes = any(j.get("node") not in (None, run.get("node")) for j in jobs)
     rows = [
         [
             output.safe(str(j.get("job") or j.get("name"))),
             output.state(str(j.get("state"))),
+            *([output.safe(str(j.get("node") or "-"))] if has_other_nodes else []),
             output.took(j.get("started"), j.get("ended"), now=now),
             output.text_of(j.get("attempt")),
             output.text_of(j.get("exit_code")),
@@ -72,7 +74,10 @@ def card(run: Json, *, now: datetime) -> None:
         ]
         for j in jobs
     ]
-    output.table(["job", "state", "took", "attempt", "exit", "reason"], rows, optional=["attempt"], whole=["job"])
+    node = ["node"] if has_other_nodes else []
+    output.table(
+        ["job", "state", *node, "took", "attempt", "exit", "reason"], rows, optional=["attempt"], whole=["job"]
+    )
     for one in jobs:
         _explain(one)
     for one in jobs:

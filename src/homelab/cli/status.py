@@ -6,6 +6,7 @@ import click
 
 from homelab.cli import output, watching
 from homelab.cli.job import as_json
+from homelab.cli.nodeview import heard
 from homelab.core.errors import HomelabError
 from homelab.home import membership
 from homelab.home.membership import Membership
@@ -56,6 +57,9 @@ def _draw(as_json: bool) -> None:
     if is_terminal and not any(row[-1] for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]
     output.table(header, rows, optional=["restarts", "pid"])
+    if member is None and len(nodes) > 1 and is_terminal:
+        output.line()
+        _machines(nodes)
     for problem in problems:
         colour = "31" if problem["severity"] == "error" else "33"
         output.warn(problem["severity"], output.safe(f"{problem['subject']}: {problem['message']}"), colour=colour)
@@ -74,6 +78,15 @@ def _draw(as_json: bool) -> None:
         )
     if not problems and not jobs and member is None:
         output.hint("homelab job ls, homelab run ls; in the browser: homelab open")
+
+
+def _machines(nodes: list[dict[str, Any]]) -> None:
+    """Where there are several; how full they are is `homelab node ls`."""
+    rows = [
+        [output.safe(str(node["name"])), output.state(str(node["state"])), str(len(node["running"])), heard(node)]
+        for node in nodes
+    ]
+    output.table(["node", "state", "runs", "heard"], rows)
 
 
 def _shown_url(url: str | None) -> str:

@@ -100,6 +100,7 @@ def environment() -> jinja2.Environment:
         "short": words.short,
         "shown": words.shown,
         "stamps": words.stamps,
+        "sentence": words.sentence,
         "part": url_part,
         "listed": words.listed,
         "moment": words.moment,

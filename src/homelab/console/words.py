@@ -141,6 +141,14 @@ def stamps(text: str) -> str:
     return _STAMP.sub(r"\1 \2 UTC", text)
 
 
+_OF_A_NODE = re.compile(r"[\w.-]+: ")
+
+
+def sentence(text: str) -> str:
+    """A reason as a sentence of its own. One that begins with the name of a machine stays as it is everywhere."""
+    return text if _OF_A_NODE.match(text) else f"{text[:1].upper()}{text[1:]}."
+
+
 _WORST_FIRST = ("bad", "warn", "run", "idle", "good")
 
 

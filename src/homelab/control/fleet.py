@@ -255,7 +255,10 @@ def _cut(lines: list[str], most: int = 6) -> list[str]:
 
 
 def one_story(leased: Sequence[Row], ran: Sequence[Row]) -> list[Row]:
-    """One story of both, the newest first: what ran under a lease is told by the lease."""
+    """One story of both, the newest first. What ran under a lease is told by the lease, and how it ended, where the
+    lease was kept to the end, by what ran."""
+    ended = {row["work"]: row["how"] for row in ran if row["how"]}
+    told = [{**row, "how": ended.get(row["work"], "done")} if row["how"] == "done" else row for row in leased]
     known = {row["work"] for row in leased}
-    both = [*leased, *(row for row in ran if row["work"] not in known)]
+    both = [*told, *(row for row in ran if row["work"] not in known)]
     return sorted(both, key=lambda row: row["taken"], reverse=True)

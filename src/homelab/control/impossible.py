@@ -12,6 +12,7 @@ from homelab.control import nodes
 from homelab.control.state import Shared
 from homelab.control.store import Row
 from homelab.core.labfile import Lab
+from homelab.core.labfile.company import never_beside
 from homelab.core.labfile.fleet import Impossible, impossible
 from homelab.core.placement import Node, Snapshot
 
@@ -64,7 +65,9 @@ def judged(lab: Lab | None, fleet: Sequence[Node]) -> dict[str, tuple[Impossible
     snapshot = Snapshot.of(fleet)
     for job in lab.jobs:
         asks = (job.requires, job.affinity, job.anti_affinity)
-        if any(asks) and not job.shadow and (why := impossible(job, snapshot)):
+        if not any(asks) or job.shadow:
+            continue
+        if why := (*impossible(job, snapshot), *never_beside(job, lab.jobs, snapshot)):
             found[job.name] = why
     return found
 

@@ -87,13 +87,14 @@ class Looking:
         return await present.services(self._shared.home)
 
     async def run(self, run: str) -> Json:
-        """One run, by its id or the only beginning of one; the `reason` of a job that waits for room says for what.
-        NotFoundError when there is none."""
+        """One run, by its id or the only beginning of one. A job that waits for room has `waits`: why, machine by
+        machine. NotFoundError when there is none."""
         body = await runview.view(self._shared, await runs.find(self._shared, run))
         waiting = {one["job"]: one for one in await self._fleet.queue() if one["run"] == body["run"]["id"]}
         for job in body["run"]["jobs"]:
-            if job["job"] in waiting and not RunState(job["state"]).is_final:
-                job["reason"] = "; ".join(questions.waits(waiting[job["job"]])[1:]) or job["reason"]
+            is_waiting = job["job"] in waiting and not RunState(job["state"]).is_final
+            job["waits"] = questions.waits(waiting[job["job"]])[1:] if is_waiting else []
+            job["reason"] = "; ".join(job["waits"]) or job["reason"]
         return body
 
     async def preview_job(self, job: str, action: str) -> Json:

@@ -139,7 +139,8 @@ def named(rows: Mapping[str, Row], name: str) -> Row:
     """The row of that name. NotFoundError when there is no such node."""
     if name not in rows:
         near = get_close_matches(name[:100], rows, n=3, cutoff=0.5)
-        raise NotFoundError(f"there is no node '{name[:80]}'", nearest=near, kind="node")
+        hint = "" if near else "List them with: homelab node ls"
+        raise NotFoundError(f"there is no node '{name[:80]}'", nearest=near, kind="node", hint=hint)
     return rows[name]
 
 

@@ -374,8 +374,8 @@ def waits(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _last_words(last: Json, explained: Explanation | None) -> str:
-    when = last["started"] or last["due"] or last["ended"] or "some time ago"
-    text = f"its last run ({last['id'][:8]}, {when}) is {str(last['state']).replace('_', ' ')}"
+    told = filter(None, (last["id"][:8], last["started"] or last["due"] or last["ended"]))
+    text = f"its last run ({', '.join(told)}) is {str(last['state']).replace('_', ' ')}"
     if last["node"]:
         text += f" on {last['node']}"
     if explained is not None:

@@ -96,10 +96,14 @@ class Recovery:
             log.warning("lease.expired", work=row["work"], node=row["node"], token=row["token"])
         if ended:
             self._queue.changed.set()
-        begun = [row for row in rows if row["state"] == "running"]
-        for row in begun:
-            await self._crash(row, there)
-        await self._take_back([row for row in rows if row["state"] != "running"])
+        idle: list[Mapping[str, Any]] = []
+        for row in rows:
+            attempts, is_promised = await self._attempts(row)
+            if row["state"] == "running" or is_promised:
+                await self._crash(row, attempts, there)
+            else:
+                idle.append(row)
+        await self._take_back(idle)
         await self._crash_foreign(foreign)
         if rows:
             await self._restart()
@@ -118,7 +122,17 @@ class Recovery:
 
     # -- what had begun -------------------------------------------------------------------------------------------
 
-    async def _crash(self, row: Mapping[str, Any], there: Roster) -> None:
+    async def _attempts(self, row: Mapping[str, Any]) -> tuple[list[Mapping[str, Any]], bool]:
+        """The attempts of a run, and whether the node has leases for more: those may have begun, unheard."""
+        run = str(row["id"])
+        async with self._shared.database.connection() as conn:
+            told = await store.attempts(conn, run)
+            made = lost.progress_of(told, lost.Round.of(row["round"])).attempts
+            next_ = [f"{run}/{job}/{made.get(job, 0) + 1}" for job in row["jobs"]]
+            promised = await store.promised(conn, run, row["node"], next_)
+        return [*told, *promised], bool(promised)
+
+    async def _crash(self, row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], there: Roster) -> None:
         run, node = str(row["id"]), str(row["node"])
         known = there.rows.get(node)
         reason = f"node {node} was removed" if known is None else f"node {node} is silent for {known['age_s']:.0f} s"
@@ -127,7 +141,6 @@ class Recovery:
             log.error("run.lost", run_id=run, reason="its definition is not kept any more")
             return
         async with self._shared.database.connection() as conn:
-            attempts = await store.attempts(conn, run)
             away = await sent.in_flight(conn, run)  # goes on where it is, whoever has the run then
         progress = lost.progress_of(attempts, lost.Round.of(row["round"]), away)
         verdict = lost.judge(flow, progress, only=row["jobs"])

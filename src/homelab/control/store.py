@@ -359,6 +359,19 @@ async def attempts(conn: Connection, run: str) -> list[Row]:
     )
 
 
+async def promised(conn: Connection, run: str, node: str, works: Sequence[str]) -> list[Row]:
+    """Those of the works (RUN/JOB/ATTEMPT) for which the node got a lease that it did not give back, and of which
+    nothing was told: rows as `attempts` has them, of attempts that may be under way."""
+    return await all_rows(
+        conn,
+        "select split_part(work, '/', 2) as job, split_part(work, '/', 3)::int as attempt, 'running' as state,"
+        " taken as started, null as retry_at from lease where work = any(%(works)s) and node = %(node)s"
+        " and (ended is null or how in ('expired', 'removed')) and not exists (select from job_run where run = %(run)s"
+        " and job = split_part(work, '/', 2) and attempt = split_part(work, '/', 3)::int) order by token",
+        {"works": list(works), "node": node, "run": run},
+    )
+
+
 async def last_ends(conn: Connection, jobs: Sequence[str]) -> dict[str, tuple[datetime | None, datetime | None]]:
     """For each job the ends of its last success and its last final failure."""
     rows = await all_rows(

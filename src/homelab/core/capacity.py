@@ -206,7 +206,7 @@ def smallest(left: Capacity, right: Capacity) -> Capacity:
 def capacity_of(written: Mapping[str, Any]) -> Capacity:
     """A node's `capacity` table as the lab file has it. AmountError for a value that is none."""
     gpu = written.get(GPU_MEMORY)
-    gpus = None if gpu is None else tuple(amount(GPU_MEMORY, one) for one in _listed(gpu))
+    gpus = None if gpu is None else tuple(_named(GPU_MEMORY, one) for one in _listed(gpu))
     amounts = _amounts({k: v for k, v in written.items() if k != GPU_MEMORY})
     return Capacity(
         amounts=amounts,
@@ -231,12 +231,20 @@ _SPECIAL: Final = ("unified_memory", "models", "labels", "disk", "apps")
 
 
 def _amounts(written: Mapping[str, Any]) -> dict[str, int]:
-    found = {name: amount(name, value) for name, value in written.items() if name not in _SPECIAL}
+    found = {name: _named(name, value) for name, value in written.items() if name not in _SPECIAL}
     for path, value in _table(written, "disk").items():
-        found[disk(path)] = amount(disk(path), value)
+        found[disk(path)] = _named(disk(path), value)
     for name, count in apps_of(written.get("apps", ())).items():
-        found[APP + name] = amount(APP + name, count)
+        found[APP + name] = _named(APP + name, count)
     return found
+
+
+def _named(resource: str, value: object) -> int:
+    """`amount`, whose error says which one it is."""
+    try:
+        return amount(resource, value)
+    except AmountError as error:
+        raise AmountError(f"{resource[:80]} = {str(value)[:40]}: {error.message}", hint=error.hint) from None
 
 
 def _table(written: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -47,6 +47,8 @@ def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
 def text(report: Mapping[str, Any], outcome: Outcome, *, unicode: bool = True) -> list[str]:
     """Lines for a terminal: the waits of each policy, then how full each node was under the lab's own."""
     lines = _waits(report["policies"])
+    if len({one["waits"]["mean_s"] for one in report["policies"]}) == 1 < len(report["policies"]):
+        lines.append("Every policy came to the same: this work on this fleet leaves them nothing to choose.")
     best = report["optimum"]
     lines.append(_OPTIMUM[best["kind"]].format(seconds(best["mean_wait_s"]), best["why"]))
     first = report["policies"][0]

@@ -61,8 +61,10 @@ def _job(run: dict[str, Any], job: dict[str, Any], wide: int, frame: Frame) -> l
         (fit(state, 13), tone), " ", (fit(name, wide), "strong"), " ", *_bar(run, job, room, frame.now),
         (fit("" if took is None else words.span(took), 10, right=True), ""), key=name, target=target,
     )  # fmt: skip
-    told = str(job["ending"] if words.mark(job["state"]).tone == "bad" else job["reason"] or "")
-    if not told or job["state"] == "succeeded":
+    ending = str(job["ending"] if words.mark(job["state"]).tone == "bad" else job["reason"] or "")
+    elsewhere = f"on {words.short(job['node'], 30)}" if job["started"] and job["node"] != run["node"] else ""
+    told = " · ".join(text for text in (elsewhere, "" if job["state"] == "succeeded" else ending) if text)
+    if not told:
         return [first]
     return [first, line(" " * 14, (cut(told, frame.width - 14), ""), key=name, target=target)]
 

@@ -436,7 +436,7 @@ class Execution:
     ) -> None:
         if self._stopping and outcome.state is RunState.CANCELLED:
             # Ended by us because we go: left in flight in the journal, so the next worker counts it as crashed.
-            self._progress = dag.cancel(self.facts.flow, self._progress, self._cancel_reason)
+            self._progress = dag.left(self._progress, job.name, self._cancel_reason)
             self._wake.set()
             return
         self._progress = dag.after_attempt(

@@ -1,8 +1,10 @@
 """Leases as a worker has them: it asks before a job starts, repeats what waits, and keeps what it holds.
 
 Where the lab has no other node, a job that asks for a slot alone needs none: local admission says the same, without a
-question. So it is when `control` does not answer within two seconds, except for jobs of an exclusive group, which may
-run elsewhere. What was started so gets its lease as soon as there is one to be had. Called by `worker.execution`.
+question. So it is on control's own machine when `control` does not answer within two seconds, except for jobs of an
+exclusive group, which may run elsewhere. What was started so gets its lease as soon as there is one to be had. A node
+of another machine cannot know whether `control` is away or it is cut off, and what it had not begun is given to
+others: it begins nothing without a lease. Called by `worker.execution`.
 """
 
 import asyncio
@@ -195,11 +197,12 @@ class Leasing:
         self._take(answer["leases"], now)
 
     def _go_without(self, asked: Iterable[Place]) -> None:
-        """No answer: what needs but a slot starts; the rest is asked again in a moment."""
+        """No answer: beside control, what needs but a slot starts; the rest is asked again in a moment."""
         again = time.monotonic() - REPEAT_S + RETRY_S
         for place in asked:
             place.asked_at = again
-            if place.state == "waiting" and place.ask.is_free and not place.is_answered:
+            is_possible = place.state == "waiting" and place.ask.is_free and not place.is_answered
+            if is_possible and not self._link.is_remote:
                 place.settle("free")
 
     def _take(self, answers: Iterable[Mapping[str, Any]], at: float) -> None:

@@ -472,6 +472,11 @@ class Worker:
                     "the lab does not take this node's token any more",
                     hint="Join it again: homelab node leave, then homelab node join with a new token",
                 ) from error
+            if error.status == 403 and self.link.is_remote and not self._has_registered:
+                raise RefusedError(
+                    f"the lab does not take this node: {error.message}",
+                    hint="Join it again: homelab node leave --forget, then homelab node join with a new token",
+                ) from error
             raise ControlUnavailable(str(error)) from error
         self._has_registered = True
         self.sensors.round_trip_s = time.monotonic() - sent

@@ -138,20 +138,26 @@ class Sent:
                 pass
             self._news.clear()
             if self._errands:
-                await self._ask()
+                self._asked_at = time.monotonic()
+                await self._ask(list(self._errands.values()))
 
     def _pause_s(self) -> float | None:
         return max(0.05, self._asked_at + REPEAT_S - time.monotonic()) if self._errands else None
 
-    async def _ask(self) -> None:
-        self._asked_at = time.monotonic()
-        asked = list(self._errands.values())
+    async def _ask(self, asked: Sequence[Errand]) -> None:
         body = {"node": self._node, "sent": [_ask_of(one) for one in asked]}
         try:
             answer = await self._link.call("POST", "/api/v1/worker/sent", body)
-        except (ControlUnavailable, ControlRefused) as error:
+        except ControlUnavailable as error:
             log.warning("sent.unanswered", error=str(error), errands=len(asked))
-            self._asked_at += RETRY_S - REPEAT_S
+            self._asked_at = min(self._asked_at, time.monotonic() + RETRY_S - REPEAT_S)
+            return
+        except ControlRefused as error:
+            if len(asked) > 1:  # one that control does not take must not hold up the others
+                for one in asked:
+                    await self._ask([one])
+            else:
+                log.error("sent.refused", work=asked[0].work, error=str(error))
             return
         for one in answer["sent"]:
             errand = self._errands.get(int(one["token"]))

@@ -74,13 +74,14 @@ def told(run: dict[str, Any], files: Sequence[dict[str, Any]], wanted: str | Non
     }
 
 
+PARTS = ("head", "members", "outcome", "waits", "passed", "files")
+
+
 async def parts(site: Site, topic: str) -> Parts:
     run_id, _, wanted = topic.partition(" ")
     run = (await site.control.looking.run(run_id))["run"]
     found = told(run, await site.control.artefacts.of_run(run["id"]), wanted, datetime.now(UTC))
-    made = {
-        name: str(fragment(f"run/{name}.html", **found)) for name in ("head", "members", "outcome", "passed", "files")
-    }
+    made = {name: str(fragment(f"run/{name}.html", **found)) for name in PARTS}
     if found["picture"] is not None:
         made["graph"] = str(fragment("jobs/picture.html", picture=found["picture"]))
     return made

@@ -245,7 +245,7 @@ def _unexpected(error: Exception, route: Route) -> HttpError:
 
 
 async def _note(site: Site, route: Route, request: Request, identity: Identity, *, result: str = "done") -> None:
-    subject = "/".join(str(value) for value in request.path_params.values())
+    subject = "/".join(str(v) for v in (*request.path_params.values(), getattr(request.state, "subject", "")) if v)
     try:
         await site.access.record(
             who=identity.name,

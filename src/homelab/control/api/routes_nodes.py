@@ -33,6 +33,7 @@ async def token(asked: Asked) -> Response:
         raise HttpError(400, "input", "'ttl_s' must be a number of seconds")
     name = text_field(body, "name")
     joining.check_name(name)
+    asked.request.state.subject = name  # for the audit: the path does not say it
     if asked.site.node_port is None:
         raise RefusedError("this control has no port for nodes")
     url, fingerprint = await asked.site.node_port.open()

@@ -228,6 +228,7 @@ class JobOfRun(RunRow):
     ending: Annotated[str, Field(description="how it ended, in one sentence")]
     facts: Annotated[list[str], Field(description="what else was seen, in sentences")]
     advice: Annotated[str, Field(description="what to do next, where that is certain")]
+    waits: Annotated[list[str], Field(description="for room: why, machine by machine")]
     source: str
     outputs: Annotated[dict[str, str], Field(description="the variables that its last success passes on")]
 

@@ -95,9 +95,7 @@ class PastLease(TypedDict):
     ended: datetime | None
     how: Annotated[
         str,
-        Field(
-            description="`done`, `expired`, `released`, `evicted`, `removed`, the state of a run without a lease; ''"
-        ),
+        Field(description="the state in which it ended; `expired`, `released`, `evicted`, `removed`: its lease went"),
     ]
 
 

@@ -9,7 +9,7 @@ from homelab.core.jobs import Job
 from homelab.core.labfile.graph import Placed
 from homelab.core.labfile.model import Node as Declared
 from homelab.core.labfile.problems import At, shown
-from homelab.core.placement import Code, Node, Reason, Request, Snapshot, lacks, render, request_of
+from homelab.core.placement import Code, Node, Reason, Request, Room, Snapshot, lacks, render, request_of
 
 MEASURED_LABELS: Final = ("os", "arch")
 """Labels that a node tells of itself: of one that was not heard, they are not known."""
@@ -61,11 +61,21 @@ def impossible(job: Job, fleet: Snapshot) -> tuple[Impossible, ...]:
     return tuple(found)
 
 
+def suitable(job: Job, fleet: Snapshot) -> set[str]:
+    """The nodes that may ever take the job, by what is known of them."""
+    request = request_of(job, identity=job.name, submitted=0.0)
+    return {room.node.name for room in fleet.rooms if not _against(request, room)}
+
+
+def _against(request: Request, room: Room) -> tuple[Reason, ...]:
+    return tuple(reason for reason in lacks(request, room) if not _is_unsure(reason, room.node))
+
+
 def _refused(request: Request, fleet: Snapshot) -> dict[str, tuple[Reason, ...]]:
     """Node -> why it can never take the request; empty when one may."""
     refused: dict[str, tuple[Reason, ...]] = {}
     for room in fleet.rooms:
-        found = tuple(r for r in lacks(request, room) if not _is_unsure(r, room.node))
+        found = _against(request, room)
         if not found:
             return {}
         refused[room.node.name] = found

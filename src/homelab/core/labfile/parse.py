@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from homelab.core import placement, schedule
 from homelab.core.jobs import Job, Need, Retries, flows_of
+from homelab.core.labfile.company import check_company
 from homelab.core.labfile.fleet import check_requirements, fleet_of
 from homelab.core.labfile.graph import Placed, check_graph
 from homelab.core.labfile.kinds import NAME, UnusableError
@@ -133,7 +134,9 @@ class _Reader:
         self.check_includes()
         placed = self.jobs()
         is_good = check_graph(placed, frozenset(self.unusable), is_whole=self.is_whole)
-        check_requirements(placed, self.fleet(), self.defaults_at)
+        fleet = self.fleet()
+        check_requirements(placed, fleet, self.defaults_at)
+        check_company(placed, fleet)
         if not is_good or self.collector.has_errors:
             return None
         jobs = tuple(p.job for p in placed.values())

@@ -166,8 +166,10 @@ def _offset(zone: ZoneInfo, local: datetime, fold: int = 0) -> timedelta:
     return local.replace(tzinfo=zone, fold=fold).utcoffset() or timedelta(0)
 
 
+@lru_cache(maxsize=8192)
 def _plain_offset(zone: ZoneInfo, midnight: datetime) -> timedelta | None:
-    """The offset of a local day on which the clock is not changed; None on any other."""
+    """The offset of a local day on which the clock is not changed; None on any other. Kept for the days of some years
+    in a few zones: every schedule of a lab asks for the same ones."""
     offset = _offset(zone, midnight)
     tomorrow = midnight + timedelta(days=1)
     same = offset == _offset(zone, midnight, 1) == _offset(zone, tomorrow) == _offset(zone, tomorrow, 1)
