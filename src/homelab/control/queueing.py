@@ -25,7 +25,7 @@ from homelab.core.placement import Eviction, Placement, QueuePlan, Reason, Reque
 from homelab.core.placement import request_of as request_of_job
 from homelab.core.placement.reasons import together
 from homelab.core.times import iso
-from homelab.db.pool import AWAY
+from homelab.db.pool import AWAY, Connection
 from homelab.flows.api import PrefectRefused, PrefectUnavailable
 
 log = structlog.get_logger()
@@ -252,18 +252,24 @@ class Queue:
             if not self._waiting:
                 self.plan = None
                 return
-            async with self._shared.database.connection() as conn:
-                there = await roster.read(conn)
             told: set[str] = set()
-            for waiting in [w for w in self._waiting.values() if w.ask.is_running]:
-                told |= await self._take(waiting, waiting.node)
-            now = self._shared.clock().timestamp()
-            snapshot = self._snapshot(there)
-            asked = [self._asked(w, snapshot) for w in self._waiting.values() if not w.ask.is_running]
-            decided = list(self._waiting.values())
-            self.plan = plan_queue(asked, snapshot, now, preempt=True)
-            for start in self.plan.starts:
-                told |= await self._start(start)
+            async with self._shared.database.connection() as conn:  # one for all: each waits behind all heartbeats
+                there = await roster.read(conn)
+                await conn.commit()
+                for waiting in [w for w in self._waiting.values() if w.ask.is_running]:
+                    told |= await self._take(conn, waiting, waiting.node)
+                now = self._shared.clock().timestamp()
+                snapshot = self._snapshot(there)
+                asked = [self._asked(w, snapshot) for w in self._waiting.values() if not w.ask.is_running]
+                decided = list(self._waiting.values())
+                self.plan = plan_queue(asked, snapshot, now, preempt=True)
+                starts = [(start, self._waiting[start.request.id]) for start in self.plan.starts]
+                for start, waiting in starts:
+                    if not (start.wake or _moves(start, waiting)):
+                        told |= await self._take(conn, waiting, start.node)
+            for start, waiting in starts:
+                if start.wake or _moves(start, waiting):
+                    told |= await self._start(start, waiting)
             for eviction in self.plan.evictions:
                 self._stop(eviction)
             self._note(self.plan)
@@ -284,22 +290,26 @@ class Queue:
         self._stopping = {work: at for work, at in self._stopping.items() if work in held and at > since}
         return Snapshot.of(there.nodes(), [lease for lease in there.held if lease.id not in self._stopping])
 
-    async def _start(self, start: Placement) -> set[str]:
-        waiting = self._waiting[start.request.id]
+    async def _start(self, start: Placement, waiting: Waiting) -> set[str]:
+        """What others have a part in: a machine that is to wake, Prefect."""
         if start.wake:
             await self._dispatch.wake(start.node)
-        if start.node != waiting.node and waiting.ask.may_move:
+        if _moves(start, waiting):
             return await self._move(waiting, start)
-        return await self._take(waiting, start.node)
-
-    async def _take(self, waiting: Waiting, node: str) -> set[str]:
-        """Promise it room on that node, its run's own or another: whose worker hears so."""
         async with self._shared.database.connection() as conn:
-            got = await leases.take(conn, replace(waiting.request, node=node), node)
+            return await self._take(conn, waiting, start.node)
+
+    async def _take(self, conn: Connection, waiting: Waiting, node: str) -> set[str]:
+        """Promise it room on that node, its run's own or another: whose worker hears so. Committed afterwards."""
+        got = await leases.take(conn, replace(waiting.request, node=node), node)
+        if self._waiting.get(waiting.ask.work) is not waiting:  # given back meanwhile, or asked for otherwise
+            await conn.rollback()
+            return set()
+        await conn.commit()
         if not isinstance(got, Held):
             waiting.refused = got.reasons
             return set()
-        del self._waiting[waiting.ask.work]
+        self._waiting.pop(waiting.ask.work, None)
         self._given[waiting.ask.work] = (node, got.token)
         self._has_answers()
         self._dispatch.begun(waiting.ask.run)
@@ -350,6 +360,11 @@ class Queue:
             self._given.clear()  # the lease itself is in the database
         if len(self._moved) > MOST_ASKS:
             self._moved.clear()
+
+
+def _moves(start: Placement, waiting: Waiting) -> bool:
+    """Whether its run goes to another node with it."""
+    return start.node != waiting.node and waiting.ask.may_move
 
 
 def _to_tell(waiting: Waiting) -> set[str]:
