@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from tests.service.postgres_site import postgres
 from tests.service.workers_site import Fleet, fleet
@@ -129,6 +130,24 @@ async def test_a_run_of_which_nothing_has_started_goes_where_there_is_room(two: 
 async def test_it_stays_where_it_is_when_there_is_room(two: Fleet) -> None:
     [answer] = await ask(two, "mac3", work("r1", "small"), may_move=True)
     assert answer["answer"] == "held"
+
+
+async def test_what_has_its_lease_does_not_wait_for_what_others_are_given_in_the_same_decision(two: Fleet) -> None:
+    lock = "select name from node where name = 'mac4' for update"
+    with psycopg.connect(two.url) as first, psycopg.connect(two.url) as second:
+        first.execute(lock)
+        one = asyncio.create_task(ask(two, "mac4", work("r1", "small")))
+        await two.until("select 1 from pg_stat_activity where wait_event_type = 'Lock'", rows=1)
+        longest = asyncio.create_task(ask(two, "mac3", work("r2", "small"), waited_s=100))
+        other = asyncio.create_task(ask(two, "mac4", work("r3", "small")))
+        waiting = asyncio.create_task(asyncio.to_thread(second.execute, lock))
+        await two.until("select 1 from pg_stat_activity where wait_event_type = 'Lock'", rows=2)
+        first.rollback()
+        assert [(await each)[0]["answer"] for each in (one, longest)] == ["held", "held"]
+        await waiting
+        assert not other.done()
+        second.rollback()
+        assert [answer["answer"] for answer in await other] == ["held"]
 
 
 async def test_a_group_has_one_holder_in_the_lab(two: Fleet) -> None:

@@ -3,6 +3,7 @@
 Time is the database's: a node falls silent by having been heard earlier (`Fleet.silent`).
 """
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -84,6 +85,12 @@ class Fleet:
         with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as conn:
             cursor = conn.execute(statement.encode(), values)
             return cursor.fetchall() if cursor.description else []
+
+    async def until(self, statement: str, *, rows: int, timeout_s: float = 10) -> None:
+        """The database answers with so many rows."""
+        async with asyncio.timeout(timeout_s):
+            while len(await asyncio.to_thread(self.sql, statement)) != rows:
+                await asyncio.sleep(0.02)
 
     async def report(self, kind: str, run: str, node: str, **more: Any) -> None:
         """What a worker of that node tells of a run of the flow `job`."""

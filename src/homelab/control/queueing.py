@@ -25,7 +25,7 @@ from homelab.core.placement import Eviction, Placement, QueuePlan, Reason, Reque
 from homelab.core.placement import request_of as request_of_job
 from homelab.core.placement.reasons import together
 from homelab.core.times import iso
-from homelab.db.pool import AWAY
+from homelab.db.pool import AWAY, Connection
 from homelab.flows.api import PrefectRefused, PrefectUnavailable
 
 log = structlog.get_logger()
@@ -92,7 +92,8 @@ def asks_of(written: Iterable[Mapping[str, Any]]) -> list[Ask]:
 @dataclass
 class Waiting:
     """An ask that has no answer yet but "wait". `whole`: what the job asks for; `request`: that, for the nodes it may
-    go to now. `heard`: seconds of a monotonic clock."""
+    go to now. `heard`: seconds of a monotonic clock. `is_new`: nothing was decided since it was asked, so that its
+    worker still waits for the answer to that."""
 
     ask: Ask
     node: str
@@ -102,6 +103,7 @@ class Waiting:
     heard: float
     refused: Sequence[Reason] = ()
     is_told: bool = False
+    is_new: bool = True
 
 
 class Queue:
@@ -115,6 +117,8 @@ class Queue:
         self._given: dict[str, tuple[str, int]] = {}
         self._moved: dict[str, str] = {}
         self._stopping: dict[str, float] = {}
+        self._answered = asyncio.Event()
+        self._deciding: asyncio.Task[None] | None = None
         self.changed = asyncio.Event()
         self.plan: QueuePlan | None = None
 
@@ -141,14 +145,15 @@ class Queue:
                 self._given.pop(one.work, None)
             else:
                 await self._enter(one, node)
-        if given or len(answers) < len(asks):
-            self._wake(await self._decide(), besides=node)
+        if given:
+            self.changed.set()
+        await self._decide_about([one.work for one in asks if one.work not in answers])
         return [{"work": one.work, **(answers.get(one.work) or self._answer(one.work, node))} for one in asks]
 
     async def _enter(self, one: Ask, node: str) -> None:
         known = self._waiting.get(one.work)
         if known is not None and known.node == node and known.ask.is_running == one.is_running:
-            known.heard = time.monotonic()
+            known.heard, known.is_new = time.monotonic(), True
             return
         self._given.pop(one.work, None)
         self._moved.pop(one.work, None)
@@ -214,7 +219,7 @@ class Queue:
                 pass
             self.changed.clear()
             try:
-                self._wake(await self._decide())
+                await self._decide()
             except (*AWAY, PrefectUnavailable) as error:
                 log.warning("queue.waits", error=str(error).strip())
                 await asyncio.sleep(1)
@@ -222,28 +227,56 @@ class Queue:
                 log.exception("queue.broken", error=str(error))
                 await asyncio.sleep(1)
 
-    async def _decide(self) -> set[str]:
-        """Give what can be given; the nodes whose workers have an answer."""
+    async def _decide_about(self, asked: Sequence[str]) -> None:
+        """Until there is a decision about all of these, one for all that ask meanwhile; not longer, whatever the same
+        decision gives to others. Raises as that does."""
+        awaited: asyncio.Task[None] | None = None
+        while any(work in self._waiting and self._waiting[work].is_new for work in asked):
+            if awaited is not None and awaited.done() and (error := awaited.exception()) is not None:
+                raise error
+            if self._deciding is None or self._deciding.done():
+                self._deciding = asyncio.create_task(self._decide(), name="decide")
+                self._deciding.add_done_callback(lambda _: self._has_answers())
+            awaited = self._deciding
+            await self._answered.wait()
+
+    def _has_answers(self) -> None:
+        """Who waits for a decision looks whether it has come."""
+        self._answered.set()
+        self._answered = asyncio.Event()
+
+    async def _decide(self) -> None:
+        """Give what can be given, and tell the workers that do not wait for the answer to an ask."""
         async with self._lock:
             self._forget_silent()
             if not self._waiting:
                 self.plan = None
-                return set()
-            async with self._shared.database.connection() as conn:
-                there = await roster.read(conn)
+                return
             told: set[str] = set()
-            for waiting in [w for w in self._waiting.values() if w.ask.is_running]:
-                told |= await self._take(waiting, waiting.node)
-            now = self._shared.clock().timestamp()
-            snapshot = self._snapshot(there)
-            asked = [self._asked(w, snapshot) for w in self._waiting.values() if not w.ask.is_running]
-            self.plan = plan_queue(asked, snapshot, now, preempt=True)
-            for start in self.plan.starts:
-                told |= await self._start(start)
+            async with self._shared.database.connection() as conn:  # one for all: each waits behind all heartbeats
+                there = await roster.read(conn)
+                await conn.commit()
+                for waiting in [w for w in self._waiting.values() if w.ask.is_running]:
+                    told |= await self._take(conn, waiting, waiting.node)
+                now = self._shared.clock().timestamp()
+                snapshot = self._snapshot(there)
+                asked = [self._asked(w, snapshot) for w in self._waiting.values() if not w.ask.is_running]
+                decided = list(self._waiting.values())
+                self.plan = plan_queue(asked, snapshot, now, preempt=True)
+                starts = [(start, self._waiting[start.request.id]) for start in self.plan.starts]
+                for start, waiting in starts:
+                    if not (start.wake or _moves(start, waiting)):
+                        told |= await self._take(conn, waiting, start.node)
+            for start, waiting in starts:
+                if start.wake or _moves(start, waiting):
+                    told |= await self._start(start, waiting)
             for eviction in self.plan.evictions:
                 self._stop(eviction)
             self._note(self.plan)
-            return told
+            for waiting in decided:
+                waiting.is_new = False
+        for node in told:
+            self._shared.wake_workers({"kind": "lease"}, node=node)
 
     def _asked(self, waiting: Waiting, snapshot: Snapshot) -> Request:
         if waiting.ask.may_send and not waiting.ask.may_move:
@@ -257,26 +290,31 @@ class Queue:
         self._stopping = {work: at for work, at in self._stopping.items() if work in held and at > since}
         return Snapshot.of(there.nodes(), [lease for lease in there.held if lease.id not in self._stopping])
 
-    async def _start(self, start: Placement) -> set[str]:
-        waiting = self._waiting[start.request.id]
+    async def _start(self, start: Placement, waiting: Waiting) -> set[str]:
+        """What others have a part in: a machine that is to wake, Prefect."""
         if start.wake:
             await self._dispatch.wake(start.node)
-        if start.node != waiting.node and waiting.ask.may_move:
+        if _moves(start, waiting):
             return await self._move(waiting, start)
-        return await self._take(waiting, start.node)
-
-    async def _take(self, waiting: Waiting, node: str) -> set[str]:
-        """Promise it room on that node, its run's own or another: whose worker hears so."""
         async with self._shared.database.connection() as conn:
-            got = await leases.take(conn, replace(waiting.request, node=node), node)
+            return await self._take(conn, waiting, start.node)
+
+    async def _take(self, conn: Connection, waiting: Waiting, node: str) -> set[str]:
+        """Promise it room on that node, its run's own or another: whose worker hears so. Committed afterwards."""
+        got = await leases.take(conn, replace(waiting.request, node=node), node)
+        if self._waiting.get(waiting.ask.work) is not waiting:  # given back meanwhile, or asked for otherwise
+            await conn.rollback()
+            return set()
+        await conn.commit()
         if not isinstance(got, Held):
             waiting.refused = got.reasons
             return set()
-        del self._waiting[waiting.ask.work]
+        self._waiting.pop(waiting.ask.work, None)
         self._given[waiting.ask.work] = (node, got.token)
+        self._has_answers()
         self._dispatch.begun(waiting.ask.run)
         log.info("placed", run_id=waiting.ask.run, job=waiting.ask.job, node=node, token=got.token)
-        return {waiting.node}
+        return _to_tell(waiting)
 
     async def _move(self, waiting: Waiting, start: Placement) -> set[str]:
         """The run of which nothing has started goes to the node that has room for it, which is kept for it there."""
@@ -295,7 +333,8 @@ class Queue:
             return set()
         del self._waiting[work]
         self._moved[work] = start.node
-        return {waiting.node}
+        self._has_answers()
+        return _to_tell(waiting)
 
     def _stop(self, eviction: Eviction) -> None:
         lease = eviction.lease
@@ -322,9 +361,15 @@ class Queue:
         if len(self._moved) > MOST_ASKS:
             self._moved.clear()
 
-    def _wake(self, nodes: set[str], *, besides: str = "") -> None:
-        for node in nodes - {besides}:
-            self._shared.wake_workers({"kind": "lease"}, node=node)
+
+def _moves(start: Placement, waiting: Waiting) -> bool:
+    """Whether its run goes to another node with it."""
+    return start.node != waiting.node and waiting.ask.may_move
+
+
+def _to_tell(waiting: Waiting) -> set[str]:
+    """The node whose worker does not know that there is an answer now."""
+    return set() if waiting.is_new else {waiting.node}
 
 
 def _got(node: str, token: int, *, asker: str) -> Json:
