@@ -119,9 +119,7 @@ async def test_what_was_given_to_a_node_that_comes_back_in_another_release_goes_
     await lab.heard("mac3", version="99.0.0")
     assert sorted(await lab.due("mac1")) == sorted(runs)
     assert await lab.due("mac3") == []
-    assert "not to mac3: it is of another release (homelab 99.0.0; control is" in str(
-        await lab.control.fleet.where("a")
-    )
+    assert "not to mac3: it is of another release (homelab 99.0.0; control is" in str(await lab.control.why("a"))
 
 
 async def test_a_run_that_is_at_work_counts_by_its_leases_and_its_flow_stays_with_it(lab: Fleet) -> None:
