@@ -312,6 +312,18 @@ def test_the_report_says_waits_and_levels() -> None:
     assert body["optimum"]["kind"] == "fluid"  # pyright: ignore[reportIndexIssue, reportArgumentType, reportCallIssue]
 
 
+def test_where_one_node_alone_can_take_the_work_the_report_says_that_there_was_nothing_to_choose() -> None:
+    fleet = [node("a", cpu=2), node("c", memory=1)]
+    items = [item(f"{n}", n, 10, cpu=1) for n in range(12)]
+    same = [simulate(items, fleet, policy) for policy in policies(fleet)]
+    said = "leaves them nothing to choose"
+    assert any(said in line for line in report.text(report.to_json(same, fleet, optimum(items, fleet)), same[0]))
+    fleet = [node("a", cpu=3), node("c", cpu=2)]  # now there is something to choose
+    items = [item(f"{n}", n, 10, cpu=1 + n % 3) for n in range(30)]
+    found = [simulate(items, fleet, policy) for policy in policies(fleet)]
+    assert not any(said in line for line in report.text(report.to_json(found, fleet, optimum(items, fleet)), found[0]))
+
+
 def test_the_page_is_whole_by_itself_and_escapes_names() -> None:
     found, body, _ = outcomes()
     made = page("A <fleet>", body, found[0], ["with <more>"])
