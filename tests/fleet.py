@@ -10,6 +10,7 @@ import shlex
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,9 +112,12 @@ class Fleet:
         until(lambda: self.ready() >= set(names) or None, timeout=timeout, what=lambda: f"{names}, is {self.ready()}")
 
     def down(self) -> None:
-        for node in self.nodes.values():
+        def end(node: Node) -> None:
             node.signal_all(signal.SIGCONT)
             node.down()
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(end, self.nodes.values()))
         self.lab.down()
         for cable in self.cables.values():
             cable.close()
