@@ -5,6 +5,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Its tests mostly wait, for minutes to pass and nodes to be given up: three files at a time, each with labs of its own.
 CHAOS  := $(BIN)/pytest -q -n 3 --dist loadfile tests/chaos
+TYPES  := $(BIN)/basedpyright --level error
+IMPORTS := $(BIN)/lint-imports --no-logo || $(BIN)/lint-imports
+MINUTES := tests/acceptance/test_adopt.py
+# Both commands at once; what the first says comes after all that the second says. Fails when one of them does.
+both = said=$$(mktemp); { $(1); } > $$said 2>&1 & other=$$!; $(2); first=$$?; wait $$other; second=$$?; \
+	cat $$said; rm -f $$said; exit $$((first + second))
 DEMO_HOME ?= $(CURDIR)/.homelab/demo
 
 .DEFAULT_GOAL := help
@@ -33,19 +39,16 @@ demo: $(STAMP) ## Start the example lab with its 46 jobs; Ctrl-C stops all of it
 test: $(VENV)/.installed-dev ## Everything: check, service, acceptance and chaos tests
 	@sh tests/system-packages.sh
 	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory service
-	@# Both mostly wait for minutes to pass, so they do it together.
-	@said=$$(mktemp); $(CHAOS) > $$said 2>&1 & other=$$!; \
-	$(BIN)/pytest -q tests/acceptance; first=$$?; wait $$other; second=$$?; cat $$said; rm -f $$said; exit $$((first + second))
+	@# What waits for minutes of the clock to pass does it beside the others.
+	@$(call both,$(BIN)/pytest -q $(MINUTES),$(BIN)/pytest -q tests/service)
+	@$(call both,$(CHAOS),$(BIN)/pytest -q tests/acceptance --ignore=$(MINUTES))
 
 check: $(VENV)/.installed-dev ## Formatting, lint, types, import contracts, unit tests (under a minute)
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/ruff check -q .
-	@# Two cores do half each: the types and a quarter of the unit tests take as long as the rest of them.
-	@said=$$(mktemp); { $(BIN)/basedpyright --level error; types=$$?; \
-	$(BIN)/lint-imports --no-logo || $(BIN)/lint-imports; imports=$$?; \
-	$(BIN)/pytest -q tests/unit/test_[s-z]*.py; exit $$((types + imports + $$?)); } > $$said 2>&1 & other=$$!; \
-	$(BIN)/pytest -q tests/unit/test_[a-r]*.py; first=$$?; wait $$other; second=$$?; cat $$said; rm -f $$said; exit $$((first + second))
+	@# Two cores do half each: the types and a third of the unit tests take about as long as the rest of them.
+	@$(call both,$(TYPES); types=$$?; $(IMPORTS); imports=$$?; $(BIN)/pytest -q tests/unit/test_[p-z]*.py; exit $$((types + imports + $$?)),\
+	$(BIN)/pytest -q tests/unit/test_[a-o]*.py)
 
 unit service acceptance: $(VENV)/.installed-dev ## One kind of tests
 	@$(BIN)/pytest -q tests/$@

@@ -140,10 +140,12 @@ class Fleet:
         psutil.wait_procs(processes, timeout=10)
 
     def down(self) -> None:
-        for node in self.nodes.values():
+        def end(node: Node) -> None:
             node.signal_all(signal.SIGCONT)
+            node.down()
+
         with ThreadPoolExecutor() as at_once:  # while control still is there to hear of it
-            list(at_once.map(Node.down, self.nodes.values()))
+            list(at_once.map(end, self.nodes.values()))
         self.lab.down()
         for cable in self.cables.values():
             cable.close()
