@@ -24,7 +24,7 @@ from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso, moment
 from homelab.flows import records
-from homelab.flows.api import DUE_RUNS, DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
+from homelab.flows.api import DUE_RUNS, POOL, DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home.paths import Home
 from homelab.worker import journal as journals
 from homelab.worker import process, reach, registration
@@ -50,7 +50,6 @@ from homelab.worker.starts import Starts
 
 log = structlog.get_logger()
 
-POOL = "homelab"
 POLL_S = 10.0
 """How often it asks for due runs without being told to."""
 CLAIM_AHEAD_S = 25.0
