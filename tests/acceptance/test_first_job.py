@@ -441,6 +441,16 @@ def test_completion_is_quick_and_silent_when_no_lab_runs(lab: Lab, tmp_path: Pat
     assert (done.stdout.strip(), done.stderr) == ("", "")
 
 
+def test_down_at_once_ends_what_runs_and_the_next_start_says_so(lab: Lab) -> None:
+    run = lab.run_job("long")
+    lab.until_state(run, "long", "running")
+    began = time.monotonic()
+    lab.homelab("down", "--now")
+    assert time.monotonic() - began < 9, "nobody waited for the job, which would have taken a minute"
+    lab.up()
+    assert lab.until_state(run, "long", "crashed")["reason"]
+
+
 def drawn(text: str) -> str:
     """What a line editor drew, without its escape codes."""
     return re.sub("\x1b(\\[[?0-9;]*[A-Za-z]|[=>])|[\r\x07]", "", text)

@@ -355,7 +355,7 @@ async def test_a_run_that_waits_for_room_says_why_in_the_words_of_placement(
         reasons = [{"node": "mac4", "code": "short", "reason": why}]
         return [{"run": run, "job": "take-in-uploads", "since": "2026-05-01T12:00:00Z", "reasons": reasons}]
 
-    monkeypatch.setattr(site.control.looking, "_queue", queue)
+    monkeypatch.setattr(site.control.fleet, "queue", queue)
     page = await (await session(site, "read")).get(f"/runs/{run}?job=take-in-uploads")
     assert f"<li>{why}</li>" in page
 

@@ -76,7 +76,8 @@ def _end_survivors(left: "Mapping[str, Child]", *, now: bool) -> None:
         child = left.get(name)
         if child is None:
             continue
-        child.send(signal.SIGINT if name == "postgres" else signal.SIGTERM)
+        is_int = name == "postgres" or (name == "worker" and now)
+        child.send(signal.SIGINT if is_int else signal.SIGTERM)
         deadline = time.monotonic() + (12 if now else 45)
         while child.is_alive() and time.monotonic() < deadline:
             time.sleep(0.1)

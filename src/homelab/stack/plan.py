@@ -51,6 +51,8 @@ class Service:
     live_misses: int = 6
     stop_signal: int = SIGTERM
     stop_within_s: float = 15.0
+    stop_now_signal: int | None = None
+    """None: the same. For a service that does more than to end when it is asked to."""
     stop_now_within_s: float = 8.0
     prepare: Callable[[], None] | None = None
     after_start: Callable[[], None] | None = None

@@ -59,7 +59,8 @@ def _worker(home: Home, *arguments: str, needs: tuple[str, ...] = ()) -> Service
         cwd=str(home.root),
         needs=needs,
         stop_within_s=45.0,
-        stop_now_within_s=12.0,
+        stop_now_signal=signal.SIGINT,
+        stop_now_within_s=15.0,
     )
 
 

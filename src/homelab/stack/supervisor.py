@@ -109,7 +109,7 @@ class Supervisor:
         for name in list(self._left):
             await self._dismiss(name, now=now)
         for kept in reversed(self._kept.values()):
-            await self._end(kept, kept.service.stop_now_within_s if now else kept.service.stop_within_s)
+            await self._end(kept, now=now)
             self._set(kept, "stopped", "")
         children.remember(self._home, {})
 
@@ -154,7 +154,7 @@ class Supervisor:
                 break
             kept.message = why
             if time.monotonic() > deadline:
-                await self._end(kept, kept.service.stop_within_s)
+                await self._end(kept)
                 self._failed(kept, f"did not answer within {kept.service.ready_within_s:.0f} s: {why}")
                 return False
             await asyncio.sleep(PROBE_S)
@@ -162,7 +162,7 @@ class Supervisor:
             try:
                 await asyncio.to_thread(kept.service.after_start)
             except HomelabError as error:
-                await self._end(kept, kept.service.stop_within_s)
+                await self._end(kept)
                 self._failed(kept, str(error).splitlines()[0])
                 return False
         self._set(kept, "ready", "")
@@ -174,7 +174,7 @@ class Supervisor:
         misses, asked = 0, time.monotonic()
         while not self._has_exited(kept):
             if kept.again.is_set():
-                await self._end(kept, kept.service.stop_within_s)
+                await self._end(kept)
                 kept.in_row = 0
                 return
             await asyncio.sleep(LOOK_S)
@@ -189,7 +189,7 @@ class Supervisor:
             elif misses < kept.service.live_misses:
                 self._set(kept, "degraded", why)
             else:
-                await self._end(kept, kept.service.stop_within_s)
+                await self._end(kept)
                 self._failed(kept, f"stopped answering: {why}")
                 return
 
@@ -234,16 +234,16 @@ class Supervisor:
     async def _dismiss(self, name: str, *, now: bool = False) -> None:
         """End what an earlier supervisor of this home left and this one does not keep; till then it is remembered."""
         left = self._left[name]
-        await self._end(left, left.service.stop_now_within_s if now else left.service.stop_within_s)
+        await self._end(left, now=now)
         del self._left[name]
         self._remember()
 
-    async def _end(self, kept: Kept, within_s: float) -> None:
-        child = kept.child
+    async def _end(self, kept: Kept, *, now: bool = False) -> None:
+        child, service = kept.child, kept.service
         if child is None:
             return
-        child.send(kept.service.stop_signal)
-        deadline = time.monotonic() + within_s
+        child.send(service.stop_now_signal or service.stop_signal if now else service.stop_signal)
+        deadline = time.monotonic() + (service.stop_now_within_s if now else service.stop_within_s)
         # Nobody tells when an adopted process has ended.
         while child.exit_status() is None and time.monotonic() < deadline:
             await asyncio.sleep(0.05)

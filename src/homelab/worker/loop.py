@@ -113,6 +113,7 @@ class Worker:
         self._looking_since = utc_now()
         self._poll_now = asyncio.Event()
         self._stop = asyncio.Event()
+        self._drain_s = DRAIN_S
         self._concurrency = DEFAULT_CONCURRENCY
         self._replaces: dict[str, Any] | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -120,7 +121,9 @@ class Worker:
         self._apart = ""
         """Why nothing new is begun here: control is of another release."""
 
-    def stop(self) -> None:
+    def stop(self, *, now: bool = False) -> None:
+        """End. What runs gets a moment to end by itself, or none."""
+        self._drain_s = 0.0 if now else self._drain_s
         self._stop.set()
 
     async def serve(self) -> None:
@@ -214,8 +217,8 @@ class Worker:
             self.shared.reports.add(report, lambda report=report: journal.delivered(report["id"]))
 
     async def _drain(self) -> None:
-        deadline = time.monotonic() + DRAIN_S
-        while self._running() and time.monotonic() < deadline:
+        began = time.monotonic()
+        while self._running() and time.monotonic() - began < self._drain_s:
             await asyncio.sleep(0.1)
         for execution in self._executions():
             execution.stop("the lab was stopped while it ran")
@@ -580,8 +583,8 @@ async def _serve(home: Home, name: str, reached: Reach) -> None:
     async with reached.prefect_api() as api:
         worker = Worker(home, name=name, node=name, api=api, link=link, prefect=reached.environment())
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.stop)
+        loop.add_signal_handler(signal.SIGTERM, worker.stop)
+        loop.add_signal_handler(signal.SIGINT, lambda: worker.stop(now=True))
         try:
             await worker.serve()
         finally:

@@ -71,7 +71,9 @@ async def sent(asked: Asked) -> Response:
     body = without_nul(await read_json(asked.request, MAX_SENT_BYTES))
     node, asks = _name(body, "node"), _objects(body, "sent")
     await check_names(asked, node)
-    runs = {parts_of(one["work"])[0] for one in asks if isinstance(one.get("work"), str)}
+    if not all(_is_sent(one) for one in asks):
+        raise HttpError(400, "input", "each of 'sent' has its 'work', and 'task' and 'stop' where it has them")
+    runs = {parts_of(one["work"])[0] for one in asks}
     if foreign := await asked.site.control.node_runs.foreign(runs, node):
         raise await refuse(asked, f"run {foreign[0][:36]} is not this node's")
     return answer({"sent": await asked.site.control.sending.ask(asks)})
@@ -89,12 +91,17 @@ async def guests(asked: Asked) -> Response:
     return answer({"taken": len(told)})
 
 
+def _is_sent(one: Mapping[str, Any]) -> bool:
+    is_task = one.get("task") is None or isinstance(one["task"], dict)
+    return isinstance(one.get("work"), str) and is_task and isinstance(one.get("stop", ""), str)
+
+
 def _objects(body: Mapping[str, Any], field: str) -> list[dict[str, Any]]:
-    """Of what was sent: each with a `token`, and a name of `work` where it has one."""
+    """Each with the `token` of its lease."""
     found = _list(body, field)
     for one in found:
         token: object = cast("dict[str, object]", one).get("token") if isinstance(one, dict) else None
-        if not isinstance(token, int) or isinstance(token, bool):
+        if not isinstance(token, int) or isinstance(token, bool) or not 0 < token < 1 << 63:
             raise HttpError(400, "input", f"each of '{field}' is an object with the 'token' of its lease")
     return cast("list[dict[str, Any]]", found)
 

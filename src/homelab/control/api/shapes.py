@@ -421,8 +421,8 @@ class AskForLeases(TypedDict):
 
 
 class SentAsk(TypedDict):
-    work: Annotated[str, Field(max_length=400, description="RUN/JOB/ATTEMPT")]
-    token: Annotated[int, Field(description="of its lease on the other node")]
+    work: Annotated[str, Field(max_length=400, pattern=r"^[^/]+/.+/[0-9]{1,9}$", description="RUN/JOB/ATTEMPT")]
+    token: Annotated[int, Field(ge=1, lt=1 << 63, description="of its lease on the other node")]
     task: NotRequired[Annotated[dict[str, Any], Field(description="hands the attempt over: digest, flow, due, ...")]]
     stop: NotRequired[Annotated[str, Field(description="why it is to end")]]
 
