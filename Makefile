@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# Its tests mostly wait, for minutes to pass and nodes to be given up: three files at a time, each with labs of its own.
-CHAOS  := $(BIN)/pytest -q -n 3 --dist loadfile tests/chaos
+# Its tests mostly wait, for minutes to pass and nodes to be given up: two files at a time, each with labs of its own.
+CHAOS  := $(BIN)/pytest -q -n 2 --dist loadfile tests/chaos
 TYPES  := $(BIN)/basedpyright --level error
 IMPORTS := $(BIN)/lint-imports --no-logo || $(BIN)/lint-imports
 MINUTES := tests/acceptance/test_adopt.py
