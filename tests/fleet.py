@@ -120,6 +120,11 @@ class Fleet:
         """The nodes on which the job left a mark made with `here()`, in order."""
         return [self._node_of(mark.word) for mark in self.lab.judge(job)]
 
+    def words(self, job: str, run: str) -> list[tuple[str, str]]:
+        """(what, node) of each mark `WHAT:` + `here()` of the run, in the order of time."""
+        found = sorted((mark for mark in self.lab.judge(job) if mark.run == run), key=lambda mark: mark.time)
+        return [(word, self._node_of(home)) for word, home in (mark.word.split(":", 1) for mark in found)]
+
     def _node_of(self, word: str) -> str:
         return Path(word).parent.name
 

@@ -84,7 +84,7 @@ def loss(fleet: Fleet) -> Loss:
     runs = {job: fleet.lab.run_job(job) for job in jobs}
     runs["then"] = runs["last"] = runs["first"]
     for job in runs:
-        until(lambda job=job: job == "last" or words(fleet, job, runs[job]), timeout=30, what=fleet.logs)
+        until(lambda job=job: job == "last" or fleet.words(job, runs[job]), timeout=30, what=fleet.logs)
     time.sleep(
         (58.8 - time.time()) % 60
     )  # b has the lease for the run of the next minute, and cannot say that it began
@@ -92,12 +92,6 @@ def loss(fleet: Fleet) -> Loss:
     fleet.cut("b")
     fleet.nodes["c"].signal_all(signal.SIGSTOP)
     return Loss(runs, time.time())
-
-
-def words(fleet: Fleet, job: str, run: str) -> list[tuple[str, str]]:
-    """(what, node) of each mark of the run, in the order of time."""
-    found = sorted((m for m in fleet.lab.judge(job) if m.run == run), key=lambda m: m.time)
-    return [(word, home.split("/")[-2]) for word, home in (m.word.split(":", 1) for m in found)]
 
 
 def instants(fleet: Fleet) -> list[int]:
@@ -124,7 +118,7 @@ def test_what_may_not_be_tried_again_is_crashed_for_all_that_is_known(fleet: Fle
 
 def test_what_went_on_behind_the_cut_is_told_late_and_counts(fleet: Fleet, loss: Loss) -> None:
     run = loss.runs["once-b"]
-    until(lambda: ("end", "b") in words(fleet, "once-b", run), timeout=60, what="the end behind the cut")
+    until(lambda: ("end", "b") in fleet.words("once-b", run), timeout=60, what="the end behind the cut")
     assert fleet.lab.job_run(run, "once-b")["state"] == "crashed", "it has succeeded, and nobody here knows"
     fleet.mend("b")
     assert fleet.lab.until_state(run, "once-b", "succeeded", timeout=60)["node"] == "b"
@@ -139,7 +133,7 @@ def test_a_node_that_stood_still_for_a_minute_does_not_report_over_its_successor
     fleet.nodes["c"].signal_all(signal.SIGCONT)
     row = fleet.lab.until_state(loss.runs["once-c"], "once-c", "succeeded", timeout=120)
     assert (row["attempt"], row["node"]) == (1, "c")
-    assert words(fleet, "once-c", loss.runs["once-c"]) == [("start", "c"), ("end", "c")]
+    assert fleet.words("once-c", loss.runs["once-c"]) == [("start", "c"), ("end", "c")]
 
 
 def test_each_was_done_once_and_nothing_was_done_again_that_had_succeeded(fleet: Fleet, loss: Loss) -> None:
@@ -147,17 +141,17 @@ def test_each_was_done_once_and_nothing_was_done_again_that_had_succeeded(fleet:
         job, run = f"again-{name}", loss.runs[f"again-{name}"]
         row = fleet.lab.until_state(run, job, "succeeded", timeout=90)
         assert (row["attempt"], row["node"] != name) == (2, True)
-        said = words(fleet, job, run)
+        said = fleet.words(job, run)
         assert [word for word, _ in said] == ["start", "start", "end"], (
             "the one that was cut off, or stood still, was ended"
         )
         assert said[1][1] == said[2][1]
     chain = loss.runs["first"]
     fleet.lab.until_state(chain, "last", "succeeded", timeout=90)
-    assert [w for w, _ in words(fleet, "first", chain)] == ["first"], "what had succeeded is not done again"
-    assert [w for w, _ in words(fleet, "then", chain)] == ["start", "start", "end"]
-    assert [w for w, _ in words(fleet, "last", chain)] == ["last"]
-    assert [w for w, _ in words(fleet, "once-a", loss.runs["once-a"])] == ["start"]
+    assert [w for w, _ in fleet.words("first", chain)] == ["first"], "what had succeeded is not done again"
+    assert [w for w, _ in fleet.words("then", chain)] == ["start", "start", "end"]
+    assert [w for w, _ in fleet.words("last", chain)] == ["last"]
+    assert [w for w, _ in fleet.words("once-a", loss.runs["once-a"])] == ["start"]
     fleet.nodes["a"].start()
     fleet.until_ready("a")
 
@@ -178,9 +172,9 @@ def test_what_fell_due_meanwhile_ran_once_or_has_its_record(fleet: Fleet, loss: 
 def test_a_worker_killed_and_back_at_once_keeps_its_work_and_loses_no_lease(fleet: Fleet) -> None:
     fleet.until_ready("b")
     run = fleet.lab.run_job("again-b")
-    until(lambda: words(fleet, "again-b", run), timeout=30, what=fleet.logs)
+    until(lambda: fleet.words("again-b", run), timeout=30, what=fleet.logs)
     fleet.nodes["b"].worker().kill()
-    until(lambda: len(words(fleet, "again-b", run)) > 1, timeout=30, what=fleet.logs, step=0.5)
-    assert words(fleet, "again-b", run)[1] == ("start", "b")
+    until(lambda: len(fleet.words("again-b", run)) > 1, timeout=30, what=fleet.logs, step=0.5)
+    assert fleet.words("again-b", run)[1] == ("start", "b")
     row = fleet.lab.until_state(run, "again-b", "succeeded", timeout=120)
     assert (row["attempt"], row["node"]) == (2, "b")

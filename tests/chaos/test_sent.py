@@ -58,16 +58,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.down()
 
 
-def words(fleet: Fleet, job: str, run: str) -> list[tuple[str, str]]:
-    """(what, node) of each mark of the run, in the order of time."""
-    found = sorted((m for m in fleet.lab.judge(job) if m.run == run), key=lambda m: m.time)
-    return [(word, home.split("/")[-2]) for word, home in (m.word.split(":", 1) for m in found)]
-
-
 def begin(fleet: Fleet, name: str) -> str:
     """Start the flow; its run, once the second job is at work."""
     run = fleet.lab.run_job(f"{name}-1")
-    until(lambda: words(fleet, f"{name}-2", run), timeout=40, what=fleet.logs)
+    until(lambda: fleet.words(f"{name}-2", run), timeout=40, what=fleet.logs)
     return run
 
 
@@ -84,18 +78,18 @@ def lost(fleet: Fleet) -> dict[str, str]:
 
 def test_what_was_sent_to_a_node_that_dies_is_made_again_elsewhere_once(fleet: Fleet, lost: dict[str, str]) -> None:
     run = lost["again"]
-    until(lambda: len(words(fleet, "again-2", run)) > 1, timeout=60, what=fleet.logs, step=0.5)
+    until(lambda: len(fleet.words("again-2", run)) > 1, timeout=60, what=fleet.logs, step=0.5)
     row = fleet.lab.until_state(run, "again-3", "succeeded", timeout=60)
-    assert words(fleet, "again-2", run) == [("start", "a"), ("start", "b"), ("end", "b")]
+    assert fleet.words("again-2", run) == [("start", "a"), ("start", "b"), ("end", "b")]
     assert fleet.lab.job_run(run, "again-2")["attempt"] == 2
     assert row["node"] == OWN
-    assert words(fleet, "again-1", run) == [("start", OWN), ("end", OWN)]
+    assert fleet.words("again-1", run) == [("start", OWN), ("end", OWN)]
 
 
 def test_behind_a_cut_cable_it_has_ended_before_it_is_made_again_elsewhere(fleet: Fleet, lost: dict[str, str]) -> None:
     run = lost["fenced"]
     fleet.lab.until_state(run, "fenced-3", "succeeded", timeout=60)
-    assert words(fleet, "fenced-2", run) == [("start", "c"), ("start", "b"), ("end", "b")]
+    assert fleet.words("fenced-2", run) == [("start", "c"), ("start", "b"), ("end", "b")]
     assert fleet.lab.job_run(run, "fenced-2")["attempt"] == 2
 
 
@@ -104,10 +98,10 @@ def test_when_the_node_of_the_run_dies_another_takes_it_up_around_what_was_sent(
 ) -> None:
     run = lost["moved"]
     row = fleet.lab.until_state(run, "moved-3", "succeeded", timeout=120)
-    assert words(fleet, "moved-1", run) == [("start", "a"), ("end", "a")]
-    assert words(fleet, "moved-2", run) == [("start", "b"), ("end", "b")], "it is not begun a second time"
+    assert fleet.words("moved-1", run) == [("start", "a"), ("end", "a")]
+    assert fleet.words("moved-2", run) == [("start", "b"), ("end", "b")], "it is not begun a second time"
     assert row["node"] in (OWN, "b")
-    assert [word for word, _ in words(fleet, "moved-3", run)] == ["start", "end"]
+    assert [word for word, _ in fleet.words("moved-3", run)] == ["start", "end"]
 
 
 def test_behind_a_cut_cable_it_runs_to_its_end_and_its_result_comes_late(fleet: Fleet, lost: dict[str, str]) -> None:
@@ -115,13 +109,13 @@ def test_behind_a_cut_cable_it_runs_to_its_end_and_its_result_comes_late(fleet: 
     row = fleet.lab.until_state(run, "cut-2", "crashed", timeout=70)
     assert row["reason"] == "node c fell silent"
     fleet.lab.until_state(run, "cut-3", "blocked", timeout=20)
-    until(lambda: ("end", "c") in words(fleet, "cut-2", run), timeout=60, what="the end behind the cut")
+    until(lambda: ("end", "c") in fleet.words("cut-2", run), timeout=60, what="the end behind the cut")
     fleet.cables["c"].mend()
     fleet.lab.until_state(run, "cut-2", "succeeded", timeout=60)
     assert fleet.lab.json("run", "show", run)["run"]["state"] == "crashed", "the run had been given up"
     fleet.lab.homelab("run", "retry", run, "--failed")
     fleet.lab.until_state(run, "cut-3", "succeeded", timeout=60)
-    assert words(fleet, "cut-2", run) == [("start", "c"), ("end", "c")], "what succeeded late is not done again"
+    assert fleet.words("cut-2", run) == [("start", "c"), ("end", "c")], "what succeeded late is not done again"
 
 
 def test_the_worker_of_the_run_is_killed_and_what_was_sent_goes_on_and_counts(fleet: Fleet) -> None:
@@ -130,7 +124,7 @@ def test_the_worker_of_the_run_is_killed_and_what_was_sent_goes_on_and_counts(fl
     psutil.Process(fleet.lab.pid("worker")).kill()
     row = fleet.lab.until_state(run, "steady-3", "succeeded", timeout=90)
     assert row["node"] == OWN
-    assert words(fleet, "steady-2", run) == [("start", "b"), ("end", "b")]
+    assert fleet.words("steady-2", run) == [("start", "b"), ("end", "b")]
     assert fleet.lab.job_run(run, "steady-2")["attempt"] == 1
 
 
@@ -140,5 +134,5 @@ def test_a_killed_worker_of_the_other_node_means_a_crash_that_is_told_at_once(fl
     fleet.nodes["b"].worker().kill()
     row = fleet.lab.until_state(run, "steady-2", "crashed", timeout=30)
     assert (row["node"], "the worker ended while it ran" in row["reason"]) == ("b", True)
-    assert words(fleet, "steady-2", run) == [("start", "b")], "its process ended with it"
+    assert fleet.words("steady-2", run) == [("start", "b")], "its process ended with it"
     fleet.lab.until_state(run, "steady-3", "blocked", timeout=20)

@@ -100,6 +100,12 @@ async def lose(lab: Fleet, name: str) -> None:
     lab.forget()
 
 
+async def crash(lab: Fleet, run: str, answer: dict[str, Any]) -> None:
+    """The run's node reports the crash of what it sent."""
+    crashed = {"flow": "first", "job": "far", "state": "crashed", "on": "mac4", "token": answer["token"]}
+    await lab.report("job.finished", run, "mac3", **crashed)
+
+
 async def test_what_the_node_of_a_run_can_never_take_is_made_where_it_can_be(lab: Fleet) -> None:
     run = await begin(lab)
     answer = await ask(lab, run, "far")
@@ -175,8 +181,7 @@ async def test_a_result_that_comes_late_counts_where_nothing_took_its_place(lab:
     answer = await send(lab, run)
     await tell(lab, answer, started=iso(now()), pid=1)
     await lose(lab, "mac4")
-    crashed = {"flow": "first", "job": "far", "state": "crashed", "on": "mac4", "token": answer["token"]}
-    await lab.report("job.finished", run, "mac3", **crashed)
+    await crash(lab, run, answer)
     await tell(lab, answer, outcome=outcome())
     assert job_state(lab, run, 1) == "crashed", "the run goes on, and decides"
     await lab.report("run.finished", run, "mac3", flow="first", state="crashed")
@@ -220,8 +225,7 @@ async def test_a_run_that_is_started_again_ends_what_a_lost_node_may_still_do_of
     answer = await send(lab, run)
     await tell(lab, answer, started=iso(now()), pid=1)
     await lose(lab, "mac4")
-    crashed = {"flow": "first", "job": "far", "state": "crashed", "on": "mac4", "token": answer["token"]}
-    await lab.report("job.finished", run, "mac3", **crashed)
+    await crash(lab, run, answer)
     await lab.report("run.finished", run, "mac3", flow="first", state="crashed")
     lab.prefect.runs[run].state = "CRASHED"
     await lab.control.retry(run, failed=True, by="test")

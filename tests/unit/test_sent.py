@@ -20,7 +20,7 @@ from homelab.home.paths import Home
 from homelab.worker import sent
 from homelab.worker.control_link import ControlLink
 from homelab.worker.process import Outcome
-from homelab.worker.sent import Errand, Sent, outcome_from_json, outcome_to_json
+from homelab.worker.sent import Errand, Errands, outcome_from_json, outcome_to_json
 
 Json = dict[str, Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,18 +46,18 @@ class Control:
 
 
 @asynccontextmanager
-async def asking(folder: Path, control: Control) -> AsyncIterator[Sent]:
+async def asking(folder: Path, control: Control) -> AsyncIterator[Errands]:
     home = Home(folder).ensure()
     write(home, {"control": "http://control"})
     link = ControlLink(home, transport=httpx.MockTransport(control.answer))
-    made = Sent(link, "mac1")
+    made = Errands(link, "mac1")
     serving = asyncio.create_task(made.serve())
     yield made
     serving.cancel()
     await link.aclose()
 
 
-def follow(sent: Sent, token: int = 7, began: list[int] | None = None) -> Errand:
+def follow(sent: Errands, token: int = 7, began: list[int] | None = None) -> Errand:
     return sent.follow(
         f"r/job-{token}/1",
         token,

@@ -49,10 +49,10 @@ class Sending:
                     to_wake |= {node} - {""}
                 else:
                     state = _state(row)
-                    if state == "started":
+                    if state in ("started", "ended"):
                         answer |= {"started": iso(row["started"]), "pid": row["pid"]}
-                    elif state == "ended":
-                        answer |= {"started": iso(row["started"]), "pid": row["pid"], "outcome": row["outcome"]}
+                    if state == "ended":
+                        answer["outcome"] = row["outcome"]
                 if one.get("stop") and (told := await sent.stop(conn, token, str(one["stop"])[:400])):
                     to_wake.add(told)
                 answers.append({**answer, "state": state})

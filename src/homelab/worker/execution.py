@@ -22,8 +22,7 @@ from homelab.flows import records
 from homelab.flows.api import Verdict
 from homelab.worker.admission import Turn, overlap_of
 from homelab.worker.facts import RunFacts
-from homelab.worker.journal import InFlight, Journal
-from homelab.worker.journal import Sent as SentAttempt
+from homelab.worker.journal import InFlight, Journal, Sent
 from homelab.worker.leasing import Ask, Place, asks_little
 from homelab.worker.node import Node
 from homelab.worker.process import Outcome
@@ -53,17 +52,14 @@ class Execution:
         self._tell = Telling(node, facts, journal, self._record)
         self._cancelled = asyncio.Event()
         self._cancel_reason = ""
-        self._stopping = False
         self._leaving = asyncio.Event()
         self._wake = asyncio.Event()
         self._progress = dag.start(facts.flow)
         self._passed = dict(facts.passed)
         self.started: datetime | None = None
         self.running: dict[str, int] = {}
-        self.sent: dict[str, str] = {}
-        """Jobs of it that run on other nodes, with the node."""
-        self.moved_to = ""
-        """The node that has the run now: nothing of it is told from here."""
+        self.sent: set[str] = set()
+        """Jobs of it that run on other nodes."""
         self._stops: dict[str, asyncio.Event] = {}
         self._evicted: dict[str, str] = {}
         self._evictions: dict[str, int] = {}
@@ -88,18 +84,18 @@ class Execution:
 
     def stop(self, reason: str) -> None:
         """As `cancel`, because this worker goes away: attempts count as crashed; the next worker resumes the run."""
-        self._stopping = True
         self._leaving.set()
         self.cancel(reason)
 
     def lose(self, node: str) -> None:
         """Another node has the run now: end what runs here, and tell nothing of it."""
-        self._give_to(node)
+        self._tell.moved_to = node
         self.stop(f"{node} has it now")
 
-    def _give_to(self, node: str) -> None:
-        self.moved_to = node
-        self._tell.is_silent = True
+    @property
+    def moved_to(self) -> str:
+        """The node that has the run now; "": this one."""
+        return self._tell.moved_to
 
     @property
     def is_retried(self) -> bool:
@@ -118,7 +114,7 @@ class Execution:
             if self.moved_to:
                 self.journal.hand_on(self.moved_to)
                 return
-            if self._stopping:
+            if self._leaving.is_set():
                 return
             await record
             self.journal.close()
@@ -140,7 +136,7 @@ class Execution:
             await _wait(self._cancelled, min(remaining_s, 2.0))
         self._node.starts.began()
         if self._cancelled.is_set():
-            if not self._stopping:
+            if not self._leaving.is_set():
                 self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
             return False
         if self._is_missed():
@@ -161,7 +157,7 @@ class Execution:
             cancelled.cancel()
             if not waiting.done():
                 waiting.cancel()
-                if not self._stopping:
+                if not self._leaving.is_set():
                     self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
                 return False
         return await self._wait_for_place(first or self._ask_for_first())
@@ -186,7 +182,7 @@ class Execution:
         if not self._cancelled.is_set() and not self._is_elsewhere(first):
             return True
         self._node.admission.leave(self.facts.flow.name, self.facts.id)
-        if not (self._stopping or self.moved_to):
+        if not (self._leaving.is_set() or self.moved_to):
             self._end_unstarted(RunState.CANCELLED, self._cancel_reason)
         return False
 
@@ -194,7 +190,7 @@ class Execution:
         for place in first:
             if place.state == "elsewhere":
                 log.info("run.moved", run_id=self.facts.id, node=place.node)
-                self._give_to(place.node)
+                self._tell.moved_to = place.node
         return bool(self.moved_to)
 
     def _ask(self, job: Job, attempt: int, *, start_at: datetime | None = None) -> Ask:
@@ -237,7 +233,7 @@ class Execution:
             async with self._node.admission.door(facts.flow.jobs[0].queue):
                 self._begin()
             await self._run_jobs()
-            if self._stopping:
+            if self._leaving.is_set():
                 return
             state, reason = dag.result(self._progress)
             if self._cancelled.is_set():
@@ -311,7 +307,7 @@ class Execution:
         if place.state == "elsewhere":
             self.lose(place.node)
         if place.state == "sent" and place.token is not None and not self._cancelled.is_set():
-            sent = SentAttempt(job=job.name, attempt=attempt, node=place.node, token=place.token)
+            sent = Sent(job=job.name, attempt=attempt, node=place.node, token=place.token)
             self.journal.attempt_sent(job=job.name, attempt=attempt, node=place.node, token=place.token)
             await self._follow(job, sent)
             return
@@ -356,13 +352,13 @@ class Execution:
             else:
                 self._settle_attempt(job, attempt, outcome, path)
 
-    async def _follow(self, job: Job, sent: SentAttempt) -> None:
+    async def _follow(self, job: Job, sent: Sent) -> None:
         """An attempt that another node makes, until its end is known; when this worker goes away before, the next one
         asks on."""
         stop = self._stops.setdefault(job.name, asyncio.Event())
         work, attempt, since = f"{self.facts.id}/{job.name}/{sent.attempt}", sent.attempt, self._since.get(job.name)
-        self.sent[job.name] = sent.node
-        errand = self._node.sent.follow(
+        self.sent.add(job.name)
+        errand = self._node.errands.follow(
             work,
             sent.token,
             task=lambda: self._task(job, attempt),
@@ -370,14 +366,13 @@ class Execution:
         )
         try:
             await first_of(errand.ended, stop)
-            if not errand.ended.is_set() and not self._stopping:
-                self._node.sent.stop(errand, self._cancel_reason)
+            if not errand.ended.is_set() and not self._leaving.is_set():
+                self._node.errands.stop(errand, self._cancel_reason)
                 await first_of(errand.ended, self._leaving)
         finally:
-            self._node.sent.leave(errand)
-            self.sent.pop(job.name, None)
-        if self._stopping:
-            self._progress = dag.cancel(self.facts.flow, self._progress, self._cancel_reason)
+            self._node.errands.leave(errand)
+            self.sent.discard(job.name)
+        if self._leaving.is_set():
             self._progress = dag.left(self._progress, job.name, self._cancel_reason)
             self._wake.set()
             return
@@ -434,7 +429,7 @@ class Execution:
         token: int | None = None,
         away: Away | None = None,
     ) -> None:
-        if self._stopping and outcome.state is RunState.CANCELLED:
+        if self._leaving.is_set() and outcome.state is RunState.CANCELLED:
             # Ended by us because we go: left in flight in the journal, so the next worker counts it as crashed.
             self._progress = dag.left(self._progress, job.name, self._cancel_reason)
             self._wake.set()

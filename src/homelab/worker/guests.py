@@ -156,7 +156,7 @@ class Guests:
 
     async def recover(self) -> None:
         """End and tell what an earlier worker left, before anything is taken."""
-        for path in _children(self._folder):
+        for path in sorted(self._folder.glob("*.json")):
             with suppress(OSError, ValueError, KeyError, TypeError):
                 kept = cast("Json", json.loads(path.read_bytes()))
                 guest = Guest(token=int(kept["token"]), work=str(kept["work"]), task=cast("Json", kept["task"]))
@@ -273,10 +273,3 @@ class Guests:
 
         one = {"node": self._node.name, "token": guest.token, **told}
         self.tells.add(one, taken)
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.glob("*.json"))
-    except OSError:
-        return []

@@ -45,7 +45,7 @@ from homelab.worker.reach import Reach
 from homelab.worker.record import Gate
 from homelab.worker.sensors import logind, own
 from homelab.worker.sensors.sensing import Sensors
-from homelab.worker.sent import Sent
+from homelab.worker.sent import Errands
 from homelab.worker.starts import Starts
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ class Worker:
         self.started = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
         self.admission = Admission()
         self.leasing = Leasing(link, node)
-        self.sent = Sent(link, node)
+        self.errands = Errands(link, node)
         self._active: dict[str, Execution | None] = {}
         self.holding = Holding(self.leasing, self._active, is_remote=link.is_remote)
         self.artefacts = Artefacts(home, link)
@@ -99,7 +99,7 @@ class Worker:
             copies=LogCopies(home, link),
             admission=self.admission,
             leasing=self.leasing,
-            sent=self.sent,
+            errands=self.errands,
             launcher=self.launcher,
             starts=starts,
             confirmed=self.holding.confirmed,
@@ -133,7 +133,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             self._group = group
             telling = [self.shared.reports, self.guests.tells, self.shared.shipping, self.shared.copies]
-            asking = [self.artefacts, self.leasing, self.sent]
+            asking = [self.artefacts, self.leasing, self.errands]
             tells = [group.create_task(one.serve(), name=type(one).__name__) for one in (*telling, *asking)]
             self._hear_of_sleep()
             self._recover(group)
@@ -387,7 +387,7 @@ class Worker:
                 elif command["kind"] == "lease":
                     self.leasing.look()
                 elif command["kind"] == "sent":
-                    self.sent.look()
+                    self.errands.look()
                 elif command["kind"] == "evict":
                     self._evict(command["work"], command.get("reason", "stopped for other work"))
                 elif command["kind"] == "withdraw":

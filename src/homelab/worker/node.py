@@ -12,7 +12,7 @@ from homelab.worker.leasing import Leasing
 from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.record import Gate
-from homelab.worker.sent import Sent
+from homelab.worker.sent import Errands
 from homelab.worker.starts import Starts
 
 
@@ -28,7 +28,7 @@ class Node:
     copies: LogCopies
     admission: Admission
     leasing: Leasing
-    sent: Sent
+    errands: Errands
     launcher: Launcher
     starts: Starts
     confirmed: Callable[[], Awaitable[None]]

@@ -96,7 +96,7 @@ class Errand:
             self.ended.set()
 
 
-class Sent:
+class Errands:
     """All errands of one worker."""
 
     def __init__(self, link: ControlLink, node: str) -> None:

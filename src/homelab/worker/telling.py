@@ -30,14 +30,14 @@ class Away:
 
 
 class Telling:
-    """All that is told of one run. `is_silent`: another node has it now, and nothing is."""
+    """All that is told of one run. `moved_to`: another node has it now, and nothing is."""
 
     def __init__(self, node: Node, facts: RunFacts, journal: Journal, record: Record) -> None:
         self._node = node
         self._facts = facts
         self._journal = journal
         self._record = record
-        self.is_silent = False
+        self.moved_to = ""
 
     def _work(self, job: str, attempt: int) -> str:
         return f"{self._facts.id}/{job}/{attempt}"
@@ -138,7 +138,7 @@ class Telling:
         )
 
     def report(self, kind: str, **fields: Any) -> None:
-        if self.is_silent:
+        if self.moved_to:
             return
         report = {
             "id": str(uuid.uuid4()),
