@@ -56,6 +56,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         run = '''{mark}; sleep 300'''
         requires = {{ labels = {{ machine = "two" }} }}
 
+        [jobs.steady]
+        needs = ["begin"]
+        run = '''{mark}; printf "half, "; while [ ! -e {fleet.lab.root}/steady ]; do sleep 0.1; done; echo "whole"'''
+        requires = {{ labels = {{ machine = "two" }} }}
+
         [jobs.patient]
         needs = ["begin"]
         run = '''{mark}; sleep $([ $HOMELAB_ATTEMPT = 1 ] && echo 300 || echo 0)'''
@@ -123,4 +128,24 @@ def test_what_may_be_restarted_makes_room_where_it_runs_and_begins_anew_there(fl
     lab.until_state(urgent, "urgent", "succeeded", timeout=30)
     row = lab.until_state(run, "patient", "succeeded", timeout=30)
     assert (row["node"], row["attempt"]) == ("two", 2)
+    lab.homelab("run", "cancel", run)
+
+
+def test_restarted_on_both_sides_what_was_sent_goes_on_and_is_told(fleet: Fleet) -> None:
+    lab, two = fleet.lab, fleet.nodes["two"]
+    before = len(fleet.where("steady"))
+    run = lab.run_job("begin")
+    until(lambda: len(fleet.where("steady")) > before, timeout=30, what=fleet.logs)
+    until(lambda: lab.job_run(run, "steady")["state"] == "running", timeout=20, what=fleet.logs)
+    assert two.json("restart", timeout=200)["restarted"][-1]["kept"] >= 1
+    lab.homelab("restart", "worker", timeout=200)
+    (lab.root / "steady").touch()
+    row = lab.until_state(run, "steady", "succeeded", timeout=40)
+    assert (row["node"], row["attempt"]) == ("two", 1)
+    assert fleet.where("steady")[before:] == ["two"]
+    until(
+        lambda: lab.homelab("run", "logs", run, "--task", "steady").stdout == "half, whole\n",
+        timeout=20,
+        what=lambda: lab.homelab("run", "logs", run).stdout + fleet.logs(),
+    )
     lab.homelab("run", "cancel", run)

@@ -86,7 +86,7 @@ async def attempt(
     path = home.run_folder(run) / f"{job.name}.1.log"
     path.parent.mkdir(parents=True, exist_ok=True)  # the journal makes it
     outcome = await launcher.run(
-        job, facts, attempt=1, handed=handed or {}, log_path=path, cancel=cancel or asyncio.Event(),
+        job, facts, number=1, handed=handed or {}, log_path=path, cancel=cancel or asyncio.Event(),
         cancel_reason=lambda: "cancelled", on_start=lambda pid, at: None,
     )  # fmt: skip
     left = [p.name for p in path.parent.iterdir() if not p.name.endswith(".log")]

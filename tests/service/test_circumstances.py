@@ -52,7 +52,7 @@ class Site:
             if cancel_after_s is not None:
                 asyncio.get_running_loop().call_later(cancel_after_s, cancel.set)
             return await self.launcher.run(
-                job, facts, attempt=1, handed={}, log_path=self.log, cancel=cancel,
+                job, facts, number=1, handed={}, log_path=self.log, cancel=cancel,
                 cancel_reason=lambda: "cancelled by ana", on_start=lambda pid, at: None,
             )  # fmt: skip
 

@@ -174,7 +174,8 @@ async def test_a_worker_ends_and_tells_what_its_predecessor_left(tmp_path: Path,
     assert files(tmp_path) == ["1.json"]
     after = Control()
     async with working(tmp_path, after) as worker:
-        await worker.guests.recover()
+        async with asyncio.TaskGroup() as group:
+            await worker.guests.recover(group)
         outcome = await after.ended(1)
         assert (outcome["state"], outcome["reason"]) == ("crashed", "the worker ended while it ran")
         assert outcome["started"] is not None

@@ -15,7 +15,7 @@ import pytest
 from homelab.core.jobs import RunState
 from homelab.worker import survivors
 from homelab.worker.environment import Account
-from homelab.worker.process import Outcome, Spec, account_of, run
+from homelab.worker.process import Outcome, Spec, account_of, begin
 from homelab.worker.runlog import Writer, raw, read, tail, text
 
 UNIQUE = f"r{os.getpid()}-{time.time_ns()}"
@@ -45,7 +45,13 @@ async def start(command: str, log: Path, *, cancel: asyncio.Event | None = None,
     settings.setdefault("cwd", str(log.parent))
     spec = Spec(command=command, environment=environment, **settings)
     try:
-        return await run(spec, writer, cancel=cancel or asyncio.Event())
+        begun = await begin(spec, writer)
+        if isinstance(begun, Outcome):
+            return begun
+        try:
+            return await begun.see_through(cancel or asyncio.Event())
+        finally:
+            begun.end_now()
     finally:
         writer.close(time.time())
 

@@ -23,7 +23,7 @@ from homelab.core.jobs import Flow, Job
 from homelab.home.paths import Home
 from homelab.worker.facts import RunFacts
 from homelab.worker.journal import open_or_create
-from homelab.worker.process import Spec, run
+from homelab.worker.process import Spec, begin
 from homelab.worker.runlog import Writer
 
 home = Home(Path(sys.argv[1])).ensure()
@@ -39,10 +39,9 @@ spec = Spec(
 )
 
 async def main():
-    await run(
-        spec, log, cancel=asyncio.Event(),
-        on_start=lambda pid, at: journal.attempt_started(job="a", attempt=1, pid=pid, time=at),
-    )
+    begun = await begin(spec, log)
+    journal.attempt_started(job="a", attempt=1, pid=begun.process.pid, time=begun.started)
+    await begun.see_through(asyncio.Event())
 
 asyncio.run(main())
 """

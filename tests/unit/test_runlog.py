@@ -1,6 +1,8 @@
 """Run logs: every byte and its stream, bounded, readable at any moment, harmless to look at."""
 
+import json
 import resource
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -219,3 +221,40 @@ def test_files_are_found_by_job_and_attempt(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     assert [(f.job, f.attempt) for f in files(tmp_path)] == [("a", 9), ("a", 10), ("b.job", 2)]
     assert files(tmp_path / "nowhere") == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["out", "err", "lab", "new"]),
+            st.one_of(st.binary(max_size=40), st.sampled_from([b"s3cr3t-", b"canary", b"s3cr3t-canary\n", b"x" * 50])),
+        ),
+        max_size=16,
+    ),
+    st.sampled_from([30, 10_000]),
+)
+def test_a_log_is_the_same_whoever_goes_on_with_it(tmp_path: Path, steps: list[tuple[str, bytes]], limit: int) -> None:
+    """At each step `new` another writer goes on with what the one before had in no file."""
+    logs = []
+    for is_handed_over in (False, True):
+        path = tmp_path / f"{uuid.uuid4()}.1.log"
+        redactor = Redactor(["s3cr3t-canary"])
+
+        def made(path: Path = path, redactor: Redactor = redactor) -> Writer:
+            return Writer(path, limit_bytes=limit, redactor=redactor, tail_bytes=600)
+
+        log = made()
+        for n, (stream, chunk) in enumerate(steps):
+            if stream in ("out", "err"):
+                log.write(stream, chunk, 1.0 + n)
+            elif stream == "lab":
+                log.lab("a word", 1.0 + n)
+            elif is_handed_over:
+                state = json.loads(json.dumps(log.state()))
+                redactor = Redactor((), patterns=redactor.patterns)
+                log = made()
+                log.restore(state)
+        log.close(100.0)
+        logs.append((list(read(path)) if path.exists() else [], log.output_bytes, log.output_lines))
+    assert logs[0] == logs[1]

@@ -67,6 +67,7 @@ async def supervise_here(
     supervisor = Supervisor(home, stack.services, query=stack.query, on_change=_progress(began))
     stop = asyncio.Event()
     now = asyncio.Event()
+    anew = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
@@ -76,15 +77,21 @@ async def supervise_here(
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # HUP: its terminal was closed
         loop.add_signal_handler(number, on_signal)
-    server = await control_socket.serve(home, _answers(supervisor, stop, now))
+    server = await control_socket.serve(home, _answers(supervisor, stop, now, anew))
     supervisor.run()
     applying = asyncio.create_task(when_ready(supervisor))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({applying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    restarting = asyncio.create_task(anew.wait())
+    await asyncio.wait({applying, stopping, restarting}, return_when=asyncio.FIRST_COMPLETED)
     failed = applying.exception() if applying.done() else None
     if failed is None:
-        await stopping
+        await asyncio.wait({stopping, restarting}, return_when=asyncio.FIRST_COMPLETED)
     applying.cancel()
+    if anew.is_set() and not stop.is_set() and failed is None:
+        server.close()
+        await supervisor.let_go()
+        _execute_anew()
+    restarting.cancel()
     _note("stopping ...")
     ending = asyncio.create_task(supervisor.stop(now=now.is_set() or failed is not None))
     hurry = asyncio.create_task(now.wait())
@@ -102,7 +109,16 @@ async def supervise_here(
         raise failed
 
 
-def _answers(supervisor: "Supervisor", stop: asyncio.Event, now: asyncio.Event) -> Any:
+def _execute_anew() -> None:
+    """This process becomes the supervisor as it is installed now. It applies nothing: the lab runs as it was."""
+    arguments = [one for one in sys.orig_argv if one != "--supervise"]
+    _note("restarting ...")
+    os.execve(sys.executable, [*arguments, "--supervise"], os.environ)  # noqa: S606 - this same program
+
+
+def _answers(supervisor: "Supervisor", stop: asyncio.Event, now: asyncio.Event, anew: asyncio.Event) -> Any:
+    began = time.time()
+
     async def answer(request: dict[str, Any]) -> dict[str, Any]:
         match request.get("do"):
             case "stop":
@@ -110,6 +126,9 @@ def _answers(supervisor: "Supervisor", stop: asyncio.Event, now: asyncio.Event) 
                     now.set()
                 stop.set()
                 return {"pid": os.getpid()}
+            case "restart" if request.get("name") is None:
+                anew.set()
+                return {"pid": os.getpid(), "began": began}
             case "restart":
                 try:
                     supervisor.restart(str(request.get("name")))
@@ -118,7 +137,7 @@ def _answers(supervisor: "Supervisor", stop: asyncio.Event, now: asyncio.Event) 
                 return {"pid": os.getpid()}
             case _:
                 services = await asyncio.to_thread(supervisor.status)
-                return {"pid": os.getpid(), "ready": supervisor.is_ready, "services": services}
+                return {"pid": os.getpid(), "began": began, "ready": supervisor.is_ready, "services": services}
 
     return answer
 

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": ("homelab.cli.plan:apply", "Change the running lab to match the lab file."),
     "status": ("homelab.cli.status:status", "Services, nodes and problems."),
     "top": ("homelab.cli.top:top", "Watch the lab by keyboard, live; act where it is needed."),
+    "restart": ("homelab.cli.restart:restart", "Restart the lab's programs; jobs that run go on."),
     "down": ("homelab.cli.down:down", "Stop everything of this home, and nothing else."),
     "doctor": ("homelab.cli.doctor:doctor", "Check that this machine can run a lab."),
     "env": ("homelab.cli.env:env", "Print what a shell needs to use the lab's services."),

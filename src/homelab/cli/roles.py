@@ -88,7 +88,7 @@ async def _serve(lab: object, web: object, nodes: object, stopped: asyncio.Event
 def worker(name: str | None) -> None:
     """Runs the jobs of this node."""
     from homelab.telemetry.logging import configure
-    from homelab.worker.loop import main
+    from homelab.worker.entry import main
 
     configure("worker")
     main(Home.default().ensure(), name=name)

@@ -60,12 +60,13 @@ def start(
     kept: Mapping[str, RunState] | None = None,
     attempts: Mapping[str, int] | None = None,
     base: Mapping[str, int] | None = None,
+    retry_at: Mapping[str, datetime] | None = None,
 ) -> Progress:
     """The progress of a run that begins or is taken up again.
 
     `only` (None: all) and `skip` say which jobs take part; the others are skipped and stop nobody. `kept`: final
     states that jobs keep from before. `attempts`: started before now. `base`: how many of those leave the retries
-    untouched (none, when not given).
+    untouched (none, when not given). `retry_at`: when those are tried again that wait for it.
     """
     jobs: dict[str, JobProgress] = {}
     for job in flow.jobs:
@@ -75,6 +76,8 @@ def start(
             progress = replace(progress, state=RunState.SKIPPED, reason="not part of this run", excluded=True)
         elif kept and job.name in kept:
             progress = replace(progress, state=kept[job.name], reason="from an earlier attempt of this run")
+        elif retry_at and job.name in retry_at:
+            progress = replace(progress, state=RunState.RETRYING, retry_at=retry_at[job.name])
         jobs[job.name] = progress
     return Progress(jobs)
 

@@ -16,10 +16,11 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -75,6 +76,10 @@ class RunningChild:
         self.pid = pid
         self._ended = ended
 
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.done()
+
     async def wait(self) -> int | None:
         """The exit status: 0 and above as the program gave it, below 0 the signal that ended it (-9: SIGKILL), as
         in `subprocess`. None: the fork server died meanwhile, nobody knows, and the child may still be alive."""
@@ -94,6 +99,7 @@ class PythonRunner:
         self._preload = tuple(preload)
         self._python = python
         self._server: _Server | None = None
+        self._former: dict[_Server, asyncio.Task[None]] = {}
         self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -116,9 +122,32 @@ class PythonRunner:
     async def stop(self) -> None:
         """The server is gone afterwards. Children go on: ending them is their owner's decision."""
         async with self._starting:
-            if self._server is not None:
-                await self._server.stop()
-                self._server = None
+            for task in self._former.values():
+                task.cancel()
+            for server in (*self._former, *([self._server] if self._server else [])):
+                await server.stop()
+            self._former, self._server = {}, None
+
+    def hand_over(self) -> list[dict[str, Any]]:
+        """The fork servers, open for the program that this process executes next."""
+        both = (*self._former, *([self._server] if self._server else []))
+        return [server.hand_over() for server in both]
+
+    def take_up(self, servers: Iterable[Mapping[str, Any]]) -> dict[int, RunningChild]:
+        """Hear of the children of fork servers that were handed over, by pid. Those may be of an earlier version: they
+        start no others, and are stopped when their last child has ended. Needs a running loop."""
+        found: dict[int, RunningChild] = {}
+        for state in servers:
+            server = _Server.taken_up(state)
+            self._former[server] = asyncio.create_task(self._dismiss(server), name=f"former python runner {server.pid}")
+            found |= server.children()
+        return found
+
+    async def _dismiss(self, server: "_Server") -> None:
+        for child in server.children().values():
+            await child.wait()
+        await server.stop()
+        self._former.pop(server, None)
 
     @property
     def pid(self) -> int | None:
@@ -147,21 +176,72 @@ class PythonRunner:
             os.close(null)
 
 
+class _Process:
+    """A child of this process that started before it executed itself anew; as much of `Popen` as is needed."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+            except ChildProcessError:
+                self.returncode = -signal.SIGKILL
+        return self.returncode
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
 class _Server:
     """One fork server process and the socket to it. Replies come in the order of requests; ends come by pid."""
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes] | _Process", channel: socket.socket) -> None:
         self._process = process
         self._channel = channel
         self._sending = asyncio.Lock()
-        self._replies: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(maxsize=4)
+        self._replies: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._running: dict[int, asyncio.Future[int | None]] = {}
-        self._reader: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._buffer = b""
         self.is_gone = False
+        # Not by a task: what one has received, and nobody has taken yet, would be lost when this process is executed
+        # anew at that moment.
+        self._loop.add_reader(channel, self._read)
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def children(self) -> dict[int, RunningChild]:
+        return {pid: RunningChild(pid, ended) for pid, ended in self._running.items()}
+
+    def hand_over(self) -> dict[str, Any]:
+        self._channel.set_inheritable(True)
+        heard = self._buffer.decode("latin-1")
+        return {"pid": self.pid, "fd": self._channel.fileno(), "heard": heard, "children": list(self._running)}
+
+    @classmethod
+    def taken_up(cls, state: Mapping[str, Any]) -> "_Server":
+        channel = socket.socket(fileno=int(state["fd"]))
+        channel.set_inheritable(False)
+        channel.setblocking(False)
+        server = cls(_Process(int(state["pid"])), channel)
+        server._buffer = str(state["heard"]).encode("latin-1")
+        server._running = {int(pid): server._loop.create_future() for pid in state["children"]}
+        return server
 
     @classmethod
     async def started(cls, python: str, preload: Sequence[str]) -> "_Server":
@@ -178,7 +258,6 @@ class _Server:
         finally:
             theirs.close()
         server = cls(process, ours)
-        server._reader = asyncio.create_task(server._read(), name="python-runner")
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 first = await server._replies.get()
@@ -210,8 +289,7 @@ class _Server:
             raise RunnerUnavailable("the Python flow runner ended")
         if "error" in reply:
             raise RunnerUnavailable(f"the Python flow runner could not fork: {reply['error']}")
-        pid = int(reply["pid"])
-        return RunningChild(pid, self._running[pid])
+        return RunningChild(int(reply["pid"]), reply["end"])
 
     async def _send(self, body: bytes, descriptors: tuple[int, int, int]) -> None:
         """The length with the descriptors first, so that they arrive with a known byte, then the body."""
@@ -225,20 +303,21 @@ class _Server:
                 await asyncio.sleep(0.01)
         await loop.sock_sendall(self._channel, body)
 
-    async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
-        buffer = b""
+    def _read(self) -> None:
         try:
-            while data := await loop.sock_recv(self._channel, 65536):
-                *lines, buffer = (buffer + data).split(b"\n")
-                for line in lines:
-                    await self._take(json.loads(line))
+            data = self._channel.recv(65536)
+        except (BlockingIOError, InterruptedError):
+            return
         except OSError:
-            pass  # the same as an end: told to everybody below
-        finally:
+            data = b""  # the same as an end: told to everybody below
+        if not data:
             self._over()
+            return
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._take(json.loads(line))
 
-    async def _take(self, message: dict[str, Any]) -> None:
+    def _take(self, message: dict[str, Any]) -> None:
         if "ended" in message:
             future = self._running.pop(int(message["ended"]), None)
             if future is not None and not future.done():
@@ -246,16 +325,16 @@ class _Server:
             return
         if "pid" in message:
             # Before the reply is taken: the end may stand in the same packet.
-            self._running[int(message["pid"])] = asyncio.get_running_loop().create_future()
-        await self._replies.put(message)
+            message["end"] = self._running[int(message["pid"])] = self._loop.create_future()
+        self._replies.put_nowait(message)
 
     def _over(self) -> None:
         self.is_gone = True
+        self._loop.remove_reader(self._channel)
         for future in self._running.values():
             if not future.done():
                 future.set_result(None)
-        with contextlib.suppress(asyncio.QueueFull):
-            self._replies.put_nowait(None)
+        self._replies.put_nowait(None)
 
     def _give_up(self) -> None:
         self.is_gone = True
@@ -265,10 +344,8 @@ class _Server:
         self.is_gone = True
         if self._process.poll() is None:
             self._process.terminate()
-        if self._reader is not None:
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+        if self._channel.fileno() >= 0:
+            self._over()
         self._channel.close()
         for _ in range(200):
             if self._process.poll() is not None:

@@ -40,7 +40,15 @@ class Child:
         """None while it runs; else its status, or -1 for one that was adopted and is gone."""
         if self.popen is not None:
             return self.popen.poll()
-        return None if self.is_alive() else -1
+        return None if self.is_alive() else self._collected()
+
+    def _collected(self) -> int:
+        """The status, where it is a child of this process from before that executed itself anew."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG) if mark_of(self.pid) == self.mark else (0, 0)
+        except ChildProcessError:
+            return -1
+        return os.waitstatus_to_exitcode(status) if pid else -1
 
     def is_alive(self) -> bool:
         try:

@@ -54,6 +54,9 @@ class Service:
     stop_now_signal: int | None = None
     """None: the same. For a service that does more than to end when it is asked to."""
     stop_now_within_s: float = 8.0
+    restart_signal: int | None = None
+    """For a service that executes itself anew when it gets this: its process stays, and what that started. None: it is
+    stopped and started."""
     prepare: Callable[[], None] | None = None
     after_start: Callable[[], None] | None = None
 

@@ -61,6 +61,7 @@ def _worker(home: Home, *arguments: str, needs: tuple[str, ...] = ()) -> Service
         stop_within_s=45.0,
         stop_now_signal=signal.SIGINT,
         stop_now_within_s=15.0,
+        restart_signal=signal.SIGHUP,
     )
 
 

@@ -97,8 +97,16 @@ class Supervisor:
             await kept.ready.wait()
 
     def restart(self, name: str) -> None:
-        """Stop one service and start it again, at once. KeyError when there is none of that name."""
+        """Stop one service and start it again, at once, or have it execute itself anew. KeyError when there is none of
+        that name."""
         self._kept[name].again.set()
+
+    async def let_go(self) -> None:
+        """Keep nothing any more, and leave all as it is: this process executes itself anew, and adopts it."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        self._remember()
 
     async def stop(self, *, now: bool = False) -> None:
         """Stop all in the reverse of their order, each by its signal and within its time, then by SIGKILL."""
@@ -119,12 +127,12 @@ class Supervisor:
         for need in kept.service.needs:
             await self._kept[need].ready.wait()
         while True:
-            kept.again.clear()
             if kept.service.external:
                 await self._watch_external(kept)
             elif await self._up(kept):
                 await self._watch(kept)
             await self._pause(kept)
+            kept.again.clear()  # not before: it may be asked for while one that survived is being adopted
 
     async def _up(self, kept: Kept) -> bool:
         """Started or adopted, and answering. False when it was not to be: the reason is its message."""
@@ -173,7 +181,10 @@ class Supervisor:
         """Until it has exited, stopped answering, or is to be restarted."""
         misses, asked = 0, time.monotonic()
         while not self._has_exited(kept):
-            if kept.again.is_set():
+            if kept.again.is_set() and kept.service.restart_signal is not None and kept.child is not None:
+                kept.again.clear()
+                kept.child.send(kept.service.restart_signal)
+            elif kept.again.is_set():
                 await self._end(kept)
                 kept.in_row = 0
                 return

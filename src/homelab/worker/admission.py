@@ -28,8 +28,9 @@ class Slots:
         self._pass_on()
 
     @asynccontextmanager
-    async def slot(self) -> AsyncGenerator[None]:
-        if self.used < self.limit and not self._waiting:
+    async def slot(self, *, is_taken: bool = False) -> AsyncGenerator[None]:
+        """`is_taken`: what wants it runs already, whatever the limit says."""
+        if is_taken or (self.used < self.limit and not self._waiting):
             self.used += 1
         else:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -95,14 +96,14 @@ class Admission:
         return self._doors.setdefault(queue, asyncio.Lock())
 
     @asynccontextmanager
-    async def start(self, queue: str, exclusive: Iterable[str]) -> AsyncGenerator[None]:
+    async def start(self, queue: str, exclusive: Iterable[str], *, is_running: bool = False) -> AsyncGenerator[None]:
         """Hold the groups, then a slot. Groups are taken in the order of their names, so no two jobs deadlock, and
-        before the slot, so that waiting for a group holds up nobody else."""
+        before the slot, so that waiting for a group holds up nobody else. `is_running`: it has a slot already."""
         async with AsyncExitStack() as held:
             for name in sorted(set(exclusive)):
                 await held.enter_async_context(self._groups.setdefault(name, asyncio.Lock()))
             slots = self._queues.setdefault(queue, Slots(self._limit(queue)))
-            await held.enter_async_context(slots.slot())
+            await held.enter_async_context(slots.slot(is_taken=is_running))
             yield
 
     def turn(self, flow: str, policy: Overlap, run: str) -> Turn:
@@ -115,6 +116,10 @@ class Admission:
             return Turn.SKIP
         self._waiting[flow] = run
         return Turn.WAIT
+
+    def enter(self, flow: str, run: str) -> None:
+        """The run has begun, before anybody asked here."""
+        self._running.setdefault(flow, set()).add(run)
 
     async def wait_turn(self, flow: str, run: str) -> None:
         """After WAIT: returns when the running ones have ended and `run` has taken their place."""

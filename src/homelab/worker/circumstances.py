@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -68,6 +68,23 @@ class Began:
     reading: Reading | None = None
     scripts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     task: "asyncio.Task[None] | None" = None
+
+    def state(self) -> dict[str, Any]:
+        """As JSON, for `of`; a reading that is not finished is left out."""
+        reading = None if self.reading is None else asdict(self.reading)
+        kept = {"variables": dict(self.variables), "oom_kills": self.oom_kills, "scripts": self.scripts}
+        return {**kept, "reading": reading}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Began":
+        read: Mapping[str, Any] | None = state["reading"]
+        reading = None
+        if read is not None:
+            lists = {name: tuple(read[name]) for name in ("scripts", "places", "programs")}
+            reading = Reading(**lists, single=bool(read["single"]))
+        return cls(
+            variables=state["variables"], oom_kills=state["oom_kills"], scripts=list(state["scripts"]), reading=reading
+        )
 
 
 class Observer:

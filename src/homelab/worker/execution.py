@@ -8,7 +8,7 @@ which is waited for before a command starts. Called by `worker.loop`, one task a
 import asyncio
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from homelab.core.times import iso
 from homelab.flows import records
 from homelab.flows.api import Verdict
 from homelab.worker.admission import Turn, overlap_of
+from homelab.worker.attempt import Attempt
 from homelab.worker.facts import RunFacts
 from homelab.worker.journal import InFlight, Journal, Sent
 from homelab.worker.leasing import Ask, Place, asks_little
@@ -44,8 +45,10 @@ def utc_now() -> datetime:
 class Execution:
     """A claimed run. `execute` returns when everything has been done and told; `cancel` may be called at any time."""
 
-    def __init__(self, node: Node, facts: RunFacts, journal: Journal) -> None:
+    def __init__(self, node: Node, facts: RunFacts, journal: Journal, *, past: Mapping[str, Any] | None = None) -> None:
+        """`past`: what `state` said of it, in this process before it executed itself anew."""
         self._node = node
+        self._past = past
         self.facts = facts
         self.journal = journal
         self._record = Record(node.api, node.gate, facts.id, confirmed=node.confirmed)
@@ -92,6 +95,16 @@ class Execution:
         self._tell.moved_to = node
         self.stop(f"{node} has it now")
 
+    def state(self) -> dict[str, Any] | None:
+        """What of it is in no file, for the program that this process executes next; None before it has begun."""
+        if self.started is None:
+            return None
+        return {"is_shown": self._record.is_shown, "events": self._record.untold()}
+
+    @property
+    def is_told(self) -> bool:
+        return self._record.is_idle
+
     @property
     def moved_to(self) -> str:
         """The node that has the run now; "": this one."""
@@ -109,7 +122,7 @@ class Execution:
         """Run to the end. Leaves the journal open when the worker stops before the run has ended."""
         record = asyncio.create_task(self._record.serve(), name=f"record {self.facts.id}")
         try:
-            if await self._wait_for_instant():
+            if self._past is not None or await self._wait_for_instant():
                 await self._run()
             if self.moved_to:
                 self.journal.hand_on(self.moved_to)
@@ -253,8 +266,17 @@ class Execution:
         self.started = utc_now()
         self._progress = self._from_journal()
         self._passed |= past.passed()
-        for crash in past.in_flight():
-            self._after_crash(crash, past.crash_reason)
+        taken_up = self._node.launcher.taken_up(facts.id)
+        for left in past.in_flight():
+            if left.work(facts.id) in taken_up:
+                self._progress = dag.started(self._progress, left.job, left.attempt)
+            else:
+                self._after_crash(left, past.crash_reason)
+        if self._past is not None:
+            self.started = past.started or self.started
+            self._record.events(self._past["events"])
+            if self._past["is_shown"]:
+                return
         self.journal.run_started(time=self.started)
         self._tell.report("run.started", time=iso(self.started), worker=self._node.worker, node=self._node.name)
         self._record.state(records.proposal(RunState.RUNNING, ""), on_verdict=self._on_running, force=facts.resumed)
@@ -268,6 +290,7 @@ class Execution:
             kept=past.kept(),
             attempts=past.attempts(),
             base=past.base(),
+            retry_at=past.retry_at(),
         )
 
     def _on_running(self, verdict: Verdict) -> None:
@@ -280,6 +303,11 @@ class Execution:
             for sent in self.journal.state.sent():
                 self._progress = dag.started(self._progress, sent.job, sent.attempt)
                 group.create_task(self._follow(self.facts.flow.job(sent.job), sent), name=f"sent {sent.job}")
+            taken_up = self._node.launcher.taken_up(self.facts.id)
+            for left in self.journal.state.in_flight():
+                if attempt := taken_up.get(left.work(self.facts.id)):
+                    job = self.facts.flow.job(left.job)
+                    group.create_task(self._go_on(job, left, attempt), name=f"job {job.name}")
             while True:
                 now = utc_now()
                 if self._cancelled.is_set():
@@ -317,12 +345,6 @@ class Execution:
                 outcome = Outcome.not_started(RunState.CANCELLED, self._cancel_reason, now)
                 self._settle_attempt(job, attempt, outcome, None)
                 return
-            path = self._log_path(job.name, attempt)
-            shipment = self._node.shipping.follow(
-                path, run_id=self.facts.id, task_run_id=records.task_run_id(self.facts.id, job.name)
-            )
-
-            self._node.copies.follow(path)
 
             def on_start(pid: int, started: datetime) -> None:
                 self._node.starts.began()
@@ -331,26 +353,48 @@ class Execution:
                 self.journal.attempt_started(job=job.name, attempt=attempt, pid=pid, time=started, token=place.token)
                 self._tell.attempt_started(job, attempt, started, pid)
 
-            try:
-                outcome = await self._node.launcher.run(
-                    job,
-                    self.facts,
-                    attempt=attempt,
-                    handed=passing.handed_to(job, self._passed),
-                    log_path=path,
-                    cancel=stop,
-                    cancel_reason=lambda: self._evicted.get(job.name) or self._cancel_reason,
-                    on_start=on_start,
-                )
-            finally:
-                self.running.pop(job.name, None)
-                self._node.shipping.end(shipment)
-                self._node.copies.end(path)
-            evicted = self._evicted.pop(job.name, "")
-            if evicted and outcome.state is RunState.CANCELLED and not self._cancelled.is_set():
-                self._settle_eviction(job, attempt, outcome, path, since=place.ask.since)
-            else:
-                self._settle_attempt(job, attempt, outcome, path)
+            made = self._node.launcher.run(
+                job,
+                self.facts,
+                number=attempt,
+                handed=passing.handed_to(job, self._passed),
+                log_path=self._log_path(job.name, attempt),
+                cancel=stop,
+                cancel_reason=lambda: self._evicted.get(job.name) or self._cancel_reason,
+                on_start=on_start,
+            )
+            await self._see_through(job, attempt, made, since=place.ask.since)
+
+    async def _go_on(self, job: Job, left: InFlight, attempt: Attempt) -> None:
+        """An attempt that runs since before this process executed itself anew."""
+        stop = self._stops[job.name] = asyncio.Event()
+        if self._cancelled.is_set():
+            stop.set()
+        place = self._node.leasing.keep(self._ask(job, left.attempt), left.token)
+        self._since.pop(job.name, None)
+        self.running[job.name] = left.pid
+        made = self._node.launcher.go_on(
+            attempt, job, cancel=stop, cancel_reason=lambda: self._evicted.get(job.name) or self._cancel_reason
+        )
+        await self._see_through(job, left.attempt, made, since=place.ask.since)
+
+    async def _see_through(self, job: Job, attempt: int, made: Awaitable[Outcome], *, since: float) -> None:
+        """From an attempt that `made` makes to its report."""
+        path = self._log_path(job.name, attempt)
+        task_run = records.task_run_id(self.facts.id, job.name)
+        shipment = self._node.shipping.follow(path, run_id=self.facts.id, task_run_id=task_run)
+        self._node.copies.follow(path)
+        try:
+            outcome = await made
+        finally:
+            self.running.pop(job.name, None)
+            self._node.shipping.end(shipment)
+            self._node.copies.end(path)
+        evicted = self._evicted.pop(job.name, "")
+        if evicted and outcome.state is RunState.CANCELLED and not self._cancelled.is_set():
+            self._settle_eviction(job, attempt, outcome, path, since=since)
+        else:
+            self._settle_attempt(job, attempt, outcome, path)
 
     async def _follow(self, job: Job, sent: Sent) -> None:
         """An attempt that another node makes, until its end is known; when this worker goes away before, the next one

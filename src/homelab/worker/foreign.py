@@ -7,6 +7,7 @@ when it dies without a word. Called by `worker.loop`, which has claimed the run.
 import asyncio
 import os
 import time
+from typing import Any
 
 import structlog
 
@@ -15,9 +16,10 @@ from homelab.flows import records
 from homelab.flows.api import DueRun, PrefectRefused
 from homelab.flows.pyrunner import PythonSpec
 from homelab.worker import environment, process, python
+from homelab.worker.attempt import Attempt
 from homelab.worker.execution import Node, first_of
 from homelab.worker.leasing import Ask
-from homelab.worker.runlog import Writer
+from homelab.worker.redaction import Redactor
 
 log = structlog.get_logger()
 
@@ -28,11 +30,19 @@ _FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 class Foreign:
     """One run that is not the lab's own. `cancel` may be called at any time."""
 
-    def __init__(self, node: Node, due: DueRun) -> None:
+    def __init__(self, node: Node, due: DueRun, *, token: int | None = None) -> None:
+        """`token`: of the lease of one that was taken up."""
         self._node = node
         self._due = due
+        self._token = token
+        self.run_id = due.id
+        self._work = f"{due.id}/flow/1"
         self._cancelled = asyncio.Event()
         self._reason = ""
+
+    def state(self) -> dict[str, Any]:
+        """For the program that this process executes next: arguments of another one."""
+        return {"due": self._due.to_json(), "token": self._node.leasing.token(self._work)}
 
     def cancel(self, reason: str) -> None:
         self._reason = reason
@@ -40,6 +50,23 @@ class Foreign:
 
     async def execute(self) -> None:
         """See the run through. Its last state is set here only when the engine could not."""
+        launcher = self._node.launcher
+        taken_up = launcher.taken_up(self._due.id).get(self._work)
+        attempt = taken_up or self._prepared()
+        try:
+            outcome = await (self._make(attempt) if taken_up is None else self._go_on(attempt))
+        finally:
+            self._node.leasing.over(self._due.id)
+            attempt.close()
+        await self._settle(outcome)
+        launcher.over(attempt)
+
+    async def _go_on(self, attempt: Attempt) -> process.Outcome:
+        self._node.leasing.keep(self._ask(), self._token)
+        async with attempt.held:
+            return await self._node.launcher.see_through(attempt, self._cancelled, lambda: self._reason)
+
+    def _prepared(self) -> Attempt:
         folder = self._node.home.run_folder(self._due.id)
         folder.mkdir(parents=True, exist_ok=True)
         account = process.account_of("")
@@ -52,20 +79,24 @@ class Foreign:
             "HOMELAB_RUN_ID": self._due.id,
             "LANG": os.environ.get("LANG", "C.UTF-8"),
         }
-        spec = process.Spec(command="", cwd=str(folder), environment=variables, grace_s=GRACE_S)
-        writer = Writer(folder / "flow.1.log")
-        start = python.starter(self._node.launcher.runner, self._made)
+        return Attempt(
+            work=self._work,
+            spec=process.Spec(command="", cwd=str(folder), environment=variables, grace_s=GRACE_S),
+            log_path=folder / "flow.1.log",
+            redactor=Redactor(()),
+            queue="default",
+            is_python=True,
+        )
+
+    async def _make(self, attempt: Attempt) -> process.Outcome:
+        launcher = self._node.launcher
         place = self._node.leasing.want(self._ask())
         await first_of(place.settled, self._cancelled)
         async with self._node.admission.start("default", ()):
-            try:
-                outcome = await process.run(
-                    spec, writer, cancel=self._cancelled, start=start, cancel_reason=lambda: self._reason
-                )
-            finally:
-                writer.close(time.time())
-                self._node.leasing.over(self._due.id)
-        await self._settle(outcome)
+            start = python.starter(launcher.runner, self._made)
+            return await launcher.start(
+                attempt, start=start, cancel=self._cancelled, cancel_reason=lambda: self._reason
+            )
 
     def _ask(self) -> Ask:
         """A slot, for as long as it runs."""

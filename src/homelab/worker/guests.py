@@ -7,7 +7,7 @@ one left, and tells it. The log lies where those of this node's own runs lie. Th
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from homelab.core.passing import Passed
 from homelab.core.times import iso, moment
 from homelab.flows import records
 from homelab.worker import runlog, survivors
+from homelab.worker.attempt import Attempt
 from homelab.worker.control_link import ControlLink, ControlRefused, Reports, retried
 from homelab.worker.facts import RunFacts
 from homelab.worker.node import Node
@@ -96,6 +97,9 @@ class Guests:
             if guest.pid and guest.job is not None:
                 yield own.Job(session=guest.pid, promised=requirements_of(guest.job.requires).amounts)
 
+    def works(self) -> set[str]:
+        return {guest.work for guest in self._active.values()}
+
     @property
     def is_running(self) -> bool:
         return any(guest.pid for guest in self._active.values())
@@ -154,13 +158,19 @@ class Guests:
         for guest in self._active.values():
             guest.end("the lab was stopped while it ran", state=RunState.CRASHED)
 
-    async def recover(self) -> None:
-        """End and tell what an earlier worker left, before anything is taken."""
+    async def recover(self, group: asyncio.TaskGroup) -> None:
+        """Before anything is taken: go on with what runs since before this process executed itself anew, end and tell
+        what an earlier one left."""
         for path in sorted(self._folder.glob("*.json")):
             with suppress(OSError, ValueError, KeyError, TypeError):
                 kept = cast("Json", json.loads(path.read_bytes()))
                 guest = Guest(token=int(kept["token"]), work=str(kept["work"]), task=cast("Json", kept["task"]))
                 outcome = cast("Json | None", kept.get("outcome"))
+                attempt = self._node.launcher.taken_up(guest.run).get(guest.work)
+                if outcome is None and attempt is not None:
+                    self._active[guest.token] = guest
+                    group.create_task(self._make(guest, attempt), name=f"guest {guest.work}")
+                    continue
                 if outcome is None:
                     outcome = await asyncio.to_thread(self._end_left, guest, kept)
                 self._over.add(guest.token)
@@ -178,10 +188,11 @@ class Guests:
 
     # -- one attempt ----------------------------------------------------------------------------------------------
 
-    async def _make(self, guest: Guest) -> None:
+    async def _make(self, guest: Guest, taken_up: Attempt | None = None) -> None:
         try:
-            self._keep(guest)
-            outcome = await self._outcome(guest)
+            if taken_up is None:
+                self._keep(guest)
+            outcome = await self._outcome(guest, taken_up)
             evicted = guest.is_evicted and outcome["state"] == RunState.CANCELLED
             outcome["is_evicted"] = evicted
             self._keep(guest, outcome=outcome)
@@ -192,7 +203,7 @@ class Guests:
             self._over.add(guest.token)
             self._active.pop(guest.token, None)
 
-    async def _outcome(self, guest: Guest) -> Json:
+    async def _outcome(self, guest: Guest, taken_up: Attempt | None) -> Json:
         digest = str(guest.task["digest"])
         try:
             flow: Flow = await retried(lambda: self._link.definition(digest), what="definition")
@@ -201,6 +212,10 @@ class Guests:
             why = f"not started: what the job is cannot be had: {error}"
             return outcome_to_json(Outcome.not_started(RunState.FAILED, why, datetime.now(UTC)))
         guest.job = job
+        if taken_up is not None and taken_up.running is not None:
+            guest.pid = taken_up.running.process.pid
+            made = self._node.launcher.go_on(taken_up, job, cancel=guest.stop, cancel_reason=lambda: guest.reason)
+            return await self._see_through(guest, made)
         async with self._node.admission.start(job.queue, job.exclusive):
             if guest.stop.is_set():
                 return outcome_to_json(Outcome.not_started(guest.state, guest.reason, datetime.now(UTC)))
@@ -214,9 +229,6 @@ class Guests:
     async def _launch(self, guest: Guest, job: Job, facts: RunFacts) -> Json:
         path = self._log_path(guest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        task_run = records.task_run_id(guest.run, job.name)
-        shipment = self._node.shipping.follow(path, run_id=guest.run, task_run_id=task_run)
-        self._node.copies.follow(path)
         handed = cast("Mapping[str, Mapping[str, Any]]", guest.task.get("handed") or {})
 
         def started(pid: int, at: datetime) -> None:
@@ -224,17 +236,25 @@ class Guests:
             self._keep(guest, pid=pid, mark=survivors.start_mark(pid), started=iso(at))
             self._tell(guest, started=iso(at), pid=pid)
 
+        made = self._node.launcher.run(
+            job,
+            facts,
+            number=guest.attempt,
+            handed={name: Passed.from_json(one) for name, one in handed.items()},
+            log_path=path,
+            cancel=guest.stop,
+            cancel_reason=lambda: guest.reason,
+            on_start=started,
+        )
+        return await self._see_through(guest, made)
+
+    async def _see_through(self, guest: Guest, made: Awaitable[Outcome]) -> Json:
+        path = self._log_path(guest)
+        task_run = records.task_run_id(guest.run, guest.name)
+        shipment = self._node.shipping.follow(path, run_id=guest.run, task_run_id=task_run)
+        self._node.copies.follow(path)
         try:
-            outcome = await self._node.launcher.run(
-                job,
-                facts,
-                attempt=guest.attempt,
-                handed={name: Passed.from_json(one) for name, one in handed.items()},
-                log_path=path,
-                cancel=guest.stop,
-                cancel_reason=lambda: guest.reason,
-                on_start=started,
-            )
+            outcome = await made
         finally:
             guest.pid = 0
             self._node.shipping.end(shipment)

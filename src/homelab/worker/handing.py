@@ -13,9 +13,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from homelab.core.errors import HomelabError, InputError
 from homelab.core.jobs import Flow, Job
@@ -47,6 +47,16 @@ class Exchange:
     output: Path
     inputs: Path | None = None
     own: Path | None = None
+
+    def state(self) -> dict[str, Any]:
+        """As JSON, for `of`."""
+        paths = {"output": self.output, "inputs": self.inputs, "own": self.own}
+        return {"account": asdict(self.account), **{name: None if p is None else str(p) for name, p in paths.items()}}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> "Exchange":
+        inputs, own = (None if state[name] is None else Path(state[name]) for name in ("inputs", "own"))
+        return cls(account=Account(**state["account"]), output=Path(state["output"]), inputs=inputs, own=own)
 
     def close(self) -> None:
         """Remove what was made for the attempt."""

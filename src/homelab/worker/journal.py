@@ -16,7 +16,7 @@ import queue
 import shutil
 import threading
 import time as clock
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -46,6 +46,9 @@ class InFlight:
     token: int | None = None
     """Of the lease it was started under."""
 
+    def work(self, run: str) -> str:
+        return f"{run}/{self.job}/{self.attempt}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
@@ -73,6 +76,7 @@ class RunJournal:
     _ended: dict[str, RunState] = field(default_factory=dict[str, RunState])
     _attempts: dict[str, int] = field(default_factory=dict[str, int])
     _base: dict[str, int] = field(default_factory=dict[str, int])
+    _retry_at: dict[str, datetime] = field(default_factory=dict[str, datetime])
     _in_flight: dict[str, InFlight] = field(default_factory=dict[str, InFlight])
     _sent: dict[str, Sent] = field(default_factory=dict[str, Sent])
     _reports: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -94,6 +98,10 @@ class RunJournal:
     def base(self) -> dict[str, int]:
         """The attempts made before this round: they use up no retries of it."""
         return dict(self._base)
+
+    def retry_at(self) -> dict[str, datetime]:
+        """When those jobs are tried again that wait for it."""
+        return dict(self._retry_at)
 
     def in_flight(self) -> tuple[InFlight, ...]:
         return tuple(self._in_flight.values())
@@ -126,6 +134,7 @@ class RunJournal:
             case "attempt_started":
                 job, attempt = entry["job"], int(entry["attempt"])
                 self._attempts[job] = max(attempt, self._attempts.get(job, 0))
+                self._retry_at.pop(job, None)
                 self._in_flight[job] = InFlight(
                     job=job,
                     attempt=attempt,
@@ -181,6 +190,7 @@ class RunJournal:
     def _send(self, job: str, entry: Mapping[str, Any]) -> None:
         attempt = int(entry["attempt"])
         self._attempts[job] = max(attempt, self._attempts.get(job, 0))
+        self._retry_at.pop(job, None)
         self._sent[job] = Sent(job=job, attempt=attempt, node=str(entry["node"]), token=int(entry["token"]))
 
     def _attempt_finished(self, entry: Mapping[str, Any]) -> None:
@@ -201,6 +211,8 @@ class RunJournal:
             state = RunState(report["state"])
             if state.is_failure:
                 self._ended[str(report["job"])] = state
+        elif report.get("kind") == "job.finished" and (at := moment(report.get("retry_at"))) is not None:
+            self._retry_at[str(report["job"])] = at
 
     def _new_round(self, *, afresh: bool, redo: Iterable[str]) -> None:
         self.finished = self.told = False
@@ -208,6 +220,7 @@ class RunJournal:
         self._base = dict(self._attempts)
         self._sent.clear()
         self._ended.clear()
+        self._retry_at.clear()
         if afresh:
             self._succeeded.clear()
         self._succeeded.difference_update(redo)
@@ -321,10 +334,13 @@ class Journal:
         if self._fd < 0:  # closed: only the last deliveries were missing
             self._close_if_told()
 
-    def end_survivors(self, *, grace_s: float = 2.0) -> dict[str, tuple[int, ...]]:
-        """End what is left of the attempts in flight; by job the pids that were ended. Their logs are completed."""
+    def end_survivors(self, *, but: Container[str] = (), grace_s: float = 2.0) -> dict[str, tuple[int, ...]]:
+        """End what is left of the attempts in flight, `but` those (RUN/JOB/ATTEMPT); by job the pids that were ended.
+        Their logs are completed."""
         ended: dict[str, tuple[int, ...]] = {}
         for attempt in self.state.in_flight():
+            if attempt.work(self.run_id) in but:
+                continue
             ended[attempt.job] = survivors.end(pid=attempt.pid, mark=attempt.mark, run_id=self.run_id, grace_s=grace_s)
             runlog.recover(self.folder / f"{attempt.job}.{attempt.attempt}.log")
         return ended

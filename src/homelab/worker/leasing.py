@@ -115,6 +115,12 @@ class Leasing:
             self._wanted.set()
         return place
 
+    def keep(self, ask: Ask, token: int | None) -> Place:
+        """The place of an attempt that runs since before this process executed itself anew; `token`: of its lease."""
+        place = self._places[ask.work] = Place(ask=ask)
+        place.settle("free" if token is None else "held", token=token)
+        return place
+
     def done(self, work: str) -> int | None:
         """The attempt is over: the token that goes with the report of its end, which ends the lease."""
         place = self._places.pop(work, None)

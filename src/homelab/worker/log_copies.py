@@ -10,7 +10,7 @@ made anew. Called by `worker.loop`, which owns the one task of `serve`.
 import asyncio
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,8 +75,11 @@ class LogCopies:
         return 0 if self._is_away else sum(copy.is_ended for copy in self._open.values())
 
     def follow(self, path: Path) -> None:
-        """Begin to copy the log of an attempt, which may not exist yet: `.../RUN/JOB.ATTEMPT.log`."""
+        """Begin to copy the log of an attempt, which may not exist yet, or go on: `.../RUN/JOB.ATTEMPT.log`."""
         if not self._is_on:
+            return
+        if copy := self._open.get(path):
+            copy.is_ended = False
             return
         with suppress(OSError):
             mark = _mark(self._home, path)
@@ -91,10 +94,10 @@ class LogCopies:
             copy.is_ended = True
             self._news.set()
 
-    def recovered(self, run: str) -> None:
-        """What an earlier worker left of this run's logs has been completed."""
+    def recovered(self, run: str, *, but: Container[Path] = ()) -> None:
+        """What an earlier worker left of this run's logs has been completed, `but` those."""
         for copy in self._open.values():
-            if copy.run == run:
+            if copy.run == run and copy.path not in but:
                 copy.is_ended = True
         self._news.set()
 

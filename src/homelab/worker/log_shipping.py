@@ -7,9 +7,11 @@ Called by `worker.loop`, which owns the one task of `serve`.
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -24,6 +26,8 @@ MAX_LINES = 2_000
 MAX_BYTES = 512 * 1024
 _BATCH_LINES = 500
 _LEVELS = {"out": logging.INFO, "err": logging.WARNING, "lab": logging.INFO}
+
+Json = dict[str, Any]
 
 
 @dataclass
@@ -49,11 +53,41 @@ class LogShipping:
         self._news = asyncio.Event()
 
     def follow(self, path: Path, *, run_id: str, task_run_id: str) -> Shipment:
-        """Begin to send the log at `path` (which may not exist yet)."""
-        shipment = Shipment(path, run_id, task_run_id)
-        self._open.append(shipment)
+        """Begin to send the log at `path` (which may not exist yet), or go on with it after `take_up`."""
+        shipment = next((one for one in self._open if one.path == path), None)
+        if shipment is None:
+            shipment = Shipment(path, run_id, task_run_id)
+            self._open.append(shipment)
+        shipment.ended = False
         self._news.set()
         return shipment
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is waiting of a log that is complete."""
+        return not any(shipment.ended for shipment in self._open)
+
+    def hand_over(self) -> list[Json]:
+        """How far all logs are, for `take_up` in the program that this process executes next."""
+        return [
+            {
+                "path": str(one.path),
+                "run_id": one.run_id,
+                "task_run_id": one.task_run_id,
+                "offset": one.offset,
+                "lines": one.lines,
+                "sent_bytes": one.sent_bytes,
+            }
+            for one in self._open
+        ]
+
+    def take_up(self, states: Iterable[Json]) -> None:
+        """Go on with these logs; those that nobody follows are complete."""
+        for one in states:
+            shipment = Shipment(Path(one["path"]), one["run_id"], one["task_run_id"], ended=True)
+            shipment.offset, shipment.lines, shipment.sent_bytes = one["offset"], one["lines"], one["sent_bytes"]
+            self._open.append(shipment)
+        self._news.set()
 
     def end(self, shipment: Shipment) -> None:
         """The file is complete: what is left of it is sent, then `shipment.done` is set."""

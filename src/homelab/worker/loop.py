@@ -1,14 +1,12 @@
 """The resident worker: ask for runs that are due soon, claim each, execute them, survive what goes away around it.
 
 One asyncio process a node. It never decides when something is due (that is `control`'s ledger) and never waits for
-the server to start a command it has claimed. Entry point: `main`, called by `homelab worker` under the supervisor.
+the server to start a command it has claimed. Run by `worker.entry`.
 """
 
 import asyncio
 import contextlib
 import os
-import signal
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,7 +25,7 @@ from homelab.flows import records
 from homelab.flows.api import DUE_RUNS, POOL, DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home.paths import Home
 from homelab.worker import journal as journals
-from homelab.worker import process, reach, registration
+from homelab.worker import registration
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
 from homelab.worker.artefacts import Artefacts
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
@@ -35,13 +33,13 @@ from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import Foreign
 from homelab.worker.guests import Guests
+from homelab.worker.handover import Handover
 from homelab.worker.holding import Holding
 from homelab.worker.journal import Journal
 from homelab.worker.launch import Launcher
 from homelab.worker.leasing import Leasing
 from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
-from homelab.worker.reach import Reach
 from homelab.worker.record import Gate
 from homelab.worker.sensors import logind, own
 from homelab.worker.sensors.sensing import Sensors
@@ -68,13 +66,24 @@ GAP_S = 30.0
 DRAIN_S = 10.0
 PRUNE_S = 3600.0
 
+Json = dict[str, Any]
+
 
 class Worker:
     """Owns the set of executions. Every method runs in one event loop."""
 
     def __init__(
-        self, home: Home, *, name: str, node: str, api: PrefectApi, link: ControlLink, prefect: Mapping[str, str]
+        self,
+        home: Home,
+        *,
+        name: str,
+        node: str,
+        api: PrefectApi,
+        link: ControlLink,
+        prefect: Mapping[str, str],
+        past: Json | None = None,
     ) -> None:
+        """`past`: what `handover` got of it, in this process before it executed itself anew."""
         self.home = home
         self.name = name
         self.api = api
@@ -110,6 +119,7 @@ class Worker:
         self._unwanted: dict[str, str] = {}
         """Why runs that are just being claimed are not to be started."""
         self._foreign: dict[str, Foreign] = {}
+        self.handover = Handover(self.shared, self.guests, active=self._active, foreign=self._foreign, past=past)
         self._looking_since = utc_now()
         self._poll_now = asyncio.Event()
         self._stop = asyncio.Event()
@@ -129,6 +139,7 @@ class Worker:
     async def serve(self) -> None:
         """Work until `stop`; then drain what runs for a short while, and leave the rest to the next worker."""
         self.holding.left = {j.run_id: j for j in journals.open_journals(self.home, worker=self.name)}
+        await self.handover.take_up(self.holding.left)
         await self._register()
         async with asyncio.TaskGroup() as group:
             self._group = group
@@ -137,7 +148,11 @@ class Worker:
             tells = [group.create_task(one.serve(), name=type(one).__name__) for one in (*telling, *asking)]
             self._hear_of_sleep()
             self._recover(group)
-            await self.guests.recover()
+            for foreign in self.handover.foreign():
+                self._active[foreign.run_id] = None
+                group.create_task(self._run_foreign(foreign), name=f"run {foreign.run_id}")
+            await self.guests.recover(group)
+            await self.handover.drop_strays()
             loops = [self._heartbeats, self._prefect_heartbeats, self._listen, lambda: self._poll(group), self._prune]
             looks = [group.create_task(loop()) for loop in loops]
             await self._stop.wait()
@@ -156,7 +171,8 @@ class Worker:
         self._replaces = registration.last(self.home, self.name)
         await retried(self._beat, what="first heartbeat")
         self._replaces = None
-        registration.note(self.home, self.name, pid=os.getpid(), started=iso(self.started))
+        kept = len(self.launcher.under_way)
+        registration.note(self.home, self.name, pid=os.getpid(), started=iso(self.started), kept=kept)
         await self._claims.until_taken(lambda: self.api.ensure_pool(POOL), what="pool")
 
     def _recover(self, group: asyncio.TaskGroup) -> None:
@@ -172,17 +188,22 @@ class Worker:
 
     async def _resume(self, journal: Journal) -> None:
         try:
-            await asyncio.to_thread(journal.end_survivors)
+            taken_up = self.launcher.taken_up(journal.run_id)
+            past = self.handover.past_of(journal)
+            await asyncio.to_thread(journal.end_survivors, but=taken_up)
             flow = await retried(lambda: self.link.definition(journal.digest), what="definition")
             began = journal.state.started is not None
-            if began:
+            if began and past is None:
                 await self._show_crash(journal)
             facts = journal.facts(flow, resumed=began)
             self._redeliver(journal)
-            await self._execute(Execution(self.shared, facts, journal))
+            await self._execute(Execution(self.shared, facts, journal, past=past))
         except Exception as error:  # its journal stays open: the next worker tries again
             log.error("resume.broken", run_id=journal.run_id, exc_info=error)
+            for work in self.launcher.taken_up(journal.run_id):
+                await self.launcher.drop(work)
         finally:
+            self.admission.leave(str(journal.header["flow"]), journal.run_id)
             self._active.pop(journal.run_id, None)
 
     async def _show_crash(self, journal: Journal) -> None:
@@ -199,6 +220,9 @@ class Worker:
     async def _deliver_finished(self, journal: Journal) -> None:
         """The run had ended; only the telling was interrupted."""
         self._redeliver(journal)
+        if past := self.handover.past_of(journal):
+            with contextlib.suppress(PrefectRefused):
+                await self._claims.until_taken(lambda: self.api.send_events(past["events"]), what="events")
         state, reason = journal.state.result()
         if journal.state.told:
             journal.close()
@@ -212,7 +236,8 @@ class Worker:
         journal.close()
 
     def _redeliver(self, journal: Journal) -> None:
-        self.shared.copies.recovered(journal.run_id)
+        written = {attempt.log_path for attempt in self.launcher.taken_up(journal.run_id).values()}
+        self.shared.copies.recovered(journal.run_id, but=written)
         for report in journal.state.undelivered():
             self.shared.reports.add(report, lambda report=report: journal.delivered(report["id"]))
 
@@ -294,9 +319,7 @@ class Worker:
             if not await self._claim(due):
                 return
             if "definition" not in due.parameters:
-                foreign = Foreign(self.shared, due)
-                self._foreign[due.id] = foreign
-                await foreign.execute()
+                await self._run_foreign(Foreign(self.shared, due))
                 return
             digest = str(due.parameters["definition"])
             flow = await retried(lambda: self.link.definition(digest), what="definition")
@@ -316,7 +339,16 @@ class Worker:
         finally:
             self._active.pop(due.id, None)
             self._unwanted.pop(due.id, None)
-            self._foreign.pop(due.id, None)
+
+    async def _run_foreign(self, foreign: Foreign) -> None:
+        self._foreign[foreign.run_id] = foreign
+        try:
+            await foreign.execute()
+        except Exception as error:  # a fault of ours in one run must not end the others
+            log.error("run.broken", run_id=foreign.run_id, exc_info=error)
+        finally:
+            self._active.pop(foreign.run_id, None)
+            self._foreign.pop(foreign.run_id, None)
 
     async def _progress_elsewhere(self, run_id: str) -> dict[str, Any] | None:
         """What control knows of a run that is done again: another node may have worked on it."""
@@ -562,30 +594,3 @@ def _facts(due: DueRun, digest: str, flow: Any, *, retry: bool) -> RunFacts:
         resumed=retry,
         late_ok=bool(parameters.get("catch_up")) or (utc_now() - due.due).total_seconds() > LATE_S,
     )
-
-
-def main(home: Home, *, name: str | None = None) -> None:
-    """Run the worker of this home until SIGTERM or SIGINT. RefusedError: a worker of this name is at work. In a node's
-    home it has the name of the node."""
-    home.ensure()
-    reached = reach.of_home(home)
-    name = (reached.member.name if reached.member else name) or socket.gethostname().split(".")[0]
-    lock = registration.lock(home, name)
-    process.reset_ignored_signals()
-    try:
-        asyncio.run(_serve(home, name, reached))
-    finally:
-        lock.close()
-
-
-async def _serve(home: Home, name: str, reached: Reach) -> None:
-    link = ControlLink(home, reached=reached)
-    async with reached.prefect_api() as api:
-        worker = Worker(home, name=name, node=name, api=api, link=link, prefect=reached.environment())
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, worker.stop)
-        loop.add_signal_handler(signal.SIGINT, lambda: worker.stop(now=True))
-        try:
-            await worker.serve()
-        finally:
-            await link.aclose()

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 _BLOCK = 256 * 1024
 _F_SETPIPE_SZ = 1031
@@ -18,23 +18,35 @@ Take = Callable[[Literal["out", "err"], bytes, float], None]
 class OutputPipe:
     """One output of the command. Blocks go to `take` as they are read; the job waits when this side is slower."""
 
-    def __init__(self, stream: Literal["out", "err"], take: Take) -> None:
+    def __init__(self, stream: Literal["out", "err"], take: Take, *, kept: int | None = None) -> None:
+        """`kept`: the descriptor of one that was handed over (`hand_over`), below 0 when it had ended."""
         self._stream: Literal["out", "err"] = stream
         self._take = take
         self._loop = asyncio.get_running_loop()
-        self._fd, self.child_end = os.pipe()
-        os.set_blocking(self._fd, False)
+        self._fd, self.child_end = os.pipe() if kept is None else (kept, -1)
         self._large = False
         self.discards = False
         self.end = asyncio.Event()
         self.last_read = 0.0
+        if self._fd < 0:
+            self.end.set()
+            return
+        os.set_inheritable(self._fd, False)
+        os.set_blocking(self._fd, False)
 
     @property
     def ended(self) -> bool:
         return self.end.is_set()
 
     def start(self) -> None:
-        self._loop.add_reader(self._fd, self._read)
+        if self._fd >= 0:
+            self._loop.add_reader(self._fd, self._read)
+
+    def hand_over(self) -> int:
+        """Open for the program that this process executes next: what is not read yet stays in it."""
+        if self._fd >= 0:
+            os.set_inheritable(self._fd, True)
+        return self._fd
 
     def _read(self) -> None:
         try:
@@ -83,16 +95,25 @@ def _drop(stream: Literal["out", "err"], chunk: bytes, time: float) -> None:
 class InputPipe:
     """Text for the command's standard input, fed as it is read; that the command closes it early is no error."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, kept: int | None = None) -> None:
+        """`kept`: the descriptor of one that was handed over, with the `text` that it still had."""
         self._rest = memoryview(text.encode("utf-8", "surrogateescape"))
         self._loop = asyncio.get_running_loop()
-        self.child_end, self._fd = os.pipe()
+        self.child_end, self._fd = os.pipe() if kept is None else (-1, kept)
+        os.set_inheritable(self._fd, False)
         os.set_blocking(self._fd, False)
 
     def start(self) -> None:
         self._write()
         if self._fd >= 0:
             self._loop.add_writer(self._fd, self._write)
+
+    def hand_over(self) -> dict[str, Any] | None:
+        """As `OutputPipe.hand_over`, with what the command has not read; None when it has all."""
+        if self._fd < 0:
+            return None
+        os.set_inheritable(self._fd, True)
+        return {"fd": self._fd, "rest": self._rest.tobytes().decode("utf-8", "surrogateescape")}
 
     def _write(self) -> None:
         try:

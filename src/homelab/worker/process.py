@@ -132,6 +132,11 @@ class Started(Protocol):
     usage: "resource.struct_rusage | None"
     """What it and its children used, once it has ended and somebody counted."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its end is known, be it that nobody heard of it yet."""
+        ...
+
     def close(self) -> None:
         """Nobody waits any more; a process that has not ended was killed before."""
         ...
@@ -142,40 +147,34 @@ Start = Callable[[Spec, list[OutputPipe], InputPipe | None], Awaitable[Started]]
 ValueError or a HomelabError, when nothing was started."""
 
 
-async def run(
-    spec: Spec,
-    sink: Sink,
-    *,
-    cancel: asyncio.Event,
-    start: Start | None = None,
-    on_start: Callable[[int, datetime], None] | None = None,
-    cancel_reason: Callable[[], str] | None = None,
-) -> Outcome:
-    """Start the command and see it through. Never raises for what a job does: that it could not be started is an
-    outcome.
-
-    `on_start(pid, started)` is called at once after the start, in this task. `cancel`, when set, ends the group. When
-    this task itself is cancelled, the group is killed without grace.
-    """
-    if cancel.is_set():
-        return Outcome.not_started(RunState.CANCELLED, _cancelled(cancel_reason), _now())
+async def begin(spec: Spec, sink: Sink, *, start: Start | None = None) -> "Running | Outcome":
+    """Start the command; an `Outcome` where it could not be started. Whoever has it calls `end_now` at the end."""
     outputs: list[OutputPipe] = []
     stdin: InputPipe | None = None
     try:
         outputs.append(OutputPipe("out", sink.write))
         outputs.append(OutputPipe("err", sink.write))
         stdin = InputPipe(spec.stdin) if spec.stdin else None
-        process = _Shell(spec, outputs, stdin) if start is None else await start(spec, outputs, stdin)
+        process = _Shell.started(spec, outputs, stdin) if start is None else await start(spec, outputs, stdin)
     except (OSError, ValueError, HomelabError) as error:
         _close(outputs, stdin)
         return Outcome.not_started(RunState.FAILED, _not_started(spec, error), _now())
-    running = _Running(spec, sink, process, outputs, stdin)
-    try:
-        if on_start is not None:
-            on_start(process.pid, running.started)
-        return await running.see_through(cancel, cancel_reason)
-    finally:
-        running.end_now()
+    return Running(spec, sink, process, outputs, stdin)
+
+
+def take_up(state: Mapping[str, Any], spec: Spec, sink: Sink, *, process: Started | None = None) -> "Running":
+    """A command of this same process, under way since before it executed itself anew: what `Running.hand_over` said of
+    it. `process`: where it is no child of this process."""
+    stdin = state["stdin"]
+    return Running(
+        spec,
+        sink,
+        _Shell(int(state["pid"])) if process is None else process,
+        [OutputPipe("out", sink.write, kept=int(state["out"])), OutputPipe("err", sink.write, kept=int(state["err"]))],
+        None if stdin is None else InputPipe(stdin["rest"], kept=int(stdin["fd"])),
+        started=datetime.fromisoformat(state["started"]),
+        began_at=float(state["began_at"]),
+    )
 
 
 def _spawn(spec: Spec, outputs: list[OutputPipe], stdin: InputPipe | None) -> "subprocess.Popen[bytes]":
@@ -214,8 +213,9 @@ def _switch(account: Account | None) -> tuple[int | None, int | None, list[int] 
 
 
 @dataclass
-class _Running:
-    """One started process. `exited` is done when the direct command has ended and its status was collected."""
+class Running:
+    """One started process. `exited` is done when the direct command has ended and its status was collected. `began_at`:
+    its start on the monotonic clock."""
 
     spec: Spec
     sink: Sink
@@ -223,7 +223,10 @@ class _Running:
     outputs: list[OutputPipe]
     stdin: InputPipe | None
     started: datetime = field(default_factory=lambda: _now())
+    began_at: float = field(default_factory=time.monotonic)
     exited: "asyncio.Future[int]" = field(init=False)
+    is_over: bool = False
+    """It has ended, or is being ended."""
 
     def __post_init__(self) -> None:
         self.exited = self.process.exited
@@ -232,14 +235,37 @@ class _Running:
         if self.stdin:
             self.stdin.start()
 
-    async def see_through(self, cancel: asyncio.Event, cancel_reason: Callable[[], str] | None) -> Outcome:
+    @property
+    def is_steady(self) -> bool:
+        """Whether it just runs: only then it can be handed over."""
+        return not (self.is_over or self.process.has_ended)
+
+    def hand_over(self) -> dict[str, Any]:
+        """What `take_up` needs in the program that this process executes next. Nothing changes for the command."""
+        out, err = (pipe.hand_over() for pipe in self.outputs)
+        return {
+            "pid": self.process.pid,
+            "started": self.started.isoformat(),
+            "began_at": self.began_at,
+            "out": out,
+            "err": err,
+            "stdin": None if self.stdin is None else self.stdin.hand_over(),
+        }
+
+    async def see_through(self, cancel: asyncio.Event, cancel_reason: Callable[[], str] | None = None) -> Outcome:
+        """Until it has ended, or was ended: because `cancel` was set or its time is over. Never raises for what the
+        command does."""
         cancelled = asyncio.ensure_future(cancel.wait())
+        timeout_s = self.spec.timeout_s
+        if timeout_s is not None:
+            timeout_s = max(0.0, self.began_at + timeout_s - time.monotonic())
         try:
             done, _ = await asyncio.wait(
-                {self.exited, cancelled}, timeout=self.spec.timeout_s, return_when=asyncio.FIRST_COMPLETED
+                {self.exited, cancelled}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             cancelled.cancel()
+        self.is_over = True
         if self.exited in done:
             if self.exited.result() < 0:
                 await self._end_group()
@@ -331,6 +357,8 @@ class _Running:
         )
 
     def end_now(self) -> None:
+        """Close all that is open for it; a command that still runs is killed without grace."""
+        self.is_over = True
         if not self.exited.done():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -344,21 +372,30 @@ class _Running:
 class _Shell:
     """`shell -c command`. The loop hears of its end by pidfd on Linux, by a short look every 20 ms elsewhere."""
 
-    def __init__(self, spec: Spec, outputs: list[OutputPipe], stdin: InputPipe | None) -> None:
+    def __init__(self, pid: int, popen: "subprocess.Popen[bytes] | None" = None) -> None:
+        """`popen`: None for a child from before this process executed itself anew."""
         self._loop = asyncio.get_running_loop()
-        popen = _spawn(spec, outputs, stdin)
         self._popen = popen
-        self.pid = popen.pid
+        self.pid = pid
         self.exited: asyncio.Future[int] = self._loop.create_future()
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
         self.ended: datetime | None = None
         self.usage: resource.struct_rusage | None = None
         try:
-            self._fd = os.pidfd_open(popen.pid)
+            self._fd = os.pidfd_open(pid)
             self._loop.add_reader(self._fd, self._look)
         except (AttributeError, OSError):
             self._look_again(0.002)
+
+    @classmethod
+    def started(cls, spec: Spec, outputs: list[OutputPipe], stdin: InputPipe | None) -> "_Shell":
+        popen = _spawn(spec, outputs, stdin)
+        return cls(popen.pid, popen)
+
+    @property
+    def has_ended(self) -> bool:
+        return self.exited.done()
 
     def _look(self) -> None:
         if self.exited.done():
@@ -366,11 +403,14 @@ class _Shell:
         try:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         except ChildProcessError:
-            code = self._popen.poll()  # collected elsewhere: `subprocess` knows what to make of that
+            # Collected elsewhere: `subprocess` knows what to make of that, where it started it.
+            code = -signal.SIGKILL if self._popen is None else self._popen.poll()
         else:
             if pid == 0:
                 return
-            code = self._popen.returncode = os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            if self._popen is not None:
+                self._popen.returncode = code
             self.usage = usage
         if code is None:
             return
@@ -396,8 +436,9 @@ class _Shell:
         """Stop watching; a process that does not end at once is collected later, by `subprocess` itself."""
         self._release()
         if not self.exited.done():
-            with suppress(subprocess.TimeoutExpired):
-                self._popen.wait(0.2)
+            if self._popen is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._popen.wait(0.2)
             self.exited.cancel()
 
 
@@ -443,6 +484,11 @@ def _not_started(spec: Spec, error: Exception) -> str:
             return f"not started: the working folder {spec.cwd}: {error.strerror}"
         return f"not started: {error.strerror}"
     return f"not started: {error}"
+
+
+def not_begun(cancel_reason: Callable[[], str] | None = None) -> Outcome:
+    """Of an attempt that was cancelled before it began."""
+    return Outcome.not_started(RunState.CANCELLED, _cancelled(cancel_reason), _now())
 
 
 def _cancelled(reason: Callable[[], str] | None) -> str:

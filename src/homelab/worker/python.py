@@ -24,7 +24,12 @@ class PythonProcess:
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.ended: datetime | None = None
         self.usage: resource.struct_rusage | None = None  # the fork server collects it, and does not tell
+        self._child = child
         self._waiting = asyncio.create_task(self._wait(child), name=f"python {child.pid}")
+
+    @property
+    def has_ended(self) -> bool:
+        return self._child.has_ended
 
     async def _wait(self, child: RunningChild) -> None:
         status = await child.wait()

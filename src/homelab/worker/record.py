@@ -6,8 +6,10 @@ Called by `worker.execution`; knows Prefect only through `flows.api`.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, TypeVar
 
 import structlog
@@ -72,13 +74,31 @@ class Record:
         self._api = api
         self._gate = gate
         self._run_id = run_id
-        self._queue: asyncio.Queue[_Events | _State] = asyncio.Queue()
+        self._waiting: deque[_Events | _State] = deque()
+        self._news = asyncio.Event()
         self._outages = gate.outages
         self._sent: list[dict[str, Any]] = []
 
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether Prefect has the last state that was put here."""
+        return not any(isinstance(item, _State) for item in self._waiting)
+
+    def untold(self) -> list[dict[str, Any]]:
+        """Events that Prefect may not have yet; a repetition changes nothing."""
+        return [event for item in self._waiting if isinstance(item, _Events) for event in item.events]
+
+    def _put(self, item: "_Events | _State") -> None:
+        self._waiting.append(item)
+        self._news.set()
+
     def events(self, events: Sequence[dict[str, Any]]) -> None:
         """Task-run state changes; those waiting together go in one request."""
-        self._queue.put_nowait(_Events(events))
+        self._put(_Events(events))
 
     def state(
         self,
@@ -90,25 +110,24 @@ class Record:
     ) -> None:
         """A state of the run. `on_verdict` hears what the server made of it; after a `final` one `serve` ends.
         `force`: whatever the state before it was (a run that is resumed comes from a final one)."""
-        self._queue.put_nowait(_State(proposal, on_verdict, final, force))
+        self._put(_State(proposal, on_verdict, final, force))
 
     async def serve(self) -> None:
-        held: _Events | _State | None = None
         while True:
-            item = held or await self._queue.get()
-            held = None
+            while not self._waiting:
+                self._news.clear()
+                await self._news.wait()
+            item = self._waiting[0]  # it stays until it is delivered: see `untold`
             if isinstance(item, _Events):
-                events = list(item.events)
-                while not self._queue.empty():
-                    following = self._queue.get_nowait()
-                    if isinstance(following, _State):
-                        held = following
-                        break
-                    events.extend(following.events)
+                batch = list(takewhile(lambda one: isinstance(one, _Events), self._waiting))
+                events = [event for one in batch if isinstance(one, _Events) for event in one.events]
                 await self._deliver(lambda events=events: self._api.send_events(events), "events")
                 self._sent = [*self._sent, *events][-_REMEMBERED:]
+                for _ in batch:
+                    self._waiting.popleft()
                 continue
             verdict = await self._deliver(lambda item=item: self._propose(item), "state")
+            self._waiting.popleft()
             if verdict is not None and item.on_verdict is not None:
                 item.on_verdict(verdict)
             if item.final:

@@ -12,7 +12,8 @@ import json
 import re
 import shlex
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 MASK = b"***"
 MIN_BYTES = 4
@@ -22,8 +23,9 @@ _WRAP = 76
 class Redactor:
     """The forms of all secrets of a job. Make one `stream()` for each byte stream."""
 
-    def __init__(self, values: Iterable[str]) -> None:
-        self.patterns = patterns_of(values)
+    def __init__(self, values: Iterable[str], *, patterns: tuple[bytes, ...] | None = None) -> None:
+        """`patterns`: of another one of the same secrets, in place of the `values`."""
+        self.patterns = patterns_of(values) if patterns is None else patterns
 
     def stream(self) -> "RedactingStream":
         return RedactingStream(self.patterns)
@@ -59,6 +61,13 @@ class RedactingStream:
         self._just_masked = False
         self._covered = 0
         """How many of the held bytes belong to a finding for which the mask has been given out already."""
+
+    def state(self) -> list[Any]:
+        """For `restore`: what waits, and what of it is told. It may hold the beginning of a secret."""
+        return [self._held.decode("latin-1"), self._just_masked, self._covered]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        self._held, self._just_masked, self._covered = str(state[0]).encode("latin-1"), bool(state[1]), int(state[2])
 
     def feed(self, chunk: bytes) -> bytes:
         if not self._patterns:

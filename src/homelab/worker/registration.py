@@ -33,10 +33,34 @@ def last(home: Home, name: str) -> dict[str, Any] | None:
         return None
 
 
-def note(home: Home, name: str, *, pid: int, started: str) -> None:
-    """Control has taken this one."""
+def note(home: Home, name: str, *, pid: int, started: str, kept: int = 0) -> None:
+    """Control has taken this one, now; `kept`: attempts that it goes on with."""
+    _write(home, name, {"pid": pid, "started": started, "where": _where(home), "up": time.time(), "kept": kept})
+
+
+def refuse(home: Home, name: str, reason: str) -> None:
+    """It was asked to restart, and cannot."""
+    known = last(home, name) or {}
+    _write(home, name, {**known, "where": _where(home), "up": time.time(), "refused": reason})
+
+
+def since(home: Home, moment: float) -> dict[str, Any] | None:
+    """What a worker of this home said last, if that was after that moment (Unix time): `kept`, or why it `refused`."""
+    for path in home.run.glob("worker-*.json"):
+        try:
+            said: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        if float(said.get("up", 0)) > moment:
+            return said
+    return None
+
+
+def _write(home: Home, name: str, said: dict[str, Any]) -> None:
     try:
-        path_of(home, name).write_text(json.dumps({"pid": pid, "started": started, "where": _where(home)}))
+        fresh = path_of(home, name).with_suffix(".new")
+        fresh.write_text(json.dumps(said))
+        fresh.replace(path_of(home, name))
     except OSError as error:  # a full disk: its successor waits until it counts as silent
         log.warning("worker.not_noted", error=str(error))
 

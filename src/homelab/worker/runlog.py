@@ -11,18 +11,20 @@ command and page.
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from homelab.worker.redaction import Redactor
 
 Stream = Literal["out", "err", "lab"]
+Json = dict[str, Any]
 
 MAX_RECORD = 16 * 1024
 """Bytes of one record; a longer line goes on in the next one, so that no reader needs much memory."""
+LIMIT_BYTES = 10 * 1024 * 1024
 TAIL_BYTES = 1024 * 1024
 RETRY_S = 1.0
 """How often a disk that refused is tried again."""
@@ -64,7 +66,7 @@ class Writer:
         self,
         path: Path,
         *,
-        limit_bytes: int = 10 * 1024 * 1024,
+        limit_bytes: int = LIMIT_BYTES,
         redactor: Redactor | None = None,
         tail_bytes: int = TAIL_BYTES,
     ) -> None:
@@ -80,6 +82,30 @@ class Writer:
         self._tail_bytes = tail_bytes
         self._spill_path = spill_of(path)
         self._spilled_at = 0.0
+
+    def state(self) -> Json:
+        """All that is not on disk, for the `restore` of a writer that goes on with the same log. It may hold the
+        beginning of a secret, so it is not to be written anywhere."""
+        self._file.stop()
+        return {
+            "output_bytes": self.output_bytes,
+            "output_lines": self.output_lines,
+            "pending": {stream: rest.decode("latin-1") for stream, rest in self._pending.items()},
+            "unterminated": self._unterminated,
+            "redacting": {stream: redacting.state() for stream, redacting in self._redacting.items()},
+            "tail": None if self._tail is None else self._tail.state(),
+            "lost": [self._file.lost_bytes, self._file.why],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there. KeyError, TypeError: it is no such state."""
+        self.output_bytes, self.output_lines = int(state["output_bytes"]), int(state["output_lines"])
+        self._pending = {stream: rest.encode("latin-1") for stream, rest in state["pending"].items()}
+        self._unterminated = dict(state["unterminated"])
+        for stream, kept in state["redacting"].items():
+            self._redacting[stream].restore(kept)
+        self._tail = None if state["tail"] is None else _Tail.of(self._tail_bytes, state["tail"])
+        self._file.lost_bytes, self._file.why = state["lost"]
 
     def write(self, stream: Literal["out", "err"], chunk: bytes, time: float) -> None:
         """Bytes as read from the job, cut anywhere, at Unix time `time`."""
@@ -168,6 +194,22 @@ class _Tail:
         self.dropped_bytes = 0
         self.dropped_lines = 0
 
+    def state(self) -> Json:
+        return {
+            "chunks": [(time, stream, chunk.decode("latin-1")) for time, stream, chunk in self._chunks],
+            "mid_line": self._mid_line,
+            "dropped": [self.dropped_bytes, self.dropped_lines],
+        }
+
+    @classmethod
+    def of(cls, limit: int, state: Mapping[str, Any]) -> "_Tail":
+        tail = cls(limit)
+        for time, stream, chunk in state["chunks"]:
+            tail.add(stream, chunk.encode("latin-1"), time)
+        tail._mid_line = dict(state["mid_line"])
+        tail.dropped_bytes, tail.dropped_lines = state["dropped"]
+        return tail
+
     def add(self, stream: str, chunk: bytes, time: float) -> None:
         self._chunks.append((time, stream, chunk))
         self._size += len(chunk) + _ENTRY_BYTES
@@ -211,13 +253,13 @@ class _File:
         self._end = 0
         self.lost_bytes = 0
         self._refused_at = float("-inf")
-        self._why = ""
+        self.why = ""
 
     def put(self, records: bytes, time: float, *, size: int = 1, retry: bool = False) -> None:
         """`size`: bytes of output in them. While there is a hole the disk is tried once in RETRY_S, or with `retry`."""
         if self.lost_bytes:
             waits = not retry and 0 <= time - self._refused_at < RETRY_S
-            words = f"about {self.lost_bytes} bytes of output could not be written here: {self._why}"
+            words = f"about {self.lost_bytes} bytes of output could not be written here: {self.why}"
             if waits or not self._append(_record(time, "l", words.encode()), time):
                 self.lost_bytes += size
                 return
@@ -228,6 +270,10 @@ class _File:
     def close(self, time: float) -> None:
         if self.lost_bytes:
             self.put(b"", time, retry=True)
+        self.stop()
+
+    def stop(self) -> None:
+        """Another one goes on: its descriptor is opened again by whoever writes next."""
         if self._fd >= 0:
             with suppress(OSError):
                 os.close(self._fd)
@@ -242,7 +288,7 @@ class _File:
             while rest:
                 rest = rest[os.write(self._fd, rest) :]
         except OSError as error:
-            self._why = error.strerror or str(error)
+            self.why = error.strerror or str(error)
             self._refused_at = time
             with suppress(OSError):
                 if self._fd >= 0:

@@ -1,0 +1,40 @@
+"""The worker of a home as a process: its lock, its signals. Called by `homelab worker`, under the supervisor."""
+
+import asyncio
+import signal
+import socket
+
+from homelab.home.paths import Home
+from homelab.worker import handover, process, reach, registration
+from homelab.worker.control_link import ControlLink
+from homelab.worker.loop import Worker
+from homelab.worker.reach import Reach
+
+
+def main(home: Home, *, name: str | None = None) -> None:
+    """Run the worker of this home until SIGTERM or SIGINT; SIGHUP restarts it with what it runs. RefusedError: a worker
+    of this name is at work. In a node's home it has the name of the node."""
+    past = handover.received()
+    home.ensure()
+    reached = reach.of_home(home)
+    name = (reached.member.name if reached.member else name) or socket.gethostname().split(".")[0]
+    lock = registration.lock(home, name)
+    process.reset_ignored_signals()
+    try:
+        asyncio.run(_serve(home, name, reached, past))
+    finally:
+        lock.close()
+
+
+async def _serve(home: Home, name: str, reached: Reach, past: handover.Json | None) -> None:
+    link = ControlLink(home, reached=reached)
+    async with reached.prefect_api() as api:
+        worker = Worker(home, name=name, node=name, api=api, link=link, prefect=reached.environment(), past=past)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, worker.stop)
+        loop.add_signal_handler(signal.SIGINT, lambda: worker.stop(now=True))
+        loop.add_signal_handler(signal.SIGHUP, worker.handover.restart)
+        try:
+            await worker.serve()
+        finally:
+            await link.aclose()
