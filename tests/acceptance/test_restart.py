@@ -82,6 +82,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         [jobs.cancelled]
         run = '''{begun}; sleep 300'''
 
+        [jobs.leaves]
+        run = '''(while :; do echo "nobody reads it"; sleep 0.1; done) & echo $! > {lab.root}/left; {begun}'''
+
         [jobs.function]
         flow = "work:waits"
         cwd = "{lab.root}"
@@ -110,6 +113,8 @@ def test_what_runs_notices_nothing_of_restarts(lab: Lab) -> None:
     until(lambda: {mark.job for mark in lab.judge()} >= set(begin) - {"function"}, timeout=30, what=lab.logs)
     lab.until_state(runs["waits-to-retry"], "waits-to-retry", "retrying", timeout=20)
     until(lambda: "begun" in lab.homelab("run", "logs", runs["function"]).stdout, timeout=60, what=lab.logs)
+    lab.until_state(lab.run_job("leaves"), "leaves", "succeeded", timeout=20)
+    left = int((lab.root / "left").read_text())
     worker, jobs = lab.pid("worker"), commands(lab)
     assert {"long", "reads", "cancelled"} <= jobs.keys()
 
@@ -119,6 +124,7 @@ def test_what_runs_notices_nothing_of_restarts(lab: Lab) -> None:
     told = lab.json("restart", timeout=200)["restarted"]
     assert [one["name"] for one in told] == ["supervisor", "prefect", "control", "worker"]
     assert lab.pid("worker") == worker
+    assert psutil.pid_exists(left), "what was left in the background writes on"
     assert {job: pid for job, pid in commands(lab).items() if job != "timed"} == {
         job: pid for job, pid in jobs.items() if job != "timed"
     }, "they are the same processes"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from homelab.core import dag
 from homelab.core.jobs import Flow, Job, RunState
 from homelab.core.passing import Passed
 from homelab.home.paths import Home
@@ -143,6 +144,22 @@ def test_a_job_that_had_failed_for_good_is_not_run_again_by_a_recovery_but_by_a_
     assert replay(path_of(home)).kept() == {"a": RunState.SUCCEEDED}
     afresh = open_or_create(home, facts(), worker="w", afresh=True)
     assert afresh.state.kept() == {}
+
+
+def test_a_job_that_waits_to_be_tried_again_is_known_to_wait_until_it_is_or_a_person_asks(home: Home) -> None:
+    journal = open_or_create(home, facts(), worker="w")
+    attempt(journal, "a", 1, RunState.FAILED, retry=True)
+    due = {"a": NOW + timedelta(minutes=1)}
+    (left,) = open_journals(home, worker="w")
+    assert (left.state.retry_at(), left.state.kept()) == (due, {})
+    progress = dag.start(FLOW, attempts=left.state.attempts(), retry_at=due)
+    assert dag.ready(FLOW, progress, NOW) == ["b"]
+    assert dag.ready(FLOW, progress, due["a"]) == ["a", "b"]
+    attempt(journal, "a", 2, None)
+    assert journal.state.retry_at() == {}
+    attempt(journal, "a", 2, RunState.FAILED, retry=True)
+    again = open_or_create(home, facts(), worker="w")
+    assert again.state.retry_at() == {}, "somebody asked for it now"
 
 
 def test_a_journal_cut_at_any_byte_can_be_read_and_written_on(home: Home) -> None:

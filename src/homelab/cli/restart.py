@@ -19,8 +19,14 @@ UNTOUCHED = "postgres"
 Json = dict[str, Any]
 
 
+def _names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    from homelab.stack import children
+
+    return [name for name in children.survivors(Home.default()) if name.startswith(begun)]
+
+
 @click.command()
-@click.argument("services", nargs=-1, metavar="[SERVICE]...")
+@click.argument("services", nargs=-1, metavar="[SERVICE]...", shell_complete=_names)
 @click.option("--dry-run", is_flag=True, help="Say what would be restarted.")
 @as_json
 def restart(services: tuple[str, ...], dry_run: bool, as_json: bool) -> None:

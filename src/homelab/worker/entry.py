@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import sys
 
 from homelab.home.paths import Home
 from homelab.worker import handover, process, reach, registration
@@ -33,7 +34,8 @@ async def _serve(home: Home, name: str, reached: Reach, past: handover.Json | No
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, worker.stop)
         loop.add_signal_handler(signal.SIGINT, lambda: worker.stop(now=True))
-        loop.add_signal_handler(signal.SIGHUP, worker.handover.restart)
+        # On a terminal it means that nobody is there any more.
+        loop.add_signal_handler(signal.SIGHUP, worker.stop if sys.stdin.isatty() else worker.handover.restart)
         try:
             await worker.serve()
         finally:

@@ -24,6 +24,7 @@ from homelab.worker.artefacts import Artefacts
 from homelab.worker.attempt import Attempt
 from homelab.worker.circumstances import Observer
 from homelab.worker.facts import RunFacts
+from homelab.worker.pipes import OutputPipe, discarded
 from homelab.worker.process import Outcome
 from homelab.worker.redaction import Redactor, too_short
 from homelab.worker.runlog import Writer
@@ -51,6 +52,8 @@ class Launcher:
         """The attempts of which the command was started, by work, until all that comes of its end is done."""
         self._taken_up: dict[str, Attempt] = {}
         self._starting = 0
+        self._left: list[OutputPipe] = []
+        """What is read for nobody: processes that attempts left in the background would be killed by its closing."""
 
     def ended(self) -> list[own.Job]:
         """The attempts that ended since this was asked last, as the sensors count them."""
@@ -162,6 +165,7 @@ class Launcher:
             return await running.see_through(cancel, cancel_reason)
         finally:
             running.end_now()
+            self._left = [pipe for pipe in (*self._left, *running.outputs) if pipe.discards and not pipe.ended]
 
     def over(self, attempt: Attempt) -> None:
         """All that comes of its end is done."""
@@ -214,10 +218,16 @@ class Launcher:
     def hand_over(self) -> Json:
         """All attempts under way, for `take_up` in the program that this process executes next."""
         states = [attempt.state() for attempt in self.under_way.values()]
-        return {"attempts": [one for one in states if one is not None], "python": self.runner.hand_over()}
+        left = [pipe.hand_over() for pipe in self._left if not pipe.ended]
+        return {
+            "attempts": [one for one in states if one is not None],
+            "python": self.runner.hand_over(),
+            "left": left,
+        }
 
     def take_up(self, state: Mapping[str, Any]) -> list[Attempt]:
         """The attempts that were handed over. Each waits for its `go_on`, its output is read meanwhile."""
+        self._left = [discarded(int(fd)) for fd in state["left"]]
         children = self.runner.take_up(state["python"])
         for one in state["attempts"]:
             child = children.get(int(one["running"]["pid"])) if one["is_python"] else None

@@ -1,4 +1,4 @@
-"""The pipes of a started command, read and fed by the event loop in large blocks. Used by `worker.process` alone."""
+"""The pipes of a started command, read and fed by the event loop in large blocks. Used by `worker.process`."""
 
 import asyncio
 import fcntl
@@ -86,6 +86,14 @@ class OutputPipe:
             os.close(self._fd)
             self._fd = -1
         self.end.set()
+
+
+def discarded(descriptor: int) -> OutputPipe:
+    """One that was handed over and is read for nobody."""
+    pipe = OutputPipe("out", _drop, kept=descriptor)
+    pipe.discard()
+    pipe.start()
+    return pipe
 
 
 def _drop(stream: Literal["out", "err"], chunk: bytes, time: float) -> None:
