@@ -9,8 +9,10 @@ from typing import Any
 
 from homelab.control import nodes, nodewords
 from homelab.core.capacity import APP, Capacity, to_json
+from homelab.core.errors import InputError
 from homelab.core.placement import Lease, Room, Usage, holders, usage
 from homelab.core.times import iso
+from homelab.core.work import Work
 
 Json = dict[str, Any]
 
@@ -143,10 +145,10 @@ def held(row: Mapping[str, Any]) -> Json:
 
 
 def parts(work: str) -> tuple[str | None, str | None]:
-    """Run and job of a work's key `RUN/JOB/ATTEMPT`; None for work of another kind."""
-    run, slash, rest = work.partition("/")
-    job, last, attempt = rest.rpartition("/")
-    if not slash or not last or not attempt.isdigit():
+    """Run and job of an attempt; None for work of another kind."""
+    try:
+        run, job, _ = Work.of(work)
+    except InputError:
         return None, None
     return run, job
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -25,6 +26,7 @@ from homelab.core.placement import Eviction, Placement, QueuePlan, Reason, Reque
 from homelab.core.placement import request_of as request_of_job
 from homelab.core.placement.reasons import together
 from homelab.core.times import iso
+from homelab.core.work import Work
 from homelab.db.pool import AWAY, Connection
 from homelab.flows.api import PrefectRefused, PrefectUnavailable
 
@@ -57,13 +59,17 @@ class Ask:
     start_at: datetime | None = None
     is_running: bool = False
 
+    @cached_property
+    def _named(self) -> Work:
+        return Work.of(self.work)
+
     @property
     def run(self) -> str:
-        return self.work.partition("/")[0]
+        return self._named.run
 
     @property
     def job(self) -> str:
-        return self.work.partition("/")[2].rpartition("/")[0]
+        return self._named.job
 
 
 def asks_of(written: Iterable[Mapping[str, Any]]) -> list[Ask]:
@@ -71,7 +77,7 @@ def asks_of(written: Iterable[Mapping[str, Any]]) -> list[Ask]:
     try:
         found = [
             Ask(
-                work=str(one["work"]),
+                work=str(Work.of(str(one["work"]))),
                 digest=None if one.get("digest") is None else str(one["digest"]),
                 waited_s=max(0.0, float(one.get("waited_s", 0.0))),
                 evictions=int(one.get("evictions", 0)),
@@ -84,8 +90,8 @@ def asks_of(written: Iterable[Mapping[str, Any]]) -> list[Ask]:
         ]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"an ask cannot be read: {error}"[:200]) from error
-    if len(found) > MOST_ASKS or any(one.work.count("/") < 2 or len(one.work) > 400 for one in found):
-        raise InputError("each ask names its work as RUN/JOB/ATTEMPT", hint=f"At most {MOST_ASKS} at once.")
+    if len(found) > MOST_ASKS:
+        raise InputError(f"{len(found)} asks at once", hint=f"At most {MOST_ASKS} at once.")
     return found
 
 

@@ -17,6 +17,7 @@ from homelab.control.store import Row, node_of_run
 from homelab.core.errors import InputError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso
+from homelab.core.work import Work
 from homelab.db.pool import UNFIT, Connection
 
 log = structlog.get_logger()
@@ -69,7 +70,7 @@ class Sending:
         node = await sent.send(conn, work, token, sent.Task.of(task))
         if node is None:  # its lease ended meanwhile
             return "lost", ""
-        log.info("sent", run_id=work.partition("/")[0], work=work, node=node, token=token)
+        log.info("sent", run_id=Work.of(work).run, work=work, node=node, token=token)
         return "waiting", node
 
     async def due(self, node: str) -> list[Json]:

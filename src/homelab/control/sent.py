@@ -15,6 +15,7 @@ from homelab.core.errors import InputError
 from homelab.core.jobs import RunState
 from homelab.core.passing import Passed
 from homelab.core.times import iso, moment
+from homelab.core.work import Work
 from homelab.db.pool import Connection, json
 
 Json = dict[str, Any]
@@ -75,7 +76,7 @@ def outcome_of(body: Mapping[str, Any]) -> Json:
 async def send(conn: Connection, work: str, token: int, task: Task) -> str | None:
     """Give the attempt to the node of its lease; that node. None: the lease has ended. Once, however often it is
     asked for."""
-    run, job, attempt = parts_of(work)
+    run, job, attempt = Work.of(work)
     row = await one_row(
         conn,
         "insert into sent (token, work, run, job, attempt, node, task) select token, work, %s, %s, %s, node, %s"
@@ -83,15 +84,6 @@ async def send(conn: Connection, work: str, token: int, task: Task) -> str | Non
         (run, job, attempt, json(asdict(task)), token, work),
     )
     return None if row is None else str(row["node"])
-
-
-def parts_of(work: str) -> tuple[str, str, int]:
-    """(run, job, attempt) of RUN/JOB/ATTEMPT. InputError for what is not that."""
-    run, _, rest = work.partition("/")
-    job, _, attempt = rest.rpartition("/")
-    if not (run and job and attempt.isascii() and attempt.isdigit() and len(attempt) < 10 and len(work) <= 400):
-        raise InputError("what was sent is named as RUN/JOB/ATTEMPT")
-    return run, job, int(attempt)
 
 
 async def known(conn: Connection, tokens: Sequence[int]) -> dict[int, Row]:

@@ -148,7 +148,7 @@ def _error_of(answer: httpx.Response) -> tuple[str, str]:
         return f"HTTP {answer.status_code}", ""
 
 
-class Reports:
+class Outbox:
     """An outbox to `control`: order kept, batched, retried until taken. One task (`serve`) owns delivery. What is sent
     to `path` is a list, `field`. It gives way to `starts`."""
 

@@ -18,6 +18,7 @@ import structlog
 from homelab.core import dag, passing
 from homelab.core.jobs import Job, RunState
 from homelab.core.times import iso
+from homelab.core.work import Work
 from homelab.flows import records
 from homelab.flows.api import Verdict
 from homelab.worker.admission import Turn, overlap_of
@@ -225,7 +226,7 @@ class Execution:
         return self._little[job.name]
 
     def _work(self, name: str) -> str:
-        return f"{self.facts.id}/{name}/{self._progress[name].attempts}"
+        return str(Work(self.facts.id, name, self._progress[name].attempts))
 
     def _is_missed(self) -> bool:
         facts = self.facts
@@ -400,7 +401,8 @@ class Execution:
         """An attempt that another node makes, until its end is known; when this worker goes away before, the next one
         asks on."""
         stop = self._stops.setdefault(job.name, asyncio.Event())
-        work, attempt, since = f"{self.facts.id}/{job.name}/{sent.attempt}", sent.attempt, self._since.get(job.name)
+        attempt, since = sent.attempt, self._since.get(job.name)
+        work = str(Work(self.facts.id, job.name, attempt))
         self.sent.add(job.name)
         errand = self._node.errands.follow(
             work,

@@ -20,10 +20,11 @@ from homelab.core.capacity import requirements_of
 from homelab.core.jobs import Flow, Job, RunState
 from homelab.core.passing import Passed
 from homelab.core.times import iso, moment
+from homelab.core.work import Work
 from homelab.flows import records
 from homelab.worker import runlog, survivors
 from homelab.worker.attempt import Attempt
-from homelab.worker.control_link import ControlLink, ControlRefused, Reports, retried
+from homelab.worker.control_link import ControlLink, ControlRefused, Outbox, retried
 from homelab.worker.facts import RunFacts
 from homelab.worker.node import Node
 from homelab.worker.process import Outcome
@@ -52,17 +53,8 @@ class Guest:
     pid: int = 0
     job: Job | None = None
 
-    @property
-    def run(self) -> str:
-        return self.work.partition("/")[0]
-
-    @property
-    def name(self) -> str:
-        return self.work.partition("/")[2].rpartition("/")[0]
-
-    @property
-    def attempt(self) -> int:
-        return int(self.work.rpartition("/")[2])
+    def __post_init__(self) -> None:
+        self.run, self.name, self.attempt = Work.of(self.work)
 
     @property
     def is_retried(self) -> bool:
@@ -85,7 +77,7 @@ class Guests:
         self._active: dict[int, Guest] = {}
         self._over: set[int] = set()
         """Ended here, and perhaps not yet known to control."""
-        self.tells = Reports(link, path="/api/v1/worker/guests", field="told")
+        self.tells = Outbox(link, path="/api/v1/worker/guests", field="told")
 
     def tokens(self) -> list[int]:
         """The leases that its guests hold, for the heartbeat."""

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, cast
 import structlog
 
 from homelab import __version__
+from homelab.core.work import Work
 from homelab.flows.api import DueRun
 from homelab.worker import registration
 from homelab.worker.execution import Execution
@@ -153,7 +154,7 @@ class Handover:
     async def drop_strays(self) -> None:
         """Once all is taken up that is still this worker's: end the rest."""
         for work in self._node.launcher.taken_up().keys() - self._guests.works():
-            if work.partition("/")[0] not in self._active:
+            if Work.of(work).run not in self._active:
                 await self._node.launcher.drop(work)
 
     def past_of(self, journal: Journal) -> Json | None:

@@ -26,6 +26,7 @@ from typing import Any, cast
 from homelab.core.jobs import Flow, RunState
 from homelab.core.passing import NOTHING, Passed
 from homelab.core.times import iso, moment
+from homelab.core.work import Work
 from homelab.home.paths import Home
 from homelab.worker import log_copies, runlog, survivors
 from homelab.worker.facts import RunFacts
@@ -47,7 +48,7 @@ class InFlight:
     """Of the lease it was started under."""
 
     def work(self, run: str) -> str:
-        return f"{run}/{self.job}/{self.attempt}"
+        return str(Work(run, self.job, self.attempt))
 
 
 @dataclass(frozen=True, kw_only=True)

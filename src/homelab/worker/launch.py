@@ -16,6 +16,7 @@ from homelab.core.capacity import requirements_of
 from homelab.core.errors import InputError
 from homelab.core.jobs import Job, RunState
 from homelab.core.passing import NOTHING, Passed, variables_of
+from homelab.core.work import Work
 from homelab.flows.pyrunner import PythonRunner, PythonSpec
 from homelab.home import references
 from homelab.home.paths import Home
@@ -92,7 +93,7 @@ class Launcher:
             return self._not_started(job, log_path, redactor, error)
         given = {**job.params, **{n: v for n, v in passed.items() if n in job.params}, **facts.params}
         attempt = Attempt(
-            work=f"{facts.id}/{job.name}/{number}",
+            work=str(Work(facts.id, job.name, number)),
             spec=spec,
             log_path=log_path,
             limit_bytes=job.output_limit_bytes,

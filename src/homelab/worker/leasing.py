@@ -20,6 +20,7 @@ from homelab.core.capacity import SLOTS
 from homelab.core.jobs import Job
 from homelab.core.placement import request_of
 from homelab.core.times import iso
+from homelab.core.work import Work
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable
 
 log = structlog.get_logger()
@@ -51,7 +52,7 @@ class Ask:
 
     @property
     def work(self) -> str:
-        return f"{self.run}/{self.job}/{self.attempt}"
+        return str(Work(self.run, self.job, self.attempt))
 
     def body(self, *, is_running: bool) -> dict[str, Any]:
         return {

@@ -21,6 +21,7 @@ from homelab.core.capacity import requirements_of
 from homelab.core.errors import RefusedError
 from homelab.core.jobs import RunState
 from homelab.core.times import iso, moment
+from homelab.core.work import Work
 from homelab.flows import records
 from homelab.flows.api import DUE_RUNS, POOL, DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home.paths import Home
@@ -28,7 +29,7 @@ from homelab.worker import journal as journals
 from homelab.worker import registration
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
 from homelab.worker.artefacts import Artefacts
-from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
+from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Outbox, retried
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
 from homelab.worker.foreign import Foreign
@@ -103,7 +104,7 @@ class Worker:
             name=node,
             api=api,
             gate=Gate(4, starts=starts),
-            reports=Reports(link, starts=starts),
+            reports=Outbox(link, starts=starts),
             shipping=LogShipping(api),
             copies=LogCopies(home, link),
             admission=self.admission,
@@ -441,7 +442,7 @@ class Worker:
 
     def _evict(self, work: str, reason: str) -> None:
         self.guests.evict(work, reason)
-        execution = self._active.get(work.partition("/")[0])
+        execution = self._active.get(Work.of(work).run)
         if execution is not None:
             execution.evict(work, reason)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from homelab.flows.api import PrefectApi
 from homelab.home.paths import Home
 from homelab.worker.admission import Admission
-from homelab.worker.control_link import Reports
+from homelab.worker.control_link import Outbox
 from homelab.worker.launch import Launcher
 from homelab.worker.leasing import Leasing
 from homelab.worker.log_copies import LogCopies
@@ -23,7 +23,7 @@ class Node:
     name: str
     api: PrefectApi
     gate: Gate
-    reports: Reports
+    reports: Outbox
     shipping: LogShipping
     copies: LogCopies
     admission: Admission

@@ -9,6 +9,7 @@ from typing import Any
 from homelab.core.dag import JobProgress
 from homelab.core.jobs import Job, RunState
 from homelab.core.times import iso
+from homelab.core.work import Work
 from homelab.flows import records
 from homelab.worker import runlog
 from homelab.worker.facts import RunFacts
@@ -40,7 +41,7 @@ class Telling:
         self.moved_to = ""
 
     def _work(self, job: str, attempt: int) -> str:
-        return f"{self._facts.id}/{job}/{attempt}"
+        return str(Work(self._facts.id, job, attempt))
 
     def attempt_ended(
         self,

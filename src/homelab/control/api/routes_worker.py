@@ -15,8 +15,8 @@ from homelab.control.api.answers import HttpError, answer, read_json, without_nu
 from homelab.control.api.ownership import check_names, note, refuse
 from homelab.control.api.routing import Asked, Query, Route
 from homelab.control.queueing import asks_of
-from homelab.control.sent import parts_of
 from homelab.core.errors import RefusedError
+from homelab.core.work import Work
 
 MAX_REPORTS_BYTES = 16 * 1024 * 1024
 MAX_SENT_BYTES = 16 * 1024 * 1024
@@ -73,7 +73,7 @@ async def sent(asked: Asked) -> Response:
     await check_names(asked, node)
     if not all(_is_sent(one) for one in asks):
         raise HttpError(400, "input", "each of 'sent' has its 'work', and 'task' and 'stop' where it has them")
-    runs = {parts_of(one["work"])[0] for one in asks}
+    runs = {Work.of(one["work"]).run for one in asks}
     if foreign := await asked.site.control.node_runs.foreign(runs, node):
         raise await refuse(asked, f"run {foreign[0][:36]} is not this node's")
     return answer({"sent": await asked.site.control.sending.ask(asks)})
