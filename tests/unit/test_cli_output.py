@@ -217,3 +217,15 @@ def test_a_name_with_a_slash_is_nothing_of_a_lab_and_no_other_path_of_its_api() 
     assert client.segment("mac 4") == "mac%204"
     with pytest.raises(NotFoundError, match="nothing of a lab is called 'mac4; rm -rf /'"):
         client.segment("mac4; rm -rf /")
+
+
+def test_a_lab_that_runs_another_version_says_how_to_change_over() -> None:
+    from homelab import __version__
+    from homelab.cli.status import of_another_version
+
+    assert of_another_version({"version": __version__}) == []
+    (told,) = of_another_version({"version": "0.0.1"})
+    assert told["message"] == f"0.0.1 runs here, {__version__} is installed"
+    assert "homelab restart" in told["hint"]
+    (early,) = of_another_version({"pid": 1})
+    assert "homelab down" in early["hint"], "it does not know how to restart"

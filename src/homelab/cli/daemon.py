@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from homelab import __version__
 from homelab.core.errors import HomelabError, NotFoundError, RefusedError, TimedOutError
 from homelab.home.paths import Home
 
@@ -137,7 +138,8 @@ def _answers(supervisor: "Supervisor", stop: asyncio.Event, now: asyncio.Event, 
                 return {"pid": os.getpid()}
             case _:
                 services = await asyncio.to_thread(supervisor.status)
-                return {"pid": os.getpid(), "began": began, "ready": supervisor.is_ready, "services": services}
+                told = {"ready": supervisor.is_ready, "services": services}
+                return {"pid": os.getpid(), "began": began, "version": __version__, **told}
 
     return answer
 

@@ -1,9 +1,11 @@
 """`homelab status`: the services of this home, its nodes and what is wrong."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from homelab import __version__
 from homelab.cli import output, watching
 from homelab.cli.job import as_json
 from homelab.cli.nodeview import heard
@@ -26,7 +28,8 @@ def _draw(as_json: bool) -> None:
     from homelab.stack import control_socket
 
     home = Home.default()
-    services = control_socket.ask(home, {"do": "status"}, timeout_s=20)["services"]
+    supervisor = control_socket.ask(home, {"do": "status"}, timeout_s=20)
+    services = supervisor["services"]
     member = membership.read(home)
     lab, nodes, problems, shadow, jobs = _told(home, member)
     problems += [
@@ -40,7 +43,7 @@ def _draw(as_json: bool) -> None:
         for s in services
         if s["state"] in ("crashed", "degraded")
     ]
-    problems += _interrupted(home)
+    problems += [*_interrupted(home), *of_another_version(supervisor)]
     if as_json:
         told = {"lab": lab, "services": services, "nodes": nodes, "problems": problems, "shadow": shadow}
         output.json_document({**told, "attention": jobs})
@@ -133,6 +136,22 @@ def _interrupted(home: Home) -> list[dict[str, Any]]:
         }
         for adoption in adoptions.interrupted(home)
         if (verb := "release" if adoption.state == "releasing" else "adopt")
+    ]
+
+
+def of_another_version(supervisor: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What runs was started before the upgrade. `supervisor`: what it answers; early ones do not say their version."""
+    runs = supervisor.get("version")
+    if runs == __version__:
+        return []
+    return [
+        {
+            "code": "another-version",
+            "severity": "warning",
+            "subject": "homelab",
+            "message": f"{runs or 'an earlier version'} runs here, {__version__} is installed",
+            "hint": "Jobs go on when you change over: homelab restart" if runs else "homelab down, then homelab up -d",
+        }
     ]
 
 
