@@ -78,3 +78,23 @@ async def test_overlap_policies_let_go_skip_or_queue_one() -> None:
     admission.leave("f", "2")
     await waiting
     assert admission.running("f") == {"4"}
+
+
+def test_what_runs_already_has_its_slot_and_its_groups_whatever_the_limit() -> None:
+    async def scene() -> None:
+        admission = Admission()
+        admission.configure({"default": 1})
+        async with (
+            admission.start("default", ("gpu",), is_running=True),
+            admission.start("default", ("disk",), is_running=True),
+        ):
+            assert admission.used == 2
+            others = [asyncio.create_task(admission.start("default", group).__aenter__()) for group in (("gpu",), ())]
+            await asyncio.sleep(0)
+            assert not any(other.done() for other in others)
+        await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        assert admission.used == 1
+        for other in others:
+            other.cancel()
+
+    asyncio.run(scene())

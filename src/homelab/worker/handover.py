@@ -9,6 +9,7 @@ over: what is left of its jobs has crashed (ADR 0007). Called by `worker.loop` a
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,11 @@ class Handover:
         """Execute this process anew, with what runs, as soon as there is a moment for it."""
         if self._restarting is None or self._restarting.done():
             self._restarting = asyncio.create_task(self._restart(), name="restart")
+
+    def end(self) -> None:
+        """This process is to end: it is not executed anew any more."""
+        if self._restarting is not None:
+            self._restarting.cancel()
 
     async def _restart(self) -> None:
         why = await asyncio.to_thread(rehearse)
@@ -173,10 +179,13 @@ def execute(state: Json) -> NoReturn:
     """Now. OSError when that is not possible: everything goes on as it was."""
     descriptor = _in_memory(json.dumps({"version": __version__, "pid": os.getpid(), **state}).encode())
     os.set_inheritable(descriptor, True)
+    # What is ignored stays so until the program has its handlers: who asks twice must not end it.
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         os.execve(sys.executable, sys.orig_argv, {**os.environ, VARIABLE: str(descriptor)})  # noqa: S606 - this same program
     finally:
         os.close(descriptor)
+        signal.signal(signal.SIGHUP, before)
 
 
 def received() -> Json | None:

@@ -135,6 +135,7 @@ class Worker:
     def stop(self, *, now: bool = False) -> None:
         """End. What runs gets a moment to end by itself, or none."""
         self._drain_s = 0.0 if now else self._drain_s
+        self.handover.end()
         self._stop.set()
 
     async def serve(self) -> None:
