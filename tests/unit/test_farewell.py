@@ -68,13 +68,13 @@ async def test_a_control_that_is_away_or_refuses_holds_up_nothing(error: Excepti
     async def beat() -> None:
         raise error
 
-    await farewell.say(beat())
+    await farewell.say_farewell(beat())
 
 
 async def test_a_control_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(farewell, "STOP_TOLD_S", 0.01)
     async with asyncio.timeout(5):
-        await farewell.say(asyncio.sleep(60))
+        await farewell.say_farewell(asyncio.sleep(60))
 
 
 FLOW = Flow(name="a", schedule=None, timezone="UTC", jobs=(Job(name="a", run="true"),))

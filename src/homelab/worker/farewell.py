@@ -43,7 +43,7 @@ def leaving(executions: Iterable[Execution], *, is_alone: bool) -> dict[str, Any
     return {"leaving": True, "unbegun": {one.facts.id: iso(one.facts.start_at) for one in unbegun}}
 
 
-async def say(heartbeat: Awaitable[None]) -> None:
+async def say_farewell(heartbeat: Awaitable[None]) -> None:
     """Send it, if control answers in time."""
     with contextlib.suppress(ControlUnavailable, RefusedError, TimeoutError):
         async with asyncio.timeout(STOP_TOLD_S):

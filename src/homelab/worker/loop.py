@@ -26,13 +26,14 @@ from homelab.core.times import iso, moment
 from homelab.flows import records
 from homelab.flows.api import DUE_RUNS, POOL, DueRun, PrefectApi, PrefectRefused, PrefectUnavailable
 from homelab.home.paths import Home
-from homelab.worker import farewell, process, reach, registration
 from homelab.worker import journal as journals
+from homelab.worker import process, reach, registration
 from homelab.worker.admission import DEFAULT_CONCURRENCY, Admission
 from homelab.worker.artefacts import Artefacts
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Reports, retried
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
+from homelab.worker.farewell import hear_of_sleep, leaving, say_farewell
 from homelab.worker.foreign import Foreign
 from homelab.worker.guests import Guests
 from homelab.worker.holding import Holding
@@ -135,7 +136,7 @@ class Worker:
             telling = [self.shared.reports, self.guests.tells, self.shared.shipping, self.shared.copies]
             asking = [self.artefacts, self.leasing, self.errands]
             tells = [group.create_task(one.serve(), name=type(one).__name__) for one in (*telling, *asking)]
-            farewell.hear_of_sleep(self._tell_sleep)
+            hear_of_sleep(self._tell_sleep)
             self._recover(group)
             await self.guests.recover()
             loops = [self._heartbeats, self._prefect_heartbeats, self._listen, lambda: self._poll(group), self._prune]
@@ -144,8 +145,8 @@ class Worker:
             for task in looks:
                 task.cancel()
             if self._says_farewell:
-                said = farewell.leaving(self._executions(), is_alone=self.leasing.is_alone)
-                group.create_task(farewell.say(self._beat(**said)), name="farewell")
+                said = leaving(self._executions(), is_alone=self.leasing.is_alone)
+                group.create_task(say_farewell(self._beat(**said)), name="farewell")
             await self._drain()
             for task in tells:
                 task.cancel()
