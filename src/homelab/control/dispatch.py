@@ -49,6 +49,7 @@ MOST_SAID = 10
 """Reasons in one line of the log."""
 KEPT_FLOWS = 500
 UNBEGUN = ("scheduled", "pending")
+"""States of a run of which nothing was told."""
 
 
 @dataclass(frozen=True, kw_only=True)
