@@ -16,7 +16,7 @@ def machine(name: str, room: Room, *, at: Any, **row: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "name": name, "roles": ["compute"], "labels": {}, "address": f"{name}.lan", "declared": {"x": 1},
         "heartbeat": at, "age_s": 4.0, "wanted": "ready", "wanted_by": "", "wanted_since": None, "skew_s": 0.1,
-        "asleep": False, "sleeps": False, "wake": "",
+        "asleep": False, "sleeps": False, "wake": "", "farewell": "",
         "version": "0.1.0",
     }  # fmt: skip
     return fleetview.node({**base, **row}, room, version="0.1.0", now=at)

@@ -96,8 +96,12 @@ def loss(fleet: Fleet) -> Loss:
 
 def instants(fleet: Fleet) -> list[int]:
     """The instants for which the minutely job ran, as minutes since the epoch, in the order in which it did."""
-    words = [m.word.rpartition(":")[0] for m in fleet.lab.judge("minutely")]
-    return [int(datetime.fromisoformat(word).timestamp()) // 60 for word in words]
+    return [instant(mark) // 60 for mark in fleet.lab.judge("minutely")]
+
+
+def instant(mark: Mark) -> int:
+    """For which instant the minutely job left this mark."""
+    return int(datetime.fromisoformat(mark.word.rpartition(":")[0]).timestamp())
 
 
 def test_what_may_be_tried_again_goes_on_elsewhere_within_a_minute(fleet: Fleet, loss: Loss) -> None:
@@ -178,3 +182,31 @@ def test_a_worker_killed_and_back_at_once_keeps_its_work_and_loses_no_lease(flee
     assert fleet.words("again-b", run)[1] == ("start", "b")
     row = fleet.lab.until_state(run, "again-b", "succeeded", timeout=120)
     assert (row["attempt"], row["node"]) == (2, "b")
+
+
+def test_a_daemon_that_is_stopped_gives_up_at_once_what_it_had_not_begun_and_is_no_failure(fleet: Fleet) -> None:
+    lab, b = fleet.lab, fleet.nodes["b"]
+    fleet.until_ready("b")
+    if not 36 < time.time() % 60 < 50:  # then b has claimed the run of the next minute
+        time.sleep((40 - time.time()) % 60)
+    due = int(time.time()) // 60 * 60 + 60
+    run = lab.run_job("again-b")
+    until(lambda: fleet.words("again-b", run), timeout=30, what=fleet.logs)
+    asked = time.time()
+    b.homelab("down")
+    [mark] = until(
+        lambda: [m for m in lab.judge("minutely") if instant(m) == due], timeout=due + 10 - time.time(), what=fleet.logs
+    )
+    assert mark.word.split("/")[-2] != "b"
+    assert mark.time < due + 2, "it was not waited for until b is unreachable"
+    refused = {r["node"]: r["reason"] for r in lab.json("place", "--job", "once-b", ok=(1,))["rejections"]}
+    assert refused["b"] == "b: its daemon was stopped"
+    row = lab.until_state(run, "again-b", "succeeded", timeout=90)
+    assert (row["attempt"], row["node"] != "b") == (2, True), "what it cut short goes on as where a node is lost"
+    second = next(m for m in lab.judge("again-b") if (m.run, m.attempt) == (run, 2))
+    assert asked + 29 < second.time < asked + 60, "not before its lease has ended"
+    assert {n["name"]: n["state"] for n in lab.json("node", "ls")["nodes"]}["b"] == "stopped"
+    assert [p for p in lab.json("status")["problems"] if p["subject"] == "b"] == []
+    b.start()
+    fleet.until_ready("b")
+    assert lab.json("place", "--job", "once-b")["placement"]["node"] == "b"

@@ -91,6 +91,7 @@ class Recorder:
     async def set_state(self, run: str, state: Any, *, force: bool = True) -> Verdict:
         with self._call():
             self.runs[run].state, self.runs[run].name = state.type, state.name
+            self.runs[run].due = state.scheduled_time or self.runs[run].due
             return Verdict(accepted=True, state_type=state.type, state_name=state.name)
 
     propose = set_state

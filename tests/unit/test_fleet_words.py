@@ -57,6 +57,26 @@ def test_a_machine_that_sleeps_says_how_that_is_known_and_what_becomes_of_work()
     ]
 
 
+@pytest.mark.parametrize(("hours", "told"), [(0, []), (23.9, []), (24.1, ["node-stopped"])])
+def test_a_daemon_that_was_stopped_on_purpose_is_a_problem_when_it_was_forgotten(hours: float, told: list[str]) -> None:
+    stopped = a_node(state="stopped", heard=NOW - timedelta(hours=hours), version="9.0.0")
+    assert codes(stopped) == told
+    said = f"Its daemon was stopped at {(NOW - timedelta(hours=hours)).isoformat().replace('+00:00', 'Z')}:"
+    (first,) = nodewords.why(stopped, held=0)
+    assert first == f"{said} nothing goes to it until it is started again."
+    assert nodewords.why(stopped, held=2) == [
+        first, "2 pieces of work on it may still end, or are given up soon, as where a node is lost.",
+    ]  # fmt: skip
+    assert all(p["severity"] == "warning" for p in nodewords.trouble(stopped, version="9.0.0", now=NOW))
+
+
+def test_what_was_lost_with_a_node_says_how_that_was_lost() -> None:
+    row = {"farewell": "", "age_s": 41.4}
+    assert nodewords.lost("mac4", row) == "node mac4 is silent for 41 s"
+    assert nodewords.lost("mac4", {**row, "farewell": "17 2026-01-01"}) == "the daemon of node mac4 was stopped"
+    assert nodewords.lost("mac4", None) == "node mac4 was removed"
+
+
 @pytest.mark.parametrize(("hours", "told"), [(1, []), (23.9, []), (24.1, ["node-drained"])])
 def test_a_drained_node_is_a_problem_when_it_was_forgotten(hours: float, told: list[str]) -> None:
     drained = a_node(state="drained", wanted="drained", wanted_by="dana", wanted_since=NOW - timedelta(hours=hours))

@@ -78,11 +78,29 @@ def test_an_application_that_the_lab_file_declares_is_not_denied_by_a_sensor_tha
         {"rtt_s": -1},
         {"rtt_s": float("nan")},
         {"slots": "x"},
+        {"leaving": True, "unbegun": ["run"]},
+        {"leaving": True, "unbegun": {"run": "soon"}},
+        {"leaving": True, "unbegun": {"run": "2026-01-01T00:00:00"}},
+        {"leaving": True, "unbegun": {"": "2026-01-01T00:00:00Z"}},
+        {"leaving": True, "unbegun": {str(n): "2026-01-01T00:00:00Z" for n in range(501)}},
     ],
 )
 def test_nonsense_is_refused_and_says_where(field: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="heartbeat"):
         heartbeats.read({**OLD, **field}, None)
+
+
+def test_a_worker_that_stops_names_the_runs_that_it_leaves_and_no_other_does() -> None:
+    said = {"unbegun": {"run": "2026-01-01T00:01:00Z"}}
+    told = heartbeats.read({**OLD, **said, "leaving": True}, None)
+    assert (told.beat.leaves, told.unbegun) == (True, {"run": NOW + timedelta(minutes=1)})
+    told = heartbeats.read({**OLD, **said}, None)
+    assert (told.beat.leaves, told.unbegun) == (False, {})
+    workers = {
+        heartbeats.read({**OLD, **other}, None).beat.worker
+        for other in ({}, {"pid": 2}, {"started": "2026-01-01T00:00:01Z"}, {"leaving": True})
+    }
+    assert len(workers) == 3, "a worker is known by its process"
 
 
 def test_the_clock_of_a_node_is_compared_when_it_was_read_not_when_it_arrived() -> None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -190,6 +191,13 @@ def test_the_heading_counts_what_is_not_as_it_should_be() -> None:
     said = "3 machines · 1 asleep · 1 unreachable · 3 pieces of work · 1 waits for room"
     assert screen.headline(nodes, ["one"]) == said
     assert screen.headline(nodes[:1], []) == "1 machine · 2 pieces of work"
+    assert screen.headline([{"state": "stopped", "holds": 0}], []) == "1 machine · 1 stopped · 0 pieces of work"
+
+
+@pytest.mark.parametrize(("state", "well"), [("ready", True), ("asleep", True), ("stopped", True), ("drained", False)])
+def test_a_machine_that_sleeps_or_was_stopped_is_no_failure(state: str, well: bool) -> None:
+    assert screen.is_well({"state": state, "problems": []}) is well
+    assert not screen.is_well({"state": state, "problems": [{"code": "node-clock"}]})
 
 
 def test_of_what_waits_the_first_machines_are_told_and_the_others_counted() -> None:

@@ -215,6 +215,15 @@ def test_a_node_that_takes_no_work_is_told_so(state: str) -> None:
     assert isinstance(found, Rejection) and render(found.reasons["a"][0]) == f"a: it is {state}"
 
 
+def test_a_node_whose_daemon_was_stopped_takes_no_work_and_is_not_woken() -> None:
+    stopped = dataclasses.replace(node("a", cpu=4), state="stopped", wakeable=True)
+    found = place(request(cpu=1), Snapshot.of([stopped]), 0.0)
+    assert isinstance(found, Rejection) and render(found.reasons["a"][0]) == "a: its daemon was stopped"
+    assert found.to_json()[0]["code"] == "not-ready"
+    elsewhere = place(request(cpu=1), Snapshot.of([stopped, node("b", cpu=1)]), 0.0)
+    assert isinstance(elsewhere, Placement) and elsewhere.node == "b"
+
+
 def test_both_sides_may_object_to_company() -> None:
     fleet = Snapshot.of([node("a", cpu=4), node("b", cpu=1)])
     averse = dataclasses.replace(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.placing import GIB, node, patient, request, some_nodes, some_requests
 
@@ -45,6 +45,7 @@ def test_apart_it_prefers_its_run_s_node_and_takes_any_other_with_room() -> None
 
 @patient
 @given(st.integers(), st.integers(), st.booleans())
+@example(315551447553007872, -1, False)  # its model is on a node that is said to have no GPU
 def test_it_asks_for_nothing_else_and_leaves_only_a_node_that_cannot_take_it(
     seed: int, which: int, apart: bool
 ) -> None:

@@ -27,7 +27,7 @@ _COLOURS: Mapping[str, str] = {
     "warn": "33", "skip": "2", "running": "33", "retrying": "33", "pending": "33", "blocked": "35",
     "cancelled": "2", "skipped": "2", "scheduled": "2", "paused": "2",
     "shadow": "2",
-    "unreachable": "31", "draining": "33", "drained": "33", "asleep": "2",
+    "unreachable": "31", "draining": "33", "drained": "33", "asleep": "2", "stopped": "2",
 }  # fmt: skip
 SPIN_AFTER_S = 2.0
 """Shorter waits need no excuse."""

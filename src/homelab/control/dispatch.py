@@ -6,6 +6,7 @@ one machine works alone. Workers ask (`due`); those whose run must start soon ar
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from homelab.core.placement.reasons import together
 from homelab.core.times import iso
 from homelab.db.pool import AWAY, Connection
 from homelab.flows import records
-from homelab.flows.api import DUE_RUNS, POOL, DueRun, PrefectUnavailable
+from homelab.flows.api import DUE_RUNS, POOL, DueRun, PrefectRefused, PrefectUnavailable
 from homelab.flows.records import StateProposal
 from homelab.worker.admission import overlap_of
 
@@ -47,6 +48,8 @@ MOST_PAGES = 10
 MOST_SAID = 10
 """Reasons in one line of the log."""
 KEPT_FLOWS = 500
+UNBEGUN = ("scheduled", "pending")
+"""States of a run of which nothing was told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ class Dispatch:
         """What was found before then is known to be old."""
         self._ahead: dict[str, Ahead] = {}
         self._flows: dict[str, Flow] = {}
+        self._left: dict[str, tuple[str, datetime]] = {}
         self.waiting: dict[str, Waiting] = {}
 
     async def due(self, worker: str, node: str) -> Json:
@@ -115,6 +119,7 @@ class Dispatch:
             self._shared.arrived.clear()
             self.forget()
             try:
+                await self._offer_left()
                 there = await self._reader.read()
                 if any(there.is_alone(node) for node in self._shared.worker_on):
                     self._shared.wake_workers({"kind": "poll"})
@@ -129,6 +134,32 @@ class Dispatch:
         """The run is at work: from now on its leases count, not what was expected of it."""
         self._ahead.pop(run, None)
         self._found.runs = [one for one in self._found.runs if one.id != run]
+
+    def leave(self, node: str, runs: Mapping[str, datetime]) -> None:
+        """That node stops, and begins nothing of these runs, which it had claimed for these instants. `serve` has
+        Prefect offer them again; those that Prefect cannot be told of now are found when the node is given up."""
+        self._left |= {run: (node, at) for run, at in runs.items()}
+        self.forget()
+        self._shared.arrived.set()
+
+    async def _offer_left(self) -> None:
+        left, self._left = self._left, {}
+        if not left:
+            return
+        async with self._shared.database.connection() as conn:
+            known = await store.assigned(conn, list(left))
+        theirs = [run for run, row in known.items() if row["node"] == left[run][0] and row["state"] in UNBEGUN]
+        found = await self._shared.prefect.read_runs(theirs[:200]) if theirs else []
+        for seen in found:
+            if seen.state_type != "PENDING":  # cancelled meanwhile
+                continue
+            node, at = left[seen.id]
+            why = f"the daemon of node {node} was stopped"
+            again = StateProposal(type="SCHEDULED", name="Scheduled", message=why, scheduled_time=at)
+            with contextlib.suppress(PrefectRefused):  # deleted meanwhile
+                await self._shared.prefect.set_state(seen.id, again)
+                log.info("run.left", run_id=seen.id, node=node)
+        self._old_at = time.monotonic()
 
     async def move(self, run: str, place: Placement, *, at: datetime | None) -> None:
         """Nothing of this claimed run has started: another node is to claim it, for `at` (now). Raises PrefectRefused,

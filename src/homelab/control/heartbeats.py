@@ -6,7 +6,7 @@ that nobody believes in a node that cannot be counted.
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -29,12 +29,14 @@ LONGEST_TRIP_S: Final = 20.0
 @dataclass(frozen=True, kw_only=True)
 class Told:
     """`clock`: what the node's own said when it sent this; `trip_s`: how long such a message is on its way. `slept_s`:
-    how long the machine slept since the last one; 0 when it did not."""
+    how long the machine slept since the last one; 0 when it did not. `unbegun`: of a worker that leaves, the runs that
+    it claimed and begins no more, each with the instant that it is for."""
 
     beat: nodes.Beat
     clock: datetime | None
     trip_s: float
     slept_s: float = 0.0
+    unbegun: Mapping[str, datetime] = field(default_factory=dict[str, datetime])
 
 
 def read(body: Mapping[str, Any], declared: Capacity | None) -> Told:
@@ -56,11 +58,16 @@ def read(body: Mapping[str, Any], declared: Capacity | None) -> Told:
         used=_amounts(_table(body, "used")),
         models=tuple(_model(one) for one in _listed(body, "models")),
         asleep=body.get("asleep") is True,
+        worker=f"{body.get('pid')} {body.get('started')}"[:100],
+        leaves=body.get("leaving") is True,
         version=str(body.get("version", ""))[:40],
         sensed=_sensed(body),
     )
     trip_s = min(_seconds(body, "rtt_s"), LONGEST_TRIP_S) / 2
-    return Told(beat=beat, clock=_clock(body), trip_s=trip_s, slept_s=_seconds(body, "slept_s"))
+    clock = _time(body, "clock") if "clock" in body else None
+    named = _table(body, "unbegun")
+    unbegun = {_name(run): _time(named, run) for run in named} if beat.leaves else {}
+    return Told(beat=beat, clock=clock, trip_s=trip_s, slept_s=_seconds(body, "slept_s"), unbegun=unbegun)
 
 
 def _sensed(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,16 +79,14 @@ def _sensed(body: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _clock(body: Mapping[str, Any]) -> datetime | None:
-    if "clock" not in body:
-        return None
+def _time(body: Mapping[str, Any], name: str) -> datetime:
     try:
-        clock = datetime.fromisoformat(str(body["clock"]))
+        time = datetime.fromisoformat(str(body[name]))
     except ValueError:
-        raise InputError("the heartbeat's 'clock' is not a time") from None
-    if clock.tzinfo is None:
-        raise InputError("the heartbeat's 'clock' has no zone")
-    return clock
+        raise InputError(f"the heartbeat's '{name[:60]}' is not a time") from None
+    if time.tzinfo is None:
+        raise InputError(f"the heartbeat's '{name[:60]}' has no zone")
+    return time
 
 
 def _seconds(body: Mapping[str, Any], name: str) -> float:

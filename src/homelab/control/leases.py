@@ -126,6 +126,17 @@ async def give_back(conn: Connection, node: str, works: Sequence[str]) -> int:
     return sum([await end(conn, int(row["token"]), "released") for row in rows])
 
 
+async def give_back_runs(conn: Connection, node: str, runs: Sequence[str]) -> int:
+    """End what this node holds for these runs, of which it begins nothing; how many leases."""
+    rows = await all_rows(
+        conn,
+        "select token from lease where ended is null and node = %s and split_part(work, '/', 1) = any(%s)"
+        " order by token for update",
+        (node, list(runs)),
+    )
+    return sum([await end(conn, int(row["token"]), "released") for row in rows])
+
+
 async def renew(conn: Connection, node: str, epoch: int, tokens: Iterable[int], *, ttl: timedelta = TTL) -> set[int]:
     """The node was heard: its leases live on. Those of `tokens` that are still its own; what it runs under another has
     been given up, and may run elsewhere."""

@@ -33,13 +33,15 @@ _ALL: Final = (
 class Beat:
     """What a node tells of itself. `used`: what programs outside the lab use; a resource that cannot be read is
     missing, not zero. `skew_s`: its clock less the database's. `sensed`: `labels`, `power`, `thermal` and the
-    names of its GPU `devices`, as told."""
+    names of its GPU `devices`, as told. `worker`: which one tells it; `leaves`: that one was told to stop."""
 
     name: str
     measured: Capacity
     used: Amounts
     models: Sequence[Model] = ()
     asleep: bool = False
+    worker: str = ""
+    leaves: bool = False
     skew_s: float | None = None
     version: str = ""
     sensed: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -82,14 +84,16 @@ async def declare(conn: Connection, lab: Lab) -> None:
 
 
 async def beat(conn: Connection, told: Beat) -> int:
-    """Take a heartbeat; the node's epoch, under which it holds what it holds."""
+    """Take a heartbeat; the node's epoch, under which it holds what it holds. After the farewell of a worker only
+    another one opens the node: what that one had sent before may come after it."""
     row = await one_row(
         conn,
-        "insert into node (name, measured, used, models, asleep, skew_s, version, sensed, heartbeat) values (%(name)s,"
-        " %(measured)s, %(used)s, %(models)s, %(asleep)s, %(skew_s)s, %(version)s, %(sensed)s, now())"
-        " on conflict (name) do update set measured = excluded.measured, used = excluded.used,"
+        "insert into node (name, measured, used, models, asleep, skew_s, version, sensed, farewell, heartbeat) values"
+        " (%(name)s, %(measured)s, %(used)s, %(models)s, %(asleep)s, %(skew_s)s, %(version)s, %(sensed)s, %(farewell)s,"
+        " now()) on conflict (name) do update set measured = excluded.measured, used = excluded.used,"
         " models = excluded.models, asleep = excluded.asleep, skew_s = excluded.skew_s, version = excluded.version,"
-        " sensed = excluded.sensed, heartbeat = excluded.heartbeat returning epoch",
+        " sensed = excluded.sensed, heartbeat = excluded.heartbeat, farewell = case when excluded.farewell = ''"
+        " and node.farewell = %(worker)s then node.farewell else excluded.farewell end returning epoch",
         {
             "name": told.name,
             "measured": json(record(told.measured)),
@@ -99,6 +103,8 @@ async def beat(conn: Connection, told: Beat) -> int:
             "skew_s": told.skew_s,
             "version": told.version,
             "sensed": json(dict(told.sensed)),
+            "worker": told.worker,
+            "farewell": told.worker if told.leaves else "",
         },
     )
     assert row is not None
@@ -169,6 +175,8 @@ def node_of(row: Row, *, holds: bool) -> Node:
 
 
 def _state(row: Row, *, holds: bool) -> State:
+    if _is_stopped(row):  # also drained: there is nobody to begin anything
+        return "stopped"
     is_asleep = _sleeps(row)
     if not is_asleep and _is_silent(row):
         return "unreachable"
@@ -189,9 +197,15 @@ def _sleeps(row: Mapping[str, Any]) -> bool:
     return bool(row["asleep"] or (row["sleeps"] and row["age_s"] is not None and _is_silent(row)))
 
 
+def _is_stopped(row: Mapping[str, Any]) -> bool:
+    """Its worker was stopped on purpose. Where the lab file says that its silence is sleep it sleeps once it is silent:
+    a machine that was shut down may be one that is woken."""
+    return bool(row["farewell"]) and not (row["sleeps"] and _is_silent(row))
+
+
 def is_away(row: Mapping[str, Any]) -> bool:
-    """Whether it sleeps or is not heard."""
-    return _sleeps(row) or _is_silent(row)
+    """Whether it sleeps, was stopped, or is not heard."""
+    return _is_stopped(row) or _sleeps(row) or _is_silent(row)
 
 
 def _is_silent(row: Mapping[str, Any]) -> bool:

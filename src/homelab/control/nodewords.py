@@ -15,7 +15,7 @@ from homelab.core.times import iso
 
 Json = dict[str, Any]
 FORGOTTEN: Final = timedelta(days=1)
-"""A node that was drained longer ago was likely meant to come back."""
+"""A node that was drained, or stopped, longer ago was likely meant to come back."""
 
 
 def why(node: Mapping[str, Any], *, held: int) -> list[str]:
@@ -32,6 +32,10 @@ def why(node: Mapping[str, Any], *, held: int) -> list[str]:
             said.append(f"Nothing has been heard of it since {since}: after {most} s nothing goes to it.")
         if held:
             said.append(f"{_pieces(held)} on it {_is(held)} given up soon, and run elsewhere where that is allowed.")
+    elif state == "stopped":
+        said.append(f"Its daemon was stopped at {_at(heard)}: nothing goes to it until it is started again.")
+        if held:
+            said.append(f"{_pieces(held)} on it may still end, or {_is(held)} given up soon, as where a node is lost.")
     elif state == "asleep":
         told = "It said that it goes to sleep." if node["told_sleep"] else (
             "It is not heard, and the lab file says that it sleeps then."
@@ -48,9 +52,18 @@ def why(node: Mapping[str, Any], *, held: int) -> list[str]:
     return said
 
 
+def lost(name: str, row: Mapping[str, Any] | None) -> str:
+    """Why what ran on a node has crashed. `row`: of table `node`; None when it was removed."""
+    if row is None:
+        return f"node {name} was removed"
+    if row["farewell"]:
+        return f"the daemon of node {name} was stopped"
+    return f"node {name} is silent for {row['age_s']:.0f} s"
+
+
 def trouble(node: Mapping[str, Any], *, version: str, now: datetime) -> list[Json]:
     """What is wrong with a node, as problems of the lab. `node` as for `why`, with `skew_s` and `version`; `version` is
-    that of the control plane. One that was never there, or sleeps, is no problem."""
+    that of the control plane. One that was never there, sleeps, or was stopped a while ago, is no problem."""
     name = str(node["name"])
     found: list[Json] = []
     if node["state"] == "unreachable" and node["heard"] is not None:
@@ -61,6 +74,15 @@ def trouble(node: Mapping[str, Any], *, version: str, now: datetime) -> list[Jso
                 "Look whether it is on and its worker runs: there, homelab status."
                 f" Gone for good: homelab node remove {name}",
                 severity="error", since=node["heard"],
+            )
+        )  # fmt: skip
+    stopped = node["heard"] if node["state"] == "stopped" else None
+    if stopped is not None and now - stopped > FORGOTTEN:
+        ago = span((now - stopped).total_seconds())
+        found.append(
+            _problem(
+                "node-stopped", name, f"the daemon of node {name} was stopped {ago} ago",
+                f"Start it: there, homelab up -d. Gone for good: homelab node remove {name}", since=stopped,
             )
         )  # fmt: skip
     drained = node["wanted_since"] if node["wanted"] == "drained" else None
@@ -79,7 +101,8 @@ def trouble(node: Mapping[str, Any], *, version: str, now: datetime) -> list[Jso
                 "Have that machine set its clock by the network (timedatectl set-ntp true; macOS: Date & Time).",
             )
         )  # fmt: skip
-    if node["state"] != "unreachable" and node["version"] and versions.apart(control=version, node=node["version"]):
+    is_there = node["state"] not in ("unreachable", "stopped")
+    if is_there and node["version"] and versions.apart(control=version, node=node["version"]):
         found.append(
             _problem(
                 "node-version", name,

@@ -101,7 +101,8 @@ def drain(node: Mapping[str, Any]) -> Preview:
 
 
 def undrain(node: Mapping[str, Any]) -> Preview:
-    will = [f"{node['name']} takes work again" + ("." if node["state"] != "unreachable" else ", once it is heard of.")]
+    is_there = node["state"] not in ("unreachable", "stopped")
+    will = [f"{node['name']} takes work again" + ("." if is_there else ", once it is heard of.")]
     if node["drained_since"] is None:
         will = [f"{node['name']} is not drained: nothing would change."]
     return Preview(action="undrain", will=tuple(will), undo="drain")

@@ -7,7 +7,7 @@ Whoever waited and got a place is told by a wake command and asks once more. Cal
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -155,6 +155,11 @@ class Queue:
             self.changed.set()
         await self._decide_about([one.work for one in asks if one.work not in answers])
         return [{"work": one.work, **(answers.get(one.work) or self._answer(one.work, node))} for one in asks]
+
+    def forget(self, node: str, runs: Collection[str]) -> None:
+        """The node begins nothing of these runs: what it asked for them is not asked any more."""
+        for work in [w for w, one in self._waiting.items() if one.node == node and one.ask.run in runs]:
+            self._waiting.pop(work)
 
     async def _enter(self, one: Ask, node: str) -> None:
         known = self._waiting.get(one.work)
@@ -337,7 +342,7 @@ class Queue:
             async with self._shared.database.connection() as conn:
                 await leases.end(conn, got.token, "released")
             return set()
-        del self._waiting[work]
+        self._waiting.pop(work, None)
         self._moved[work] = start.node
         self._has_answers()
         return _to_tell(waiting)

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from homelab.control import leases, lost, reports, roster, sent, store
+from homelab.control import leases, lost, nodewords, reports, roster, sent, store
 from homelab.control.assigning import Due, assign, requests_of_run
 from homelab.control.dispatch import Dispatch
 from homelab.control.queueing import Queue
@@ -135,7 +135,7 @@ class Recovery:
     async def _crash(self, row: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], there: Roster) -> None:
         run, node = str(row["id"]), str(row["node"])
         known = there.rows.get(node)
-        reason = f"node {node} was removed" if known is None else f"node {node} is silent for {known['age_s']:.0f} s"
+        reason = nodewords.lost(node, known)
         flow = await self._dispatch.flow(row["digest"])
         if flow is None:
             log.error("run.lost", run_id=run, reason="its definition is not kept any more")

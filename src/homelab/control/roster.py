@@ -79,11 +79,9 @@ class Reader:
             return found
 
     def is_news(self, node: str) -> bool:
-        """Whether that node, which was just heard, was not there when the roster was read; it is read anew then."""
-        if self._roster is None or self._roster.is_there(node):
-            return False
-        self.forget()
-        return True
+        """Whether that node, which was just heard, was not there, or stopped, when the roster was read."""
+        known = self._roster
+        return known is not None and not (known.is_there(node) and not known.rows[node]["farewell"])
 
     def forget(self) -> None:
         """What was read is known to be old, and what is being read."""

@@ -59,7 +59,7 @@ class Workers:
             async with self._shared.database.connection() as conn:
                 joined = None if node is not None else await store.joined_node(conn, body["node"])
                 other = None if joined else await store.beat(conn, body)
-                told = {} if joined or other is not None else await self._hear(conn, body, came)
+                told, answer = (None, {}) if joined or other is not None else await self._hear(conn, body, came)
         except (KeyError, TypeError, ValueError, *UNFIT) as error:
             raise InputError(f"the heartbeat cannot be entered: {error}".strip()[:300]) from error
         if joined:
@@ -73,11 +73,21 @@ class Workers:
                 hint="Give this one another name, or stop that one.",
             )
         queues = {} if self._shared.lab is None else dict(self._shared.lab.queues)
-        if self._reader.is_news(str(body["node"])):
+        if told is not None and told.beat.leaves:
+            self._part(told)
+        elif self._reader.is_news(str(body["node"])):
+            self._dispatch.forget()
             self._shared.arrived.set()
-        return {"ok": True, "queues": queues, "version": __version__, **told}
+        return {"ok": True, "queues": queues, "version": __version__, **answer}
 
-    async def _hear(self, conn: Connection, body: Json, came: float) -> Json:
+    def _part(self, told: heartbeats.Told) -> None:
+        """The worker stops: nothing goes to its node any more, and what it has not begun may go to others at once."""
+        self._waiting.forget(told.beat.name, told.unbegun)
+        self._waiting.changed.set()
+        self._dispatch.leave(told.beat.name, told.unbegun)
+        self._shared.tell()
+
+    async def _hear(self, conn: Connection, body: Json, came: float) -> tuple[heartbeats.Told, Json]:
         """What the node tells of itself; what it should know of that. `came`: when, on the monotonic clock."""
         declared = self._shared.declared(str(body["node"]))
         told = heartbeats.read(body, declared)
@@ -86,6 +96,8 @@ class Workers:
         if skew_s is not None:
             skew_s = self._clocks.heard(told.beat.name, skew_s)
         epoch = await nodes.beat(conn, replace(told.beat, skew_s=skew_s))
+        if told.unbegun:
+            await leases.give_back_runs(conn, told.beat.name, list(told.unbegun))
         if not told.beat.asleep:
             self._waking.heard(told.beat.name)
         if told.slept_s:
@@ -97,7 +109,7 @@ class Workers:
         gone = await store.gone(conn, told.beat.name, runs) if (runs := _runs_of(body)) else []
         await self._recovery.revive(conn, told.beat.name, _jobs_of(body))
         sense = self._wanted.to_sense(self._shared.flows, declared)
-        return {"epoch": epoch, "lost": lost, "gone": gone, "sense": sense}
+        return told, {"epoch": epoch, "lost": lost, "gone": gone, "sense": sense}
 
     async def take_reports(self, taken: list[Json]) -> Json:
         """Enter what a worker reports; each report once."""

@@ -127,7 +127,8 @@ def _details(node: dict[str, Any], frame: Frame) -> list[Line]:
 
 def _troubles(node: dict[str, Any]) -> list[Span]:
     """What is wrong beyond what its state says already."""
-    return [(p["message"], "warn") for p in node["problems"] if p["code"] not in ("node-unreachable", "node-drained")]
+    said = ("node-unreachable", "node-stopped", "node-drained")
+    return [(p["message"], "warn") for p in node["problems"] if p["code"] not in said]
 
 
 def _queue(waits: list[dict[str, Any]], frame: Frame) -> list[Line]:

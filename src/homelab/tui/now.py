@@ -46,7 +46,7 @@ def summary(answer: Json) -> Line:
     rest = [f"{len(answer['running'])} running", words.counted(answer["jobs"], "job")]
     if answer["paused"]:
         rest.append(f"{answer['paused']} paused")
-    silent = [words.short(n["name"], 30) for n in answer["nodes"] if n["state"] != "ready"]
+    silent = [words.short(n["name"], 30) for n in answer["nodes"] if n["state"] == "unreachable"]
     spans: list[Span] = [verdict, (" · " + " · ".join(rest), "")]
     if silent:
         spans.append((f" · {words.listed(silent)} does not answer", "bad"))

@@ -119,6 +119,12 @@ class Execution:
             for name in self.running
         )
 
+    @property
+    def is_unbegun(self) -> bool:
+        """Whether it waits for its instant or for room, and nothing of it was ever begun, here or elsewhere."""
+        has_begun = self.started is not None or self.journal.state.started is not None or self.facts.resumed
+        return not (has_begun or self._cancelled.is_set())
+
     async def execute(self) -> None:
         """Run to the end. Leaves the journal open when the worker stops before the run has ended."""
         record = asyncio.create_task(self._record.serve(), name=f"record {self.facts.id}")
@@ -245,6 +251,8 @@ class Execution:
         facts = self.facts
         try:
             async with self._node.admission.door(facts.flow.jobs[0].queue):
+                if self._leaving.is_set():
+                    return
                 self._begin()
             await self._run_jobs()
             if self._leaving.is_set():

@@ -32,6 +32,7 @@ from homelab.worker.artefacts import Artefacts
 from homelab.worker.control_link import ControlLink, ControlRefused, ControlUnavailable, Outbox, retried
 from homelab.worker.execution import LATE_S, Execution, Node, utc_now
 from homelab.worker.facts import RunFacts
+from homelab.worker.farewell import hear_of_sleep, leaving, say_farewell
 from homelab.worker.foreign import Foreign
 from homelab.worker.guests import Guests
 from homelab.worker.handover import Handover
@@ -42,7 +43,7 @@ from homelab.worker.leasing import Leasing
 from homelab.worker.log_copies import LogCopies
 from homelab.worker.log_shipping import LogShipping
 from homelab.worker.record import Gate
-from homelab.worker.sensors import logind, own
+from homelab.worker.sensors import own
 from homelab.worker.sensors.sensing import Sensors
 from homelab.worker.sent import Errands
 from homelab.worker.starts import Starts
@@ -58,8 +59,6 @@ POLL_AGAIN_S = 1.0
 ASK_S = 8.0
 """So long `control` may take to say what there is to do."""
 HEARTBEAT_S = 10.0
-SLEEP_TOLD_S = 3.0
-"""The machine waits no longer than five seconds before it sleeps."""
 BEAT_AGAIN_S = 1.0
 PREFECT_HEARTBEAT_S = 30.0
 GAP_S = 30.0
@@ -124,6 +123,7 @@ class Worker:
         self._looking_since = utc_now()
         self._poll_now = asyncio.Event()
         self._stop = asyncio.Event()
+        self._says_farewell = False
         self._drain_s = DRAIN_S
         self._concurrency = DEFAULT_CONCURRENCY
         self._replaces: dict[str, Any] | None = None
@@ -136,6 +136,7 @@ class Worker:
         """End. What runs gets a moment to end by itself, or none."""
         self._drain_s = 0.0 if now else self._drain_s
         self.handover.end()
+        self._says_farewell = self._has_registered
         self._stop.set()
 
     async def serve(self) -> None:
@@ -148,7 +149,7 @@ class Worker:
             telling = [self.shared.reports, self.guests.tells, self.shared.shipping, self.shared.copies]
             asking = [self.artefacts, self.leasing, self.errands]
             tells = [group.create_task(one.serve(), name=type(one).__name__) for one in (*telling, *asking)]
-            self._hear_of_sleep()
+            hear_of_sleep(self._tell_sleep)
             self._recover(group)
             for foreign in self.handover.foreign():
                 self._active[foreign.run_id] = None
@@ -160,6 +161,9 @@ class Worker:
             await self._stop.wait()
             for task in looks:
                 task.cancel()
+            if self._says_farewell:
+                said = leaving(self._executions(), is_alone=self.leasing.is_alone)
+                group.create_task(say_farewell(self._beat(**said)), name="farewell")
             await self._drain()
             for task in tells:
                 task.cancel()
@@ -366,6 +370,8 @@ class Worker:
         self._active[execution.facts.id] = execution
         if reason := self._unwanted.get(execution.facts.id):
             execution.cancel(reason)
+        if self._stop.is_set():
+            execution.stop("the lab was stopped before it began")
         await execution.execute()
 
     def _is_missed(self, due: DueRun, *, retry: bool) -> bool:
@@ -481,7 +487,7 @@ class Worker:
             self.holding.left = {journal.run_id: journal for journal in opened if journal.run_id in stopped}
             self._recover(self._group)
 
-    async def _beat(self) -> None:
+    async def _beat(self, **more: Any) -> None:
         running = [
             {"run": e.facts.id, "flow": e.facts.flow.name, "jobs": sorted({*e.running, *e.sent})}
             for e in self._executions()
@@ -497,6 +503,7 @@ class Worker:
             "runs": self.holding.names(),
             **await self.sensors.told(self._held()),
             **({} if self._replaces is None else {"replaces": self._replaces}),
+            **more,
         }
         sent = time.monotonic()
         try:
@@ -527,16 +534,6 @@ class Worker:
         if limits:
             self._concurrency = limits.get("default", DEFAULT_CONCURRENCY)
             self.admission.configure(limits)
-
-    def _hear_of_sleep(self) -> None:
-        """From now on the machine's going to sleep, and its waking, are told to control at once."""
-        loop = asyncio.get_running_loop()
-
-        def tell(is_going: bool) -> None:
-            with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended, or control does not answer
-                asyncio.run_coroutine_threadsafe(self._tell_sleep(is_going), loop).result(SLEEP_TOLD_S)
-
-        logind.start(tell)
 
     async def _tell_sleep(self, is_going: bool) -> None:
         self.sensors.is_asleep = is_going

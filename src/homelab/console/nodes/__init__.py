@@ -54,7 +54,7 @@ async def values(site: Site) -> dict[str, Any]:
 
 def is_well(node: Mapping[str, Any]) -> bool:
     """Nothing to look at; in a long list the others come first."""
-    return node["state"] in ("ready", "asleep") and not node["problems"]
+    return node["state"] in ("ready", "asleep", "stopped") and not node["problems"]
 
 
 def headline(nodes: Sequence[Mapping[str, Any]], waits: Sequence[object]) -> str:

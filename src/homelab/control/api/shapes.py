@@ -360,6 +360,15 @@ class Heartbeat(TypedDict):
     labels: NotRequired[Annotated[dict[str, str], Field(description="`os`, `arch`")]]
     asleep: NotRequired[Annotated[bool, Field(description="it goes to sleep now; its silence is no failure")]]
     slept_s: NotRequired[Annotated[float, Field(ge=0, lt=1e9, description="it slept since the last heartbeat")]]
+    leaving: NotRequired[
+        Annotated[bool, Field(description="this worker was told to stop and takes nothing new; the next one opens it")]
+    ]
+    unbegun: NotRequired[
+        Annotated[
+            dict[str, datetime],
+            Field(max_length=500, description="with `leaving`: runs it claimed and begins no more: their instants"),
+        ]
+    ]
     version: NotRequired[Annotated[str, Field(max_length=40)]]
     clock: NotRequired[Annotated[datetime, Field(description="the node's own, when it sent this")]]
     replaces: NotRequired[

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-NodeState = Literal["ready", "unreachable", "draining", "drained", "asleep"]
+NodeState = Literal["ready", "unreachable", "draining", "drained", "asleep", "stopped"]
 Amounts = dict[str, int | float]
 
 
@@ -55,7 +55,7 @@ class FleetNode(TypedDict):
     resources: list[Resource]
     holders: Annotated[list[Holder], Field(description="the same by owner: leases, models, other programs")]
     holds: Annotated[int, Field(description="pieces of work on it")]
-    is_away: Annotated[bool, Field(description="it sleeps or is not heard")]
+    is_away: Annotated[bool, Field(description="it sleeps, was stopped, or is not heard")]
     wakeable: Annotated[bool, Field(description="the lab file gives the address that wakes it")]
     version: str
     clock_skew_s: Annotated[float | None, Field(description="its clock less the lab's; None: unknown")]

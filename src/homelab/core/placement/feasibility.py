@@ -92,9 +92,10 @@ def _company(request: Request, room: Room) -> Iterator[Reason]:
 
 
 def lacks(request: Request, room: Room) -> Iterator[Reason]:
-    """Why the node could never take it, by what is known of it: what is not known speaks for it here."""
+    """Why the node could never take it, by what is known of it: what is not known speaks for it here, and what its
+    models hold there."""
     total = room.total
-    for name, value in request.unified_asks if room.unified else request.asks:
+    for name, value in asks_of(request, room):
         has = total.get(name, 0)
         if has < value and not is_unknown(name, room):
             yield Reason(

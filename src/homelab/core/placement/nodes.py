@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from homelab.core.capacity import APP, CPU, GPU_MEMORY, MEMORY, SLOTS, Amounts, Capacity, gpu, smallest
 
-State = Literal["ready", "unreachable", "draining", "drained", "asleep"]
+State = Literal["ready", "unreachable", "draining", "drained", "asleep", "stopped"]
 CLOCK_SKEW_S: Final = 5.0
 """A clock that is off by more is told: deadlines and logs of that node cannot be trusted."""
 SENSED: Final = frozenset({CPU, MEMORY, GPU_MEMORY, SLOTS})

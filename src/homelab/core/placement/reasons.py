@@ -112,6 +112,8 @@ def _words(reason: Reason) -> str:
             return f"how much {capacity.noun(reason.resource)} it has is not known; {_asked(reason)} is asked"
         case Code.FREE | Code.PACK:
             return _free(reason) if reason.resource else "nothing is asked of it"
+        case Code.NOT_READY if subject == "stopped":
+            return "its daemon was stopped"
         case _:
             return "; ".join([_SAID[reason.code].format(subject), *_wait(reason)])
 
