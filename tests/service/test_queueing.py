@@ -1,30 +1,14 @@
 """Who gets a lease and who waits, with a real control on Postgres and workers that ask as workers do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from tests.service.postgres_site import postgres
-from tests.service.workers_site import Fleet, fleet
+from tests.service.workers_site import Fleet
 
 from homelab.control.queueing import asks_of
 from homelab.core.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture
-async def lab(database: str, tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(database, tmp_path) as made:
-        yield made
-
 
 NODES = """
 [nodes.mac3]
