@@ -4,10 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # What mostly waits, for minutes of the clock and for nodes to be given up: three files at a time, each with labs of its
-# own; the longest first, so that none of them is left alone at the end.
+# own. First what keeps the machine busy, beside others that do not; then the longest, so that none is alone at the end.
 WAIT   := $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 ADOPT  := tests/acceptance/test_adopt.py
-LONG   := database_away downtime power_cut outages many_at_once changes lost_nodes sent hostile_jobs
+LONG   := many_at_once database_away downtime power_cut outages changes lost_nodes sent hostile_jobs
 CHAOS  := $(LONG:%=tests/chaos/test_%.py)
 CHAOS  += $(filter-out $(CHAOS),$(wildcard tests/chaos/test_*.py))
 TYPES  := $(BIN)/basedpyright --level error

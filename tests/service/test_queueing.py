@@ -101,6 +101,8 @@ async def test_a_run_of_which_nothing_has_started_goes_where_there_is_room(two: 
     two.sql("update run set node = 'mac3', assigned = now() where id = %s", run)
     two.prefect.runs[run].state = "PENDING"
     start_at = two.prefect.runs[run].due.isoformat()
+    [bound] = await ask(two, "mac3", work(run, "small"), start_at=start_at)
+    assert bound["answer"] == "wait", "it might start without a lease until its worker has heard this"
     [answer] = await ask(two, "mac3", work(run, "small"), may_move=True, start_at=start_at)
     assert answer == {"work": work(run, "small"), "answer": "elsewhere", "node": "mac4"}
     assert await two.due("mac4") == [run]
