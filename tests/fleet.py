@@ -11,7 +11,6 @@ import shlex
 import signal
 import socket
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -130,7 +129,7 @@ class Fleet:
 
     def ready(self) -> set[str]:
         """Names of the nodes that the lab holds for ready."""
-        return {n["name"] for n in self.lab.json("status")["nodes"] if n["state"] == "ready"}
+        return {n["name"] for n in self.lab.ask("/api/v1/lab")["nodes"] if n["state"] == "ready"}
 
     def until_ready(self, *names: str, timeout: float = 60) -> None:
         until(lambda: self.ready() >= set(names) or None, timeout=timeout, what=lambda: f"{names}, is {self.ready()}")
@@ -145,13 +144,8 @@ class Fleet:
         psutil.wait_procs(processes, timeout=10)
 
     def down(self) -> None:
-        def end(node: Node) -> None:
-            node.signal_all(signal.SIGCONT)
-            node.down()
-
-        with ThreadPoolExecutor() as at_once:  # while control still is there to hear of it
-            list(at_once.map(end, self.nodes.values()))
-        self.lab.down()
+        for machine in (*self.nodes.values(), self.lab):
+            machine.down()
         for cable in self.cables.values():
             cable.close()
         if self.network is not None:

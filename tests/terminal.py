@@ -96,15 +96,6 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def press_until(self, keys: str, *words: str) -> None:
-        """Press, and once more when nothing has come of it: a key that came while the page changed is let go."""
-        self.press(keys)
-        try:
-            self.until(*words, timeout=15)
-        except AssertionError:
-            self.press(keys)
-            self.until(*words)
-
     def end(self) -> int:
         """Its exit status, all it wrote read."""
         while self.read(20):

@@ -33,7 +33,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         {minutely}
 
         [jobs.long]
-        run = '''{lab.mark("start")}; sleep 25; {lab.mark("end")}'''
+        run = '''{lab.mark("start")}; [ $HOMELAB_ATTEMPT = 1 ] && sleep 25; {lab.mark("end")}'''
         retries = {{ max = 1, delay = "1s" }}
 
         [jobs.once]
@@ -41,7 +41,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
         [jobs.counting]
         params = {{ LINES = "40" }}
-        run = '''{lab.mark("start")}; for i in $(seq 1 $LINES); do echo line $i; sleep 0.5; done; {lab.mark("end")}'''
+        run = '''{lab.mark("start")}; for i in $(seq 1 $LINES); do echo line $i; sleep 0.3; done; {lab.mark("end")}'''
         """
     )
     yield lab
@@ -107,7 +107,7 @@ def test_a_running_job_survives_the_death_of_a_service_and_its_log_is_whole(lab:
 def test_a_running_job_goes_on_while_prefect_and_control_are_away_for_half_a_minute(lab: Lab) -> None:
     """With the worker alone; the job ends when they are back, the minutely ones are due meanwhile."""
     before = len(lab.words("counting"))
-    run = lab.run_job("counting", "--param", "LINES=80")
+    run = lab.run_job("counting", "--param", "LINES=130")
     until(lambda: len(lab.words("counting")) > before, timeout=20, what="the job to start")
     time.sleep(3)
     victims = [psutil.Process(lab.pid(name)) for name in ("prefect", "control")]
@@ -121,7 +121,7 @@ def test_a_running_job_goes_on_while_prefect_and_control_are_away_for_half_a_min
     until(lambda: lab.service("control")["state"] == "ready", timeout=60, what="control to be ready again")
     lab.until_state(run, "counting", "succeeded", timeout=90)
     assert lab.words("counting")[before:] == ["start", "end"]
-    assert _lines(lab, run) == list(range(1, 81))
+    assert _lines(lab, run) == list(range(1, 131))
     until(lambda: lab.service("prefect")["state"] == "ready", timeout=60, what="Prefect to be ready again")
 
 

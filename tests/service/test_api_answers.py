@@ -6,21 +6,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from tests.service.api_site import RUN, Running, running
-from tests.service.postgres_site import postgres
 
 HOSTILE = b"ok\xff\xfe\xc3\x28\x00\x1b[2J\r\xe2\x80\xaeabc"
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @pytest.fixture

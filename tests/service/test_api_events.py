@@ -4,23 +4,16 @@ look any more."""
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
 from tests.service.console_site import Site, running
-from tests.service.postgres_site import postgres
 
 from homelab.control import store
 from homelab.control.api import events, live
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

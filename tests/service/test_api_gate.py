@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -18,12 +18,6 @@ from homelab.control.api.routing import Route
 ALL = (*ROUTES, *Console().routes, *prefect_proxy.routes(prefect_proxy.Proxy()))
 GUARDED = [route for route in ALL if route.scope != "open"]
 LOWER = {"read": ["node"], "operate": ["read", "node"], "admin": ["operate", "read", "node"], "node": ["admin"]}
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @pytest.fixture

@@ -16,15 +16,8 @@ import httpx
 import pytest
 import websockets
 from tests.service.api_site import Running, running
-from tests.service.postgres_site import postgres
 
 AUTH = "homelab:secret"
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

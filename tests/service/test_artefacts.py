@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from tests.service.passing_site import Cable, Site, link_of, running
-from tests.service.postgres_site import postgres
 from tests.service.s3_site import KEY, S3, SECRET, s3
 
 from homelab.control import passed as control_passed
@@ -36,12 +35,6 @@ MAKE = Job(
 )
 USE = Job(name="use", run="cat $HOMELAB_INPUTS/make/r/*.txt; ls $HOMELAB_INPUTS; echo V=$V", needs=(Need(job="make"),))
 FLOW = Flow(name="make", schedule=None, timezone="UTC", jobs=(MAKE, USE))
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
-from tests.browser import chromium, needed, scrolls_sideways_by, tab
+from tests.browser import needed, scrolls_sideways_by, tab
 from tests.service import console_site
 from tests.service.console_site import Site, screens
 from tests.service.postgres_site import postgres
@@ -58,12 +58,6 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     with postgres() as url:
         async with console_site.running(url, tmp_path_factory.mktemp("console")) as made:
             yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as made:
-        yield made
 
 
 def steady(text: str, jobs: list[str]) -> str:

@@ -14,7 +14,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 from tests import history
-from tests.browser import LOOKS, chromium, needed, scrolls_sideways_by, tab
+from tests.browser import LOOKS, needed, scrolls_sideways_by, tab
 from tests.service import console_site
 from tests.service.console_site import Site, screens
 from tests.service.postgres_site import postgres
@@ -38,12 +38,6 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     with postgres() as url:
         async with console_site.running(url, tmp_path_factory.mktemp("console")) as made:
             yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as made:
-        yield made
 
 
 @contextlib.asynccontextmanager

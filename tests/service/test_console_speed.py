@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 from tests import history
-from tests.browser import chromium, needed, tab
+from tests.browser import needed, tab
 from tests.service import console_site
 from tests.service.console_site import Site
 from tests.service.postgres_site import postgres
@@ -32,12 +32,6 @@ CHANGED = """text => new Promise((done) => {
     watch.observe(document.body, { subtree: true, childList: true, characterData: true });
     look();
 })"""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as made:
-        yield made
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -1,27 +1,11 @@
 """Which node gets which run, with a real control on Postgres; Prefect is asked once for all of them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
-import pytest
-from tests.service.postgres_site import postgres
-from tests.service.workers_site import Fleet, fleet
+from tests.service.workers_site import Fleet
 
 from homelab.control import nodes, store
 from homelab.flows.api import DUE_RUNS
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture
-async def lab(database: str, tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(database, tmp_path) as made:
-        yield made
 
 
 async def want(lab: Fleet, node: str, wanted: str) -> None:

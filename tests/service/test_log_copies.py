@@ -3,23 +3,16 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.service.passing_site import Cable, Site, link_of, running
-from tests.service.postgres_site import postgres
 
 from homelab.home.paths import Home
 from homelab.worker import journal, runlog
 from homelab.worker.control_link import ControlLink
 from homelab.worker.log_copies import LogCopies, waiting
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @pytest.fixture

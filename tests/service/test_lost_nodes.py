@@ -1,29 +1,19 @@
 """A node falls silent: what it had goes on elsewhere, once, or waits for it; what it tells later counts, or not."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service.postgres_site import postgres
-from tests.service.workers_site import Fleet, fleet
+from tests.service.workers_site import Fleet
 
 from homelab.control.queueing import asks_of
 from homelab.flows.api import PrefectUnavailable
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
 @pytest.fixture
-async def lab(database: str, tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(database, tmp_path) as made:
-        await made.apply(JOBS)
-        await made.heard("mac3", "mac4")
-        yield made
+async def lab(lab: Fleet) -> Fleet:
+    await lab.apply(JOBS)
+    await lab.heard("mac3", "mac4")
+    return lab
 
 
 JOBS = """

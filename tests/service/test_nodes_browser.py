@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
-from tests.browser import chromium, needed, tab
+from tests.browser import needed, tab
 from tests.service import fleet_site
 from tests.service.console_site import Site, running
 from tests.service.postgres_site import postgres
@@ -24,12 +24,6 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
     with postgres() as url:
         async with running(url, tmp_path_factory.mktemp("nodes"), days=0.1, most=5, text=LAB) as site:
             yield site
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as made:
-        yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from tests.service.postgres_site import fresh, postgres
+from tests.service.postgres_site import fresh
 
 from homelab.control import reports
 from homelab.core.jobs import Flow, Job, Need
@@ -26,12 +26,6 @@ from homelab.notify.message import Message
 from homelab.notify.watcher import Watcher
 
 T0 = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @pytest.fixture

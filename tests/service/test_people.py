@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from html import unescape
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 from tests.service.authenticator import Device
 from tests.service.console_site import Site, running
-from tests.service.postgres_site import postgres
 
 from homelab.console.screens import SCREENS
 from homelab.console.site import Console
@@ -20,12 +19,6 @@ from homelab.control.access import allows
 from homelab.control.api.app import ROUTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -1,30 +1,14 @@
 """Who gets a lease and who waits, with a real control on Postgres and workers that ask as workers do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from tests.service.postgres_site import postgres
-from tests.service.workers_site import Fleet, fleet
+from tests.service.workers_site import Fleet
 
 from homelab.control.queueing import asks_of
 from homelab.core.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture
-async def lab(database: str, tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(database, tmp_path) as made:
-        yield made
-
 
 NODES = """
 [nodes.mac3]
@@ -117,6 +101,8 @@ async def test_a_run_of_which_nothing_has_started_goes_where_there_is_room(two: 
     two.sql("update run set node = 'mac3', assigned = now() where id = %s", run)
     two.prefect.runs[run].state = "PENDING"
     start_at = two.prefect.runs[run].due.isoformat()
+    [bound] = await ask(two, "mac3", work(run, "small"), start_at=start_at)
+    assert bound["answer"] == "wait", "it might start without a lease until its worker has heard this"
     [answer] = await ask(two, "mac3", work(run, "small"), may_move=True, start_at=start_at)
     assert answer == {"work": work(run, "small"), "answer": "elsewhere", "node": "mac4"}
     assert await two.due("mac4") == [run]

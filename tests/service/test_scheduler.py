@@ -5,7 +5,7 @@ worker by taking what it holds when it is due. Time is virtual.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
-from tests.service.postgres_site import fresh, postgres
+from tests.service.postgres_site import fresh
 from tests.service.prefect_recorder import Recorder
 
 from homelab.control.service import Control
@@ -24,12 +24,6 @@ from homelab.home import adoptions
 from homelab.home.paths import Home
 
 START = datetime(2026, 3, 2, 10, 0, 30, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @dataclass

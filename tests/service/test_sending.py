@@ -2,13 +2,10 @@
 A real control on Postgres; the nodes are played by what they would ask and tell."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service.postgres_site import postgres
-from tests.service.workers_site import Fleet, fleet, now
+from tests.service.workers_site import Fleet, now
 
 from homelab.control.queueing import asks_of
 from homelab.core.errors import InputError
@@ -40,18 +37,11 @@ labels = { disk = "big" }
 """
 
 
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
 @pytest.fixture
-async def lab(database: str, tmp_path: Path) -> AsyncIterator[Fleet]:
-    async with fleet(database, tmp_path) as made:
-        await made.apply(JOBS, NODES)
-        await made.heard("mac3", "mac4")
-        yield made
+async def lab(lab: Fleet) -> Fleet:
+    await lab.apply(JOBS, NODES)
+    await lab.heard("mac3", "mac4")
+    return lab
 
 
 async def begin(lab: Fleet, node: str = "mac3") -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
-from tests.service.postgres_site import fresh, postgres
+from tests.service.postgres_site import fresh
 from tests.service.serving import listening, served
 
 from homelab.control import nodes
@@ -29,12 +29,6 @@ from homelab.home.paths import Home
 from homelab.worker.sensors.sensing import Sensors
 
 GIB = 1 << 30
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 class Deployments:

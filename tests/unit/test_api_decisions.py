@@ -189,3 +189,20 @@ def test_a_counter_that_stands_still_or_goes_back_tells_of_a_copy() -> None:
     assert [is_copied(*pair) for pair in ((0, 0), (0, 1), (5, 6), (5, 5), (5, 4), (5, 0))] == [
         False, False, False, True, True, True,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("state", "due", "started", "said"),
+    [
+        ("pending", None, None, "(0190a000) has not begun: it is pending on mac3"),
+        ("scheduled", "2026-05-01T11:00:00Z", None,
+         "(0190a000, due 2026-05-01T11:00:00Z) has not begun: it is scheduled on mac3"),
+        ("running", None, "2026-05-01T11:00:01Z", "(0190a000, 2026-05-01T11:00:01Z) is running on mac3"),
+        ("missed", "2026-05-01T11:00:00Z", None, "(0190a000, 2026-05-01T11:00:00Z) is missed on mac3"),
+    ],
+)  # fmt: skip
+def test_of_a_last_run_that_has_not_begun_that_is_said_and_when_it_is_due(
+    state: str, due: str | None, started: str | None, said: str
+) -> None:
+    row = {"id": ID, "state": state, "due": due, "started": started, "ended": None, "node": "mac3", "reason": ""}
+    assert questions.last_words(row, None) == f"its last run {said}"

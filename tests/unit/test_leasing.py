@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,29 @@ async def test_without_an_answer_a_slot_is_taken_and_nothing_else(tmp_path: Path
         leases.look()
         await until(lambda: all(p.state == "held" for p in (plain, grouped, large)))
         assert (plain.token, large.token) == (1, 2), "what runs says so when it asks again"
+
+
+async def test_a_run_may_go_elsewhere_only_when_nothing_of_it_starts_without_an_answer(tmp_path: Path) -> None:
+    """Control may take longer than its worker waits, and decide about what has started meanwhile."""
+    control = Control(None)
+    start_at = datetime(2026, 5, 1, tzinfo=UTC)
+    async with asking(tmp_path, control) as leases:
+        place = leases.want(ask(start_at=start_at))
+        await asyncio.wait_for(place.settled.wait(), 3)
+        assert (place.state, [body["asks"][0]["may_move"] for body in control.asked]) == ("free", [False])
+    answers = iter([{"answer": "wait", "reasons": []}, {"answer": "elsewhere", "node": "mac4"}])
+    control = Control(lambda _: next(answers))
+    async with asking(tmp_path, control) as leases:
+        place = leases.want(ask(start_at=start_at))
+        await asyncio.wait_for(place.settled.wait(), 3)
+        assert [body["asks"][0]["may_move"] for body in control.asked] == [False, True]
+        assert (place.state, place.node) == ("elsewhere", "mac4")
+    control = Control(None)
+    member = Membership(name="mac1", url="https://control:7443", lab="0")
+    async with asking(tmp_path, control, member=member) as leases:
+        leases.want(ask(start_at=start_at))
+        await until(lambda: bool(control.asked))
+        assert control.asked[0]["asks"][0]["may_move"], "another machine starts nothing without a lease"
 
 
 async def test_on_another_machine_nothing_starts_without_an_answer(tmp_path: Path, monkeypatch: Any) -> None:

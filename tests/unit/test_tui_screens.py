@@ -5,13 +5,15 @@
 
 import asyncio
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests import machines
-from tests.tui import FAILED, NOW, PaperLab, job, screen, top
+from tests.tui import FAILED, NOW, RUNNING, PaperLab, job, screen, top
 from textual import events
 from textual.pilot import Pilot
 
@@ -171,6 +173,64 @@ async def test_what_is_typed_in_one_burst_arrives_where_it_was_meant() -> None:
         await until(pilot, lambda: "Pause dump-app?" in screen(app))
         await pilot.press("y")
         await until(pilot, lambda: lab.did == [("/api/v1/jobs/dump-app/pause", {})])
+
+
+class SlowLab(PaperLab):
+    """Tells of a run only once it `may`."""
+
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(**answers)
+        self.may = threading.Event()
+
+    def get(self, path: str, query: Mapping[str, object] | None = None) -> Any:
+        if path.startswith("/api/v1/runs/"):
+            assert self.may.wait(20)
+        return super().get(path, query)
+
+
+async def test_a_key_that_comes_before_the_page_is_for_that_page() -> None:
+    lab = SlowLab()
+    app = top(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("l")
+        await until(pilot, lambda: "› log dump-app" in screen(app))
+        await pilot.press("t", "r")
+        assert "Nothing is selected" not in screen(app)
+        lab.may.set()
+        await until(pilot, lambda: "Retry this run of dump-app?" in screen(app) and "11:59:05 " in screen(app))
+
+
+async def test_a_key_that_comes_before_the_page_is_not_for_one_that_was_here_before() -> None:
+    other = {path.replace(FAILED, RUNNING): answer for path, answer in PaperLab().answers.items() if "lines" in path}
+    lab = SlowLab(**other)
+    lab.may.set()
+    app = top(lab, "runs")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("/", *"dump", "enter", "l")
+        await until(pilot, lambda: "Errno 28" in screen(app))
+        await pilot.press("escape", "escape", "/", *"take-in", "enter")
+        await until(pilot, lambda: "1/1" in screen(app))
+        lab.may.clear()
+        await pilot.press("l", "c")
+        lab.may.set()
+        await until(pilot, lambda: "Cancel this run of" in screen(app))
+        await pilot.press("y")
+        await until(pilot, lambda: lab.did == [(f"/api/v1/runs/{RUNNING}/cancel", {})])
+
+
+async def test_who_goes_elsewhere_before_the_page_comes_takes_back_what_was_typed_for_it() -> None:
+    lab = SlowLab()
+    app = top(lab)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("l", "r", "escape")
+        lab.may.set()
+        await until(pilot, lambda: "3 things need you" in screen(app))
+        await pilot.press("j")
+        await until(pilot, lambda: app.sheet.position[0] == 2)
+        assert not app.ask.display
 
 
 async def test_a_machine_is_drained_by_its_key_after_it_was_said_what_that_does() -> None:

@@ -17,7 +17,7 @@ from homelab.control.state import Scheduled, Shared
 from homelab.core import schedule as schedules
 from homelab.core.endings import Explanation
 from homelab.core.errors import HomelabError
-from homelab.core.jobs import RunState
+from homelab.core.jobs import OPEN, RunState
 from homelab.core.times import iso
 from homelab.core.usual import NOTHING_EXPECTED, Habit, Spread, late_limit_s, learn, stuck_limit_s
 from homelab.home import adoptions
@@ -353,7 +353,7 @@ async def why(
     if blocked:
         reasons.append(f"since {iso(blocked[0]['due'])} it is blocked: {blocked[0]['reason']}")
     if last is not None:
-        reasons.append(_last_words(last, explained.get((last["id"], name, last["attempt"]))))
+        reasons.append(last_words(last, explained.get((last["id"], name, last["attempt"]))))
     due = _next_due(scheduled, now)
     if scheduled.schedule is None:
         reasons.append("it has no schedule: it only runs by hand")
@@ -373,9 +373,13 @@ def waits(entry: Mapping[str, Any]) -> list[str]:
     return [begun, *(str(one["reason"]) for one in entry["reasons"])]
 
 
-def _last_words(last: Json, explained: Explanation | None) -> str:
-    told = filter(None, (last["id"][:8], last["started"] or last["due"] or last["ended"]))
-    text = f"its last run ({', '.join(told)}) is {str(last['state']).replace('_', ' ')}"
+def last_words(last: Json, explained: Explanation | None) -> str:
+    """What became of the newest run, a row of `shown_row`; of one that has not begun, that it has not."""
+    due = f"due {last['due']}" if last["due"] else ""
+    is_to_begin = last["started"] is None and last["state"] in OPEN
+    told = filter(None, (last["id"][:8], due if is_to_begin else last["started"] or last["due"] or last["ended"]))
+    verb = "has not begun: it is" if is_to_begin else "is"
+    text = f"its last run ({', '.join(told)}) {verb} {str(last['state']).replace('_', ' ')}"
     if last["node"]:
         text += f" on {last['node']}"
     if explained is not None:

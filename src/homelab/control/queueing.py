@@ -47,8 +47,9 @@ MOST_SAID = 10
 @dataclass(frozen=True, kw_only=True)
 class Ask:
     """One job that wants to start, as its worker tells. `waited_s`: since when it wants to. `may_move`: nothing of its
-    run has started, so that the run may go elsewhere; it is then due at `start_at`. `may_send`: this attempt may be
-    made on another node. `is_running`: it was started without a lease, or its lease was given up, and goes on."""
+    run starts without a lease, so that the run may go elsewhere; it is then due at `start_at`. `may_send`: this attempt
+    may be made on another node. `is_running`: it was started without a lease, or its lease was given up, and goes on.
+    """
 
     work: str
     digest: str | None = None
@@ -163,7 +164,7 @@ class Queue:
 
     async def _enter(self, one: Ask, node: str) -> None:
         known = self._waiting.get(one.work)
-        if known is not None and known.node == node and known.ask.is_running == one.is_running:
+        if known is not None and known.node == node and _is_same(known.ask, one):
             known.heard, known.is_new = time.monotonic(), True
             return
         self._given.pop(one.work, None)
@@ -371,6 +372,11 @@ class Queue:
             self._given.clear()  # the lease itself is in the database
         if len(self._moved) > MOST_ASKS:
             self._moved.clear()
+
+
+def _is_same(known: Ask, one: Ask) -> bool:
+    """Whether what is asked again may get what was asked before."""
+    return (known.is_running, known.may_move) == (one.is_running, one.may_move)
 
 
 def _moves(start: Placement, waiting: Waiting) -> bool:

@@ -6,13 +6,15 @@ by `cli.top`.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from textual.actions import ActionParseResult
 from textual.app import App, ComposeResult
 from textual.binding import Binding
+from textual.dom import DOMNode
 from textual.message import Message
 from textual.timer import Timer
 
@@ -22,7 +24,7 @@ from homelab.tui.asking import Choice, Question
 from homelab.tui.commands import Known
 from homelab.tui.feed import Feed
 from homelab.tui.help import VIEW as HELP
-from homelab.tui.keys import KEYS
+from homelab.tui.keys import AT_ONCE, KEYS
 from homelab.tui.layout import BLANK, Line, Place, Sort, Span, Target, clean, cut, line, matching, wrap
 from homelab.tui.loader import Loader
 from homelab.tui.logpane import LogPane
@@ -38,6 +40,7 @@ SAID_S = 8.0
 """How long a message stays."""
 INTERRUPTED = 130
 ACTIONS = {key.action.partition("(")[0] for key in KEYS}
+OF_PAGE = {key.action for key in KEYS} - AT_ONCE
 
 
 class Top(App[int]):
@@ -94,6 +97,8 @@ class Top(App[int]):
         self._problem: HomelabError | None = None
         self._message: tuple[str, str] | None = None
         self._known = Known()
+        self._early: list[str] = []
+        """What was typed for the page that is not here yet."""
         self._is_ready = False
         self._tick_timer: Timer | None = None
         self._said_timer: Timer | None = None
@@ -165,12 +170,14 @@ class Top(App[int]):
         visit.answer, self._problem = answer, None
         if is_first:
             self._begin(answer)
+            self.call_later(self._catch_up)
         elif self.view.is_log:
             self.log_pane.heard(answer)
         self._draw()
 
     def _failed(self, error: HomelabError) -> None:
         self._problem = error
+        self._early.clear()
         self._draw()
 
     def on_top_news(self, _: News) -> None:
@@ -273,10 +280,36 @@ class Top(App[int]):
     def on_resize(self) -> None:
         self._draw()
 
+    @property
+    def _is_taken(self) -> bool:
+        """One types or is asked: the keys are for that."""
+        return self.prompt.display or self.ask.display
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """No key of the table while one types or is asked; those keys are for that."""
-        is_busy = self.prompt.display or self.ask.display
-        return not is_busy or action not in ACTIONS or parameters == (INTERRUPTED,)
+        """No key of the table while the keys are for something else."""
+        return not self._is_taken or action not in ACTIONS or parameters == (INTERRUPTED,)
+
+    # -- keys: before there is a page
+
+    async def run_action(
+        self,
+        action: "str | ActionParseResult",
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """What is typed for a page that the lab is still asked for waits for it; a key that leads elsewhere ends that.
+        Carried out at once it would be lost, or meant for what was here before."""
+        if not self._is_taken and action in OF_PAGE and (self._early or self.visit.answer is None):
+            self._early.append(str(action))
+            return True
+        if action in AT_ONCE:
+            self._early.clear()
+        return await super().run_action(action, default_namespace, namespaces)
+
+    async def _catch_up(self) -> None:
+        """Do what was typed for this page, in order, until it leads to one that is not here yet."""
+        while self._early and self.visit.answer is not None:
+            await super().run_action(self._early.pop(0))
 
     # -- keys: looking
 

@@ -57,6 +57,8 @@ KEYS: tuple[Key, ...] = (
     Key(keys=("right",), shown="→", action="shift(20)", about="the rest of long lines", group=LOGS),
     Key(keys=("left",), shown="←", action="shift(-20)", about="back to their beginning", group=LOGS),
 )  # fmt: skip
+AT_ONCE = frozenset({"back", "command", "search", "machines", "reload", "help", "leave(0)"})
+"""Actions that are about no page. Those of all other keys wait for the one that the lab is asked for."""
 
 
 HINTS = ("?", "Enter", "l", "d", "r", "c", "p", "/", ":")

@@ -54,13 +54,15 @@ class Ask:
     def work(self) -> str:
         return str(Work(self.run, self.job, self.attempt))
 
-    def body(self, *, is_running: bool) -> dict[str, Any]:
+    def body(self, *, is_running: bool, is_bound: bool) -> dict[str, Any]:
+        """`is_bound`: it does not start without a lease, whatever becomes of this ask. Until then its run stays: it may
+        have started when `control` decides."""
         return {
             "work": self.work,
             "digest": self.digest,
             "waited_s": max(0.0, time.monotonic() - self.since),
             "evictions": self.evictions,
-            "may_move": self.start_at is not None,
+            "may_move": self.start_at is not None and is_bound,
             "may_send": self.start_at is None and self.digest is not None,
             "start_at": iso(self.start_at),
             "running": is_running,
@@ -191,7 +193,10 @@ class Leasing:
             place.asked_at = now  # also where there is no answer: its run is another node's, as the heartbeat will say
         body = {
             "node": self._node,
-            "asks": [place.ask.body(is_running=place.state == "free") for place in open_],
+            "asks": [
+                place.ask.body(is_running=place.state == "free", is_bound=not self._may_go_without(place))
+                for place in open_
+            ],
             "gives": gives,
         }
         try:
@@ -208,9 +213,12 @@ class Leasing:
         again = time.monotonic() - REPEAT_S + RETRY_S
         for place in asked:
             place.asked_at = again
-            is_possible = place.state == "waiting" and place.ask.is_free and not place.is_answered
-            if is_possible and not self._link.is_remote:
+            if self._may_go_without(place):
                 place.settle("free")
+
+    def _may_go_without(self, place: Place) -> bool:
+        is_unheard = place.state == "waiting" and not place.is_answered
+        return is_unheard and place.ask.is_free and not self._link.is_remote
 
     def _take(self, answers: Iterable[Mapping[str, Any]], at: float) -> None:
         for answer in answers:
@@ -220,7 +228,7 @@ class Leasing:
                     self._gives.append(str(answer["work"]))
                     self._wanted.set()
                 continue
-            place.is_answered = True
+            becomes_bound, place.is_answered = self._may_go_without(place), True
             place.asked_at = at if self._looked_at < at else float("-inf")
             match answer["answer"]:
                 case "held":
@@ -231,5 +239,8 @@ class Leasing:
                     place.settle("elsewhere", node=str(answer["node"]))
                 case "wait":
                     place.reasons = tuple(str(one["reason"]) for one in answer.get("reasons", ()))
+                    if becomes_bound and place.ask.start_at is not None:  # from now on its run may go elsewhere
+                        place.asked_at = float("-inf")
+                        self._wanted.set()
                 case _:
                     pass

@@ -417,7 +417,7 @@ class LeaseAsk(TypedDict):
     digest: NotRequired[Annotated[str | None, Field(description="of the flow; a run that is not the lab's has none")]]
     waited_s: NotRequired[Annotated[float, Field(ge=0)]]
     evictions: NotRequired[Annotated[int, Field(ge=0, le=1000)]]
-    may_move: NotRequired[Annotated[bool, Field(description="nothing of its run has started")]]
+    may_move: NotRequired[Annotated[bool, Field(description="nothing of its run starts without a lease")]]
     may_send: NotRequired[Annotated[bool, Field(description="this attempt may be made on another node than its run's")]]
     start_at: NotRequired[datetime | None]
     running: NotRequired[Annotated[bool, Field(description="it was started without a lease, and goes on")]]
