@@ -99,9 +99,9 @@ def test_a_running_job_survives_the_death_of_a_service_and_its_log_is_whole(lab:
     process = psutil.Process(lab.pid(victim))
     os.kill(process.pid, signal.SIGQUIT if victim == "postgres" else signal.SIGKILL)  # QUIT: immediate shutdown
     until(lambda: lab.words("counting")[before:] == ["start", "end"], timeout=90, what="the job to end")
+    until(lambda: lab.service(victim)["state"] == "ready", timeout=60, what=f"{victim} to be ready again")
     lab.until_state(run, "counting", "succeeded", timeout=90)
     assert _lines(lab, run) == list(range(1, 41))
-    until(lambda: lab.service(victim)["state"] == "ready", timeout=60, what=f"{victim} to be ready again")
 
 
 def test_a_running_job_goes_on_while_prefect_and_control_are_away_for_half_a_minute(lab: Lab) -> None:
