@@ -102,7 +102,13 @@ class Terminal:
             pass
         return self.process.wait(20)
 
+    def hang_up(self) -> None:
+        """Its window is closed."""
+        os.close(self._master)
+        self._master = -1
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._master)
+        if self._master >= 0:
+            os.close(self._master)

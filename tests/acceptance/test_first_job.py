@@ -122,6 +122,13 @@ def top(lab: Lab) -> Iterator[Start]:
         terminal.close()
 
 
+def test_when_its_terminal_is_closed_it_ends(top: Start) -> None:
+    terminal = top()
+    terminal.until("● live")
+    terminal.hang_up()
+    assert terminal.process.wait(timeout=40) is not None
+
+
 def test_a_broken_job_is_seen_mended_and_retried_by_keyboard_alone(lab: Lab, top: Start) -> None:
     run = lab.json("job", "run", "mendable", "--wait", ok=(1,))["run"]["id"]
     terminal = top()

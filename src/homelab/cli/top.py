@@ -45,7 +45,7 @@ def watch(view: str, *, as_json: bool) -> int | None:
         return None
     from homelab.tui.app import Top
 
-    app = Top(lambda: Client.of_home(timeout_s=10), place, first=answer)
+    app = Top(lambda: Client.of_home(timeout_s=10), place, first=answer, is_watched=lambda: os.isatty(0))
     status = app.run(mouse=False)  # the terminal's own selecting and copying go on working
     return app.return_code or status
 

@@ -74,12 +74,15 @@ class Top(App[int]):
         first: Json | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         lab: str = "",
+        is_watched: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`is_watched`: whether its terminal is still there; one that was closed reads as an endless end."""
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
         self.door = connect()
         self._clock = clock
         self._lab = lab
+        self._is_watched = is_watched
         self.bars = [Bar("title"), Bar("summary"), Bar("head"), Bar("foot")]
         self.sheet = Sheet()
         self.log_pane = LogPane(door=lambda: self.door, say=self.say)
@@ -227,6 +230,9 @@ class Top(App[int]):
 
     def _tick(self) -> None:
         """Draw again when the times on the screen have moved on."""
+        if not self._is_watched():
+            self.exit()
+            return
         is_waiting = self.link.state in ("lost", "refused")
         wait_s = MOVING_S if self.page.is_moving or self.view.is_log or is_waiting else STILL_S
         if self._tick_timer is not None:
