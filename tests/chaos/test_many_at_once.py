@@ -40,12 +40,13 @@ def test_five_hundred_jobs_of_one_minute_run_once_each_and_delay_no_other_queue(
         return len(lab.judge()) - len(lab.judge("other")) >= JOBS
 
     until(all_ran, timeout=AHEAD_S + 150, what=lambda: f"{len(lab.judge())} marks\n{lab.logs()}", step=1)
-    until(lambda: lab.judge("other")[-1].time > instant + 60, timeout=70, what=lambda: lab.logs())
+    until(lambda: any(m.time > instant + 60 for m in lab.judge("other")), timeout=70, what=lambda: lab.logs())
     burst = [m for m in lab.judge() if m.job != "other"]
     assert len(burst) == len({m.job for m in burst}) == JOBS, "each once"
     assert min(m.time for m in burst) >= instant
     assert max(m.time for m in burst) < instant + 300
-    late = [m.time - datetime.fromisoformat(m.word).timestamp() for m in lab.judge("other") if m.time > instant - 5]
+    others = [(m.time, datetime.fromisoformat(m.word).timestamp()) for m in lab.judge("other")]
+    late = [time - due for time, due in others if due >= instant]  # on a slow machine the lab has just begun then
     assert len(late) >= 2 and max(late) < 60, "a minutely job of another queue"
     assert len(set(lab.words("other"))) == len(lab.words("other"))
     assert peak[0] < 700 * 2**20, "the server's memory"
