@@ -124,6 +124,7 @@ def test_what_runs_notices_nothing_of_restarts(lab: Lab) -> None:
         os.kill(worker, signal.SIGHUP)
     told = lab.json("restart", "worker")["restarted"]
     assert [(one["name"], one["kept"]) for one in told] == [("worker", 10)], "and one waits to be tried again"
+    os.kill(worker, signal.SIGTERM)  # its supervisor would start it again at once
     for _ in range(30):
         os.kill(worker, signal.SIGHUP)
         time.sleep(0.05)
