@@ -16,14 +16,22 @@ from homelab.worker import handover
 state = handover.received()
 assert handover.VARIABLE not in os.environ
 if state is None:
-    handover.execute({"said": "caf\\u00e9 " * 50_000, "by": os.getpid()})
-print(json.dumps({"whole": state["said"] == "caf\\u00e9 " * 50_000, "same": state["by"] == os.getpid()}))
+    left, given = (os.dup2(os.open("/dev/null", os.O_RDONLY), fd, inheritable=True) for fd in (50, 51))
+
+    def hand_over():
+        os.set_inheritable(given, True)
+        return {"said": "caf\\u00e9 " * 50_000, "by": os.getpid()}
+
+    handover.execute(hand_over)
+is_open = [os.path.exists(f"/dev/fd/{fd}") for fd in (50, 51)]
+whole = state["said"] == "caf\\u00e9 " * 50_000
+print(json.dumps({"whole": whole, "same": state["by"] == os.getpid(), "open": is_open}))
 """
 
 
 def test_what_is_handed_over_arrives_whole_in_the_same_process() -> None:
     done = subprocess.run([sys.executable, "-c", ANEW], capture_output=True, text=True, timeout=60, check=False)
-    assert json.loads(done.stdout) == {"whole": True, "same": True}, done.stderr
+    assert json.loads(done.stdout) == {"whole": True, "same": True, "open": [False, True]}, done.stderr
 
 
 @pytest.mark.parametrize("given", ["", "nothing", "999"])

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, NoReturn, cast
 
 import structlog
@@ -37,6 +38,7 @@ QUIET_S = 10.0
 STEADY_S = 120.0
 _REHEARSED_WITHIN_S = 60.0
 _LOOK_S = 0.02
+_STDERR = 2
 
 Json = dict[str, Any]
 
@@ -98,7 +100,7 @@ class Handover:
         if not why:
             log.info("worker.restart", under_way=len(self._node.launcher.under_way))
             try:
-                execute(self._state())
+                execute(self._state)
             except OSError as error:
                 why = str(error)
         log.error("worker.not_restarted", reason=why)
@@ -175,9 +177,14 @@ class Handover:
         return [Foreign(self._node, DueRun.from_json(one["due"]), token=one["token"]) for one in known]
 
 
-def execute(state: Json) -> NoReturn:
-    """Now. OSError when that is not possible: everything goes on as it was."""
-    descriptor = _in_memory(json.dumps({"version": __version__, "pid": os.getpid(), **state}).encode())
+def execute(state: Callable[[], Json]) -> NoReturn:
+    """Now. `state` opens what it hands over to the program; all else is closed to it, whatever a library left open.
+    OSError when that is not possible: everything goes on as it was."""
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - numbers
+        with suppress(OSError):  # the listing's own is closed already
+            os.set_inheritable(int(name), int(name) <= _STDERR)
+    told = {"version": __version__, "pid": os.getpid(), **state()}
+    descriptor = _in_memory(json.dumps(told).encode())
     os.set_inheritable(descriptor, True)
     # What is ignored stays so until the program has its handlers: who asks twice must not end it.
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
