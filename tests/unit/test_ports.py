@@ -1,5 +1,7 @@
 """Which port a service listens on."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,17 @@ def test_a_port_that_another_lab_has_chosen_is_refused_before_anything_listens_t
     port = ports.choose(first, "control", "auto")
     with pytest.raises(RefusedError, match=f"port {port} for control is taken by another lab"):
         ports.choose(second, "control", port)
+
+
+def test_in_another_network_the_same_port_is_another_one(tmp_path: Path) -> None:
+    port = ports.choose(Home(tmp_path / "one").ensure(), "nodes", "auto")
+    code = (
+        "import pathlib, sys; from homelab.home.paths import Home; from homelab.stack import ports\n"
+        "print(ports.choose(Home(pathlib.Path(sys.argv[1])).ensure(), 'nodes', int(sys.argv[2]), host='0.0.0.0'))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "two"), str(port)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+    elsewhere = subprocess.run(["unshare", "-n", *command], capture_output=True, text=True, check=False)
+    if "unshare" in elsewhere.stderr:
+        pytest.skip(f"no network namespaces: {elsewhere.stderr.strip()}")
+    assert elsewhere.stdout == f"{port}\n", elsewhere.stderr

@@ -77,7 +77,7 @@ def _claim(home: Home, port: int) -> bool:
     folder = Path(f"/tmp/homelab-{os.geteuid()}-ports")  # noqa: S108 - a folder of all homes of this user
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        file = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+        file = os.open(folder / f"{port}{_network()}", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
         return True  # it costs the protection, not the start
     try:
@@ -87,6 +87,13 @@ def _claim(home: Home, port: int) -> bool:
         return False
     _claims[port] = home, file
     return True
+
+
+def _network() -> str:
+    """Tells network namespaces apart, where there are any: the same port is another one there."""
+    with suppress(OSError):
+        return f"-{Path('/proc/self/ns/net').stat().st_ino}"
+    return ""
 
 
 def _remember(home: Home, ports: dict[str, int]) -> None:
