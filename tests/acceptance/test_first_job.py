@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -325,14 +326,18 @@ def test_in_a_pipe_a_watch_prints_each_change_once(lab: Lab) -> None:
     lab.until_state(lab.run_job("hello"), "hello", "succeeded")
     command = [str(HOMELAB), "run", "ls", "--job", "hello", "--limit", "1", "--watch", "0.2", "--json"]
     with subprocess.Popen(command, env=lab.environment, cwd=lab.root, text=True, stdout=subprocess.PIPE) as watcher:
-        assert watcher.stdout is not None
-        before = json.loads(watcher.stdout.readline())
-        run = lab.run_job("hello")
-        after = json.loads(watcher.stdout.readline())
-        assert before != after and after["runs"][0]["id"] == run
-        watcher.send_signal(signal.SIGINT)
-        watcher.stdout.read()
-        assert watcher.wait(10) == 130
+        try:
+            assert watcher.stdout is not None
+            told = [json.loads(watcher.stdout.readline())]
+            run = lab.run_job("hello")
+            while told[-1]["runs"][0]["id"] != run:
+                told.append(json.loads(watcher.stdout.readline()))
+            assert all(before != after for before, after in pairwise(told))
+            watcher.send_signal(signal.SIGINT)
+            watcher.stdout.read()
+            assert watcher.wait(10) == 130
+        finally:
+            watcher.kill()
 
 
 def test_a_log_of_200_mb_goes_through_the_pager_without_being_held_in_memory(lab: Lab) -> None:
