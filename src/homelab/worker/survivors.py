@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 _RUN_ID = "HOMELAB_RUN_ID"
+_KILL_WAIT_S = 2.0
 
 
 def start_mark(pid: int) -> str:
@@ -77,17 +78,19 @@ def end(*, pid: int, mark: str, run_id: str, grace_s: float = 2.0) -> tuple[int,
     """
     if pid <= 1 or not group_exists(pid):
         return ()
-    members = _provably_ours(pid, mark, run_id)
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for member, member_mark in members.items():
+    ended = _provably_ours(pid, mark, run_id)
+    for number in (signal.SIGTERM, signal.SIGCONT):
+        for member, member_mark in ended.items():
             _send(member, member_mark, number)
-        if number is signal.SIGTERM:
-            for member, member_mark in members.items():
-                _send(member, member_mark, signal.SIGCONT)
-            _wait_gone(members, grace_s)
-            members |= _provably_ours(pid, mark, run_id)
-    _wait_gone(members, 1.0)
-    return tuple(members)
+    _wait_gone(ended, grace_s)
+    deadline = time.monotonic() + _KILL_WAIT_S
+    # Again until there is none: one of them may just have started another.
+    while (left := _provably_ours(pid, mark, run_id)) and time.monotonic() < deadline:
+        ended |= left
+        for member, member_mark in left.items():
+            _send(member, member_mark, signal.SIGKILL)
+        _wait_gone(left, deadline - time.monotonic())
+    return tuple(ended)
 
 
 def _provably_ours(pgid: int, mark: str, run_id: str) -> dict[int, str]:
