@@ -3,25 +3,18 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service.postgres_site import postgres
 from tests.service.workers_site import Fleet, fleet
 
 from homelab.control.queueing import asks_of
 from homelab.core.times import iso
 
 SAID = "mac4: its daemon was stopped"
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with postgres() as url:
-        yield url
 
 
 @pytest.fixture
