@@ -127,8 +127,8 @@ def _answers(supervisor: "Supervisor", stop: asyncio.Event, now: asyncio.Event, 
                     now.set()
                 stop.set()
                 return {"pid": os.getpid()}
-            case "say":
-                return {"pid": os.getpid(), "stopping": supervisor.stopping or stop.is_set()}
+            case "keep?":
+                return {"pid": os.getpid(), "keeps": not stop.is_set() and supervisor.keeps(request.get("process"))}
             case "restart" if request.get("name") is None:
                 anew.set()
                 return {"pid": os.getpid(), "began": began}

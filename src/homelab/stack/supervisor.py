@@ -78,6 +78,11 @@ class Supervisor:
     def is_ready(self) -> bool:
         return all(k.state == "ready" or (k.state == "external" and not k.message) for k in self._kept.values())
 
+    def keeps(self, pid: object) -> bool:
+        """Whether that process is one of its services, and would be started again if it ended."""
+        children = [kept.child for kept in self._kept.values()]
+        return not self.stopping and any(child is not None and child.pid == pid for child in children)
+
     def run(self) -> None:
         """Begin to keep all services; those that survived are adopted, or stopped when the lab no longer runs them
         itself. Returns at once."""

@@ -1,6 +1,7 @@
 """The worker of a home as a process: its lock, its signals. Called by `homelab worker`, under the supervisor."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -33,7 +34,8 @@ def main(home: Home, *, name: str | None = None) -> None:
 def _is_kept(home: Home) -> bool:
     """Whether a supervisor would start this worker again. Those of earlier versions do not say so."""
     try:
-        return control_socket.ask(home, {"do": "say"}, timeout_s=2.0).get("stopping") is False
+        answer = control_socket.ask(home, {"do": "keep?", "process": os.getpid()}, timeout_s=2.0)
+        return answer.get("keeps") is True
     except NotFoundError:
         return False
 
