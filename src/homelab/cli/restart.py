@@ -47,18 +47,15 @@ def restart(services: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
         _would(names, services, as_json=as_json)
         return
     done: list[Json] = []
-    with output.progress("restarting"):
-        if not services:
-            done.append(_restarted(home, "supervisor", None))
-        for name in (one for one in known if one in names):
-            done.append(_restarted(home, name, known[name]))
+    for name in (*(() if services else ("supervisor",)), *(one for one in known if one in names)):
+        with output.progress(f"restarting {name}"):
+            done.append(_restarted(home, name, known.get(name)))
+        if not as_json:
+            kept = done[-1].get("kept")
+            jobs = f", {kept} running {'job goes' if kept == 1 else 'jobs go'} on" if kept else ""
+            output.line(f"{name:<11} restarted in {done[-1]['seconds']:.1f} s{jobs}")
     if as_json:
         output.json_document({"restarted": done})
-        return
-    for one in done:
-        kept = one.get("kept")
-        jobs = f", {kept} running {'job goes' if kept == 1 else 'jobs go'} on" if kept else ""
-        output.line(f"{one['name']:<11} restarted in {one['seconds']:.1f} s{jobs}")
 
 
 def _would(names: tuple[str, ...], services: tuple[str, ...], *, as_json: bool) -> None:
