@@ -8,6 +8,9 @@ import click
 
 from homelab.home.paths import Home
 
+CLOSED_AFTER_S = 0.2
+"""So soon after it is told to end the server takes no questions any more."""
+
 
 @click.command(hidden=True)
 def control() -> None:
@@ -73,6 +76,8 @@ async def _serve(lab: object, web: object, nodes: object, stopped: asyncio.Event
     loops.cancel()
     joining.cancel()
     stop.cancel()
+    await asyncio.sleep(CLOSED_AFTER_S)
+    lab_.part()
     try:
         async with asyncio.timeout(5):
             await serving

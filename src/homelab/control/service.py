@@ -138,6 +138,10 @@ class Control:
         log.warning("database.restored", inside=str(inside.alive), outside=str(outside.alive))
         return min(outside.alive + timedelta(seconds=LOOK_S), self._shared.clock())
 
+    def part(self) -> None:
+        """It takes no questions any more: those that wait for commands are answered, so that its end waits for none."""
+        self._shared.wake_workers({"kind": "poll"})
+
     async def serve_loops(self) -> None:
         """Scheduling, watching, delivering, pruning, until cancelled."""
         async with asyncio.TaskGroup() as group:
