@@ -42,12 +42,13 @@ def restart(services: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
             raise NotFoundError(
                 f"there is no service '{name}' here", hint=f"There are: {', '.join(known) or 'none that are ours'}"
             )
-    names = services or tuple(name for name in known if name != UNTOUCHED)
+    names = services or ("supervisor", *(name for name in known if name != UNTOUCHED))
+    names = [name for name in ("supervisor", *known) if name in names]
     if dry_run:
-        _would(names, services, as_json=as_json)
+        _would(names, as_json=as_json)
         return
     done: list[Json] = []
-    for name in (*(() if services else ("supervisor",)), *(one for one in known if one in names)):
+    for name in names:
         with output.progress(f"restarting {name}"):
             done.append(_restarted(home, name, known.get(name)))
         if not as_json:
@@ -58,12 +59,11 @@ def restart(services: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
         output.json_document({"restarted": done})
 
 
-def _would(names: tuple[str, ...], services: tuple[str, ...], *, as_json: bool) -> None:
-    all_ = [*names] if services else ["supervisor", *names]
+def _would(names: list[str], *, as_json: bool) -> None:
     if as_json:
-        output.json_document({"would_restart": all_})
+        output.json_document({"would_restart": names})
         return
-    output.line(f"would restart {', '.join(all_)}; jobs that run go on")
+    output.line(f"would restart {', '.join(names)}; jobs that run go on")
     if UNTOUCHED in names:
         output.line("while the database is away nothing is due anew; what runs goes on")
 

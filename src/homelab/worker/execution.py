@@ -390,15 +390,11 @@ class Execution:
     async def _see_through(self, job: Job, attempt: int, made: Awaitable[Outcome], *, since: float) -> None:
         """From an attempt that `made` makes to its report."""
         path = self._log_path(job.name, attempt)
-        task_run = records.task_run_id(self.facts.id, job.name)
-        shipment = self._node.shipping.follow(path, run_id=self.facts.id, task_run_id=task_run)
-        self._node.copies.follow(path)
         try:
-            outcome = await made
+            with self._node.showing(path, run=self.facts.id, job=job.name):
+                outcome = await made
         finally:
             self.running.pop(job.name, None)
-            self._node.shipping.end(shipment)
-            self._node.copies.end(path)
         evicted = self._evicted.pop(job.name, "")
         if evicted and outcome.state is RunState.CANCELLED and not self._cancelled.is_set():
             self._settle_eviction(job, attempt, outcome, path, since=since)

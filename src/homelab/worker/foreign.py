@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from homelab.core.jobs import RunState
+from homelab.core.work import Work
 from homelab.flows import records
 from homelab.flows.api import DueRun, PrefectRefused
 from homelab.flows.pyrunner import PythonSpec
@@ -36,7 +37,7 @@ class Foreign:
         self._due = due
         self._token = token
         self.run_id = due.id
-        self._work = f"{due.id}/flow/1"
+        self._work = str(Work(due.id, "flow", 1))
         self._cancelled = asyncio.Event()
         self._reason = ""
 

@@ -21,7 +21,6 @@ from homelab.core.jobs import Flow, Job, RunState
 from homelab.core.passing import Passed
 from homelab.core.times import iso, moment
 from homelab.core.work import Work
-from homelab.flows import records
 from homelab.worker import runlog, survivors
 from homelab.worker.attempt import Attempt
 from homelab.worker.control_link import ControlLink, ControlRefused, Outbox, retried
@@ -241,16 +240,11 @@ class Guests:
         return await self._see_through(guest, made)
 
     async def _see_through(self, guest: Guest, made: Awaitable[Outcome]) -> Json:
-        path = self._log_path(guest)
-        task_run = records.task_run_id(guest.run, guest.name)
-        shipment = self._node.shipping.follow(path, run_id=guest.run, task_run_id=task_run)
-        self._node.copies.follow(path)
         try:
-            outcome = await made
+            with self._node.showing(self._log_path(guest), run=guest.run, job=guest.name):
+                outcome = await made
         finally:
             guest.pid = 0
-            self._node.shipping.end(shipment)
-            self._node.copies.end(path)
         told = outcome_to_json(outcome, tail=self._tail(guest))
         if outcome.state is RunState.CANCELLED:
             told["state"] = str(guest.state)

@@ -238,7 +238,7 @@ class Launcher:
 
     def taken_up(self, run: str = "") -> dict[str, Attempt]:
         """What was taken up of a run ("": of all) and nobody goes on with yet, by work."""
-        return {work: one for work, one in self._taken_up.items() if not run or work.startswith(f"{run}/")}
+        return {work: one for work, one in self._taken_up.items() if run in ("", Work.of(work).run)}
 
     async def drop(self, work: str) -> None:
         """End what was taken up and nobody goes on with."""

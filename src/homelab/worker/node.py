@@ -1,8 +1,11 @@
 """What all executions of one worker share: its home and names, and its lines to Prefect, to control and to the disk."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from homelab.flows import records
 from homelab.flows.api import PrefectApi
 from homelab.home.paths import Home
 from homelab.worker.admission import Admission
@@ -33,3 +36,14 @@ class Node:
     starts: Starts
     confirmed: Callable[[], Awaitable[None]]
     """Returns when it is known that what this worker has is still its own."""
+
+    @contextmanager
+    def showing(self, path: Path, *, run: str, job: str) -> Generator[None]:
+        """What is written to the log of an attempt goes to Prefect and to control; at the end it is complete."""
+        shipment = self.shipping.follow(path, run_id=run, task_run_id=records.task_run_id(run, job))
+        self.copies.follow(path)
+        try:
+            yield
+        finally:
+            self.shipping.end(shipment)
+            self.copies.end(path)
